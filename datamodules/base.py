@@ -1,0 +1,236 @@
+"""What all datamodules of click-through data share: preparation, splits, loaders, prediction."""
+
+import os
+import tempfile
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningDataModule
+
+from datamodules.encoder import Encoder
+from datamodules.loader import BatchLoader
+from datamodules.prepare import Splitting, encode_file, prepare
+from datamodules.raw import RawField, RawFile
+from datamodules.store import Arrays, Manifest, built, key, locked, source_identity
+from zoo.schema import Schema, ZooError
+
+
+class CTRDataModule(LightningDataModule):
+    """Rows of a raw text file, prepared once, in batches of `zoo.schema.Batch`.
+
+    Args:
+        path: raw file, plain or .gz.
+        batch_size: rows of a batch on one process.
+        min_count: a categorical value rarer than this in the training split becomes unknown.
+        split: deal rows to the splits by a `hash` of their number, or by `time` where the
+            data have one (training first, test last).
+        split_ratio: sizes of training, validation and test.
+        split_seed: seed of the hash.
+        shuffle_seed: seed of the order of the training rows.
+        max_bad_rows: share of malformed rows that is tolerated.
+        memory_limit: bound of the memory that preparation uses, such as `1GB`.
+        prepared: folder for prepared data, one folder in it for each file and set of options.
+        resident: keep a split in the memory of the device instead of reading it batch by batch
+            from disk; `auto` does so where it fills at most a quarter of that memory.
+        verify: compare prepared data with their checksums before use.
+        encoder: the `encoder` folder of a run. `predict` scores with it and needs no `path`.
+        predict_path: raw file to score, labelled or not.
+        predict_output: Parquet file that `predict` writes.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        batch_size: int = 1024,
+        min_count: int = 1,
+        split: Literal["hash", "time"] = "hash",
+        split_ratio: tuple[int, int, int] = (8, 1, 1),
+        split_seed: int = 0,
+        shuffle_seed: int = 0,
+        max_bad_rows: float = 0.001,
+        memory_limit: str = "1GB",
+        prepared: str = "prepared",
+        resident: Literal["auto"] | bool = "auto",
+        verify: bool = True,
+        encoder: str | None = None,
+        predict_path: str | None = None,
+        predict_output: str | None = None,
+    ) -> None:
+        super().__init__()
+        for option, value in (("batch_size", batch_size), ("min_count", min_count)):
+            if value < 1:
+                raise ZooError(f"data.{option} must be at least 1, got {value}")
+        if not 0 <= max_bad_rows <= 1:
+            raise ZooError(f"data.max_bad_rows is a share between 0 and 1, got {max_bad_rows}")
+        self.path = Path(path)
+        self.batch_size = batch_size
+        self.min_count = min_count
+        self.splitting = Splitting(split, tuple(split_ratio), split_seed, self.time())
+        self.shuffle_seed = shuffle_seed
+        self.max_bad_rows = max_bad_rows
+        self.memory_limit = memory_limit
+        self.prepared = Path(prepared)
+        self.resident = resident
+        self.verify = verify
+        self.encoder = Path(encoder) if encoder else None
+        self.predict_path = Path(predict_path) if predict_path else None
+        self.predict_output = Path(predict_output) if predict_output else None
+        self._arrays: dict[str, Arrays] = {}
+
+    # What a dataset says of itself
+
+    @abstractmethod
+    def raw_file(self, path: Path) -> RawFile:
+        """How `path` is read; looks at its first line only."""
+
+    @abstractmethod
+    def raw_fields(self) -> list[RawField]:
+        """The fields, in the order of the schema."""
+
+    def time(self) -> str | None:
+        """SQL over the raw columns that sorts as time does; None if rows have no time."""
+        return None
+
+    def encoder_options(self) -> dict[str, Any]:
+        """The options that decide how a raw row becomes ids and numbers."""
+        return {"min_count": self.min_count}
+
+    def ensure_source(self) -> None:
+        """Makes the raw file if it can be made."""
+
+    def ceiling(self) -> dict[str, float]:
+        """`auc` and `logloss` of the true test probabilities, where the data are generated."""
+        return {}
+
+    # Preparation
+
+    @property
+    def folder(self) -> Path:
+        """Where the prepared data of this source and these options lie."""
+        name = type(self).__name__.lower()
+        return self.prepared / f"{name}-{key(self._source(), self._options())}"
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the prepared data, which are prepared first if need be."""
+        self.prepare_data()
+        return Manifest.load(self.folder)
+
+    @property
+    def schema(self) -> Schema:
+        """Of the batches: that of the encoder where one is given, else of the prepared data."""
+        if self.encoder:
+            return Encoder.load(self.encoder).schema
+        return Schema.from_dict(self.manifest.schema)
+
+    @property
+    def encoder_folder(self) -> Path:
+        """The encoder of the batches."""
+        return self.encoder or self.folder / "encoder"
+
+    def prepare_data(self) -> None:
+        """Prepares the raw file unless it has been prepared with these options before."""
+        if self.encoder:
+            return
+        self.ensure_source()
+        folder = self.folder
+        with locked(folder):
+            if folder.exists():
+                return
+            with built(folder) as partial:
+                prepare(
+                    partial,
+                    self.raw_file(self.path),
+                    self.raw_fields(),
+                    self.splitting,
+                    dataset=type(self).__name__,
+                    encoder_options=self.encoder_options(),
+                    min_count=self.min_count,
+                    max_bad_rows=self.max_bad_rows,
+                    memory_limit=self.memory_limit,
+                    source=self._source(),
+                    options=self._options(),
+                )
+
+    def _source(self) -> dict[str, Any]:
+        return source_identity(self.path)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            **self.encoder_options(),
+            "dataset": type(self).__name__,
+            "split": self.splitting.by,
+            "split_ratio": list(self.splitting.ratio),
+            "split_seed": self.splitting.seed,
+            "max_bad_rows": self.max_bad_rows,
+        }
+
+    # Loading
+
+    def setup(self, stage: str) -> None:
+        """Opens the prepared arrays; `predict` encodes its file instead."""
+        if stage == "predict":
+            self._encode_predictions()
+        elif not self._arrays:
+            manifest = self.manifest
+            if self.verify and (self.trainer is None or self.trainer.local_rank == 0):
+                manifest.verify(self.folder)
+            self._arrays = {s: Arrays.open(self.folder / s) for s in manifest.splits}
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled batches of the training split."""
+        trainer = self.trainer
+        epoch = (lambda: trainer.current_epoch) if trainer else (lambda: 0)
+        return self._loader("train", shuffle=True, seed=self.shuffle_seed, epoch=epoch)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Batches of the validation split, in file order."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        """Batches of the test split, in file order."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> BatchLoader:
+        """Batches of `predict_path`, in file order, with row numbers."""
+        return self._loader("predict", with_row=True)
+
+    def _loader(self, split: str, **options: Any) -> BatchLoader:
+        arrays = self._arrays[split]
+        trainer = self.trainer
+        if trainer:
+            options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        keep = device if self._is_resident(arrays, device) else None
+        return BatchLoader(arrays, self.batch_size, device=keep, **options)
+
+    def _is_resident(self, arrays: Arrays, device: torch.device) -> bool:
+        if self.resident != "auto":
+            return self.resident
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+        else:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return arrays.nbytes <= free // 4
+
+    # Prediction
+
+    def _encode_predictions(self) -> None:
+        if self.predict_path is None:
+            raise ZooError("predict needs a raw file to score: give --data.predict_path FILE")
+        encoder = self.encoder_folder
+        Encoder.load(encoder).check(type(self).__name__, self.encoder_options(), encoder)
+        # removed when this object goes, or the process ends
+        self._scratch = tempfile.TemporaryDirectory(prefix="interpretable-zoo-")
+        folder = Path(self._scratch.name)
+        self.predict_rows = encode_file(
+            folder,
+            self.raw_file(self.predict_path),
+            self.raw_fields(),
+            encoder,
+            max_bad_rows=self.max_bad_rows,
+            memory_limit=self.memory_limit,
+        )
+        self._arrays["predict"] = Arrays.open(folder / "rows")

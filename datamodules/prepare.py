@@ -1,0 +1,198 @@
+"""Streaming preparation: raw file -> counts -> vocabulary -> ids -> arrays on disk.
+
+Memory stays bounded whatever the file's size: DuckDB spills to the folder being built, and
+arrays are appended to chunk by chunk.
+"""
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from datamodules.encoder import (
+    Encoder,
+    encode,
+    fit_means,
+    fit_schema,
+    fit_vocabulary,
+)
+from datamodules.engine import Engine, name, quote
+from datamodules.raw import RawField, RawFile, Rows, check_malformed, read_rows
+from datamodules.store import SPLITS, ArraysWriter, Manifest, checksums
+from zoo.schema import Schema, ZooError
+
+TIME = "time of the row"  # extra column of the table `rows` where the split is by time
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How rows are dealt to training, validation and test.
+
+    Args:
+        by: `hash` of the row number, or `time`.
+        ratio: sizes of training, validation and test.
+        seed: of the hash.
+        time: with `time`, an SQL expression over the raw columns that sorts as time does.
+    """
+
+    by: Literal["hash", "time"]
+    ratio: Sequence[int]
+    seed: int = 0
+    time: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.ratio) != 3 or min(self.ratio) < 1:
+            raise ZooError(f"data.split_ratio needs three positive numbers, got {list(self.ratio)}")
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """Columns that the split needs beside the fields."""
+        return {TIME: self.time} if self.by == "time" and self.time else {}
+
+    def expression(self, engine: Engine) -> str:
+        """SQL over the table `rows`: 0 for training, 1 for validation, 2 for test."""
+        if self.by == "time":
+            validation, test = self._times(engine)
+            time = name(TIME)
+            return f"CASE WHEN {time} < {validation} THEN 0 WHEN {time} < {test} THEN 1 ELSE 2 END"
+        bucket = f"{_hash_statement(self.seed)} % {sum(self.ratio)}"
+        train, validation, _ = self.ratio
+        return f"CASE WHEN {bucket} < {train} THEN 0 WHEN {bucket} < {train + validation} THEN 1 ELSE 2 END"
+
+    def _times(self, engine: Engine) -> tuple[str, str]:
+        """The first times of validation and test; rows of one time stay together."""
+        time = name(TIME)
+        counts = engine.run(
+            f"SELECT {time}, count(*) FROM rows WHERE problem IS NULL GROUP BY 1 ORDER BY 1"
+        )
+        if len(counts) < 3:
+            raise ZooError(
+                f"the file holds {len(counts)} distinct times; a split by time needs at least "
+                "three: use data.split=hash"
+            )
+        share = np.cumsum([count for _, count in counts]) / sum(count for _, count in counts)
+        train, validation, _ = np.cumsum(self.ratio) / sum(self.ratio)
+        # the time at which the wanted share is first reached ends its split
+        first = min(int(np.searchsorted(share, train - 1e-9)) + 1, len(counts) - 2)
+        second = min(
+            max(int(np.searchsorted(share, validation - 1e-9)) + 1, first + 1), len(counts) - 1
+        )
+        return quote(counts[first][0]), quote(counts[second][0])
+
+
+def row_hash(row: np.ndarray, seed: int) -> np.ndarray:
+    """[n] hash values that split rows: two multiplicative congruences with an xor-shift
+    between them, the same in SQL and NumPy, on every machine and in every version."""
+    mixed = (row.astype(np.int64) * 1_103_515_245 + seed * 12_345 + 1) % 2_147_483_647
+    return (mixed ^ (mixed >> 15)) * 2_246_822_519 % 4_294_967_291
+
+
+def _hash_statement(seed: int) -> str:
+    mixed = f"((rows.rowid * 1103515245 + {seed * 12_345 + 1}) % 2147483647)"
+    return f"(xor({mixed}, {mixed} >> 15) * 2246822519 % 4294967291)"
+
+
+def prepare(
+    folder: Path,
+    file: RawFile,
+    fields: list[RawField],
+    splitting: Splitting,
+    *,
+    dataset: str,
+    encoder_options: dict,
+    min_count: int,
+    max_bad_rows: float,
+    memory_limit: str,
+    source: dict,
+    options: dict,
+) -> None:
+    """Fills an empty folder with prepared data: encoder, arrays, manifest.
+
+    Raises:
+        ZooError: where the file cannot be used; the message says why.
+    """
+    work = folder / "work"
+    work.mkdir()
+    with Engine(work, memory_limit) as engine:
+        rows = read_rows(engine, file, fields, splitting.extra)
+        check_malformed(rows, file, max_bad_rows)
+        split = splitting.expression(engine)
+        splits = _count_splits(engine, split, file)
+        fit_vocabulary(engine, fields, f"({split}) = 0", min_count)
+        schema = fit_schema(engine, fields)
+        means = fit_means(engine, schema, f"({split}) = 0")
+        Encoder(dataset, encoder_options, schema, means).save(engine, folder / "encoder")
+        sizes = [(folder / s, splits[s]["rows"]) for s in SPLITS]
+        _write_arrays(engine, schema, rows, split, sizes)
+    shutil.rmtree(work)
+    manifest = Manifest(
+        source, options, schema.to_dict(), splits, rows.malformed, rows.examples, checksums(folder)
+    )
+    manifest.save(folder)
+
+
+def encode_file(
+    folder: Path,
+    file: RawFile,
+    fields: list[RawField],
+    encoder: Path,
+    *,
+    max_bad_rows: float,
+    memory_limit: str,
+) -> int:
+    """Encodes a raw file by a fitted encoder into `folder`/rows; returns the file's rows."""
+    work = folder / "work"
+    work.mkdir()
+    with Engine(work, memory_limit) as engine:
+        rows = read_rows(engine, file, fields, {})
+        check_malformed(rows, file, max_bad_rows)
+        Encoder.use(engine, encoder)
+        schema = Encoder.load(encoder).schema
+        usable = rows.count - sum(rows.malformed.values())
+        _write_arrays(engine, schema, rows, "0", [(folder / "rows", usable)])
+    shutil.rmtree(work)
+    return rows.count
+
+
+def _count_splits(engine: Engine, split: str, file: RawFile) -> dict[str, dict[str, int]]:
+    counts = engine.run(
+        f"SELECT {split} AS split, count(*), sum(label) FROM rows WHERE problem IS NULL GROUP BY 1"
+    )
+    found = {SPLITS[s]: {"rows": n, "positives": int(positives)} for s, n, positives in counts}
+    total = sum(s["rows"] for s in found.values())
+    positives = sum(s["positives"] for s in found.values())
+    if positives in (0, total):
+        raise ZooError(
+            f"{file.path}: every usable label is {int(positives > 0)}; a classifier needs rows "
+            "of both classes"
+        )
+    for s in SPLITS:
+        if s not in found:
+            raise ZooError(
+                f"{file.path}: its {total} usable rows leave the {s} split empty: use a larger "
+                "file, or another data.split_ratio or data.split_seed"
+            )
+    return {s: found[s] for s in SPLITS}
+
+
+def _write_arrays(
+    engine: Engine, schema: Schema, rows: Rows, split: str, sizes: list[tuple[Path, int]]
+) -> None:
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(ArraysWriter(folder, size, schema)) for folder, size in sizes
+        ]
+        for chunk in encode(engine, schema, split):
+            file_row = rows.file_row(chunk.row)
+            for s, writer in enumerate(writers):
+                mine = chunk.split == s
+                writer.write(
+                    chunk.numerical[mine],
+                    chunk.categorical[mine],
+                    chunk.label[mine],
+                    file_row[mine],
+                )

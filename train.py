@@ -1,0 +1,230 @@
+"""The command line: fit, validate, test, predict and prepare, driven by config files.
+
+    python train.py fit --config configs/demo.yaml
+    python train.py fit --config configs/criteo/deepfm.yaml --data.path train.txt
+    python train.py predict --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt \\
+        --data.predict_path new_rows.txt
+"""
+
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+
+from zoo.run import PredictionWriter, RunCheckpoint, RunRecord, new_run_directory, run_of
+from zoo.schema import ZooError
+
+
+class ZooTrainer(Trainer):
+    """Lightning's Trainer; it never unpickles more than weights, so no checkpoint can run code."""
+
+    def fit(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+    ) -> None:
+        """Train a model, then measure its best checkpoint on validation and test rows.
+
+        Args:
+            ckpt_path: checkpoint to resume from, such as a run's `last.ckpt`.
+        """
+        super().fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+
+    def validate(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+        verbose: bool = True,
+    ) -> list[dict[str, float]]:
+        """Measure a checkpoint on the validation rows.
+
+        Args:
+            ckpt_path: checkpoint to measure.
+            verbose: print the metrics.
+        """
+        return super().validate(
+            model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=verbose, weights_only=True
+        )
+
+    def test(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+        verbose: bool = True,
+    ) -> list[dict[str, float]]:
+        """Measure a checkpoint on the test rows.
+
+        Args:
+            ckpt_path: checkpoint to measure.
+            verbose: print the metrics.
+        """
+        return super().test(
+            model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=verbose, weights_only=True
+        )
+
+    def predict(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+    ) -> None:
+        """Score a raw file (data.predict_path) and write the probabilities to a Parquet file.
+
+        Args:
+            ckpt_path: checkpoint to score with; its run's encoder is used.
+        """
+        super().predict(
+            model,
+            datamodule=datamodule,
+            ckpt_path=ckpt_path,
+            return_predictions=False,
+            weights_only=True,
+        )
+
+    def prepare(self, model: LightningModule, datamodule: LightningDataModule) -> None:
+        """Prepare the data of a config and print what they hold."""
+        _print_manifest(datamodule)
+
+
+class ZooCLI(LightningCLI):
+    """LightningCLI with run directories, `prepare`, and the data's schema given to the model."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The subcommands, and those of their arguments that are no options."""
+        names = ("fit", "validate", "test", "predict", "prepare")
+        return {name: {"model", "datamodule"} for name in names}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Options of the project's own, and the schema's way from data to model."""
+        parser.add_argument("--name", default="experiment", help="name of the experiment")
+        parser.add_argument("--runs", default="runs", help="folder of all experiments' runs")
+        parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would merge the checkpoint's arguments into the config: the config stands."""
+
+    @property
+    def options(self) -> Any:
+        """The options of the subcommand."""
+        return self.config[self.subcommand]
+
+    def before_instantiate_classes(self) -> None:
+        """Finds the run: a new one for `fit`, that of the checkpoint otherwise."""
+        checkpoint = self.options.get("ckpt_path")
+        if checkpoint and not Path(checkpoint).is_file():
+            raise ZooError(f"no such checkpoint: {checkpoint} (ckpt_path)")
+        if self.subcommand == "predict":
+            if not checkpoint:
+                raise ZooError(
+                    "predict needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt"
+                )
+            self._use_run(run_of(Path(checkpoint)))
+
+    def _use_run(self, run: Path) -> None:
+        data = self.options.data.init_args
+        if data.encoder is None and (run / "encoder").is_dir():
+            data.encoder = str(run / "encoder")
+        if data.predict_output is None and data.predict_path:
+            data.predict_output = str(
+                run / "predictions" / f"{Path(data.predict_path).stem}.parquet"
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that writes into the run directory."""
+        trainer = self.config_init[self.subcommand]["trainer"]
+        callbacks: list[Callback] = []
+        if self.subcommand == "fit" and not trainer["fast_dev_run"]:
+            run = new_run_directory(Path(self.options.runs), self.options.name)
+            self.record = RunRecord(run)
+            callbacks = [RunCheckpoint(run), self.record]
+            where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
+            kwargs["logger"] = [CSVLogger(**where), TensorBoardLogger(**where)]
+        elif self.subcommand == "predict" and self.options.data.init_args.predict_output:
+            callbacks = [PredictionWriter(Path(self.options.data.init_args.predict_output))]
+            kwargs["logger"] = False
+        else:
+            kwargs["logger"] = False
+        trainer["callbacks"] = [*(trainer["callbacks"] or []), *callbacks]
+        return super().instantiate_trainer(**kwargs)
+
+    def after_fit(self) -> None:
+        """Measures the best checkpoint and completes the run directory."""
+        if self.trainer.fast_dev_run:
+            return
+        best = self.trainer.checkpoint_callback.best_model_path
+        if not best:
+            raise ZooError("the fit ended before a checkpoint was saved: trainer.max_epochs is 0?")
+        epochs = self.trainer.current_epoch
+        metrics: dict[str, float] = {}
+        for measure in (self.trainer.validate, self.trainer.test):
+            (values,) = measure(self.model, self.datamodule, ckpt_path=best, verbose=False)
+            metrics |= values
+        ceiling = {f"ceiling/{k}": v for k, v in self.datamodule.ceiling().items()}
+        if self.trainer.is_global_zero:
+            self.record.finish({**metrics, **ceiling}, epochs)
+
+
+def _print_manifest(datamodule: LightningDataModule) -> None:
+    manifest = datamodule.manifest
+    console = Console()
+    table = Table(title=str(datamodule.folder), title_justify="left")
+    for column in ("split", "rows", "positives", "share"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, size in manifest.splits.items():
+        share = size["positives"] / size["rows"]
+        table.add_row(split, f"{size['rows']:,}", f"{size['positives']:,}", f"{share:.4f}")
+    console.print(table)
+    table = Table("field", "kind", "group")
+    table.add_column("ids", justify="right")
+    for field in datamodule.schema.fields:
+        table.add_row(
+            field.name,
+            field.kind,
+            field.group,
+            f"{field.cardinality or '':,}" if field.cardinality else "",
+        )
+    console.print(table)
+    rejected = sum(manifest.rejected.values())
+    console.print(f"{rejected:,} malformed rows left out")
+    for reason, count in manifest.rejected.items():
+        console.print(f"  {count:,}: {reason}")
+    for line, reason in manifest.rejected_examples:
+        console.print(f"  line {line}: {reason}")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs one command; what a user can mend is told in one sentence."""
+    try:
+        ZooCLI(
+            LightningModule,
+            LightningDataModule,
+            trainer_class=ZooTrainer,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            seed_everything_default=0,
+            parser_kwargs={"parser_mode": "omegaconf"},
+            args=args,
+        )
+    except ZooError as error:
+        sys.exit(f"error: {error}")
+    except pickle.UnpicklingError:
+        sys.exit(
+            "error: the checkpoint holds more than weights and plain data: refused, as it could run code"
+        )
+
+
+if __name__ == "__main__":
+    main()

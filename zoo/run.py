@@ -1,0 +1,254 @@
+"""The run directory: what `fit` and `predict` write, and where.
+
+runs/<name>/version_<n>/config.yaml          repeats the run
+                        encoder/             scores new raw files
+                        checkpoints/         best.ckpt last.ckpt
+                        metrics.csv          every epoch; TensorBoard events beside it
+                        metrics.json         the best checkpoint, when the fit has ended
+                        predictions/         what `predict` wrote
+"""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from zoo.schema import ZooError
+
+VERSION_VARIABLE = "INTERPRETABLE_ZOO_RUN"  # tells the processes that Lightning starts
+
+
+def new_run_directory(root: Path, name: str) -> Path:
+    """Makes the next `version_<n>` below `root/name`; all processes of a run get the same."""
+    if VERSION_VARIABLE in os.environ:
+        return Path(os.environ[VERSION_VARIABLE])
+    folder = root / name
+    if rank_zero_only.rank != 0:
+        return folder / "version_?"  # of no consequence: only rank 0 writes
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = [int(p.name[8:]) for p in folder.glob("version_*") if p.name[8:].isdecimal()]
+        version = max(taken, default=-1) + 1
+        while True:
+            try:
+                (folder / f"version_{version}").mkdir()
+                break
+            except FileExistsError:  # another run was quicker
+                version += 1
+    except OSError as error:
+        raise ZooError(f"cannot make a run directory in {folder}: {error.strerror}") from error
+    os.environ[VERSION_VARIABLE] = str(folder / f"version_{version}")
+    return folder / f"version_{version}"
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The run directory of `<run>/checkpoints/best.ckpt`."""
+    return checkpoint.resolve().parent.parent
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps `best.ckpt` (lowest `val/logloss`) and `last.ckpt` of a run.
+
+    A fit resumed from another run's `last.ckpt` takes that run's best checkpoint along, so
+    that the best of the whole training is kept.
+    """
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(
+            dirpath=run / "checkpoints",
+            filename="best",
+            monitor="val/logloss",
+            mode="min",
+            save_last=True,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the state, with the paths of this run."""
+        best = Path(state_dict["best_model_path"])
+        here = Path(self.dirpath) / "best.ckpt"
+        if best.is_file() and best.resolve() != here.resolve():
+            if rank_zero_only.rank == 0:
+                here.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(best, here)
+            score = state_dict["best_model_score"]
+            state_dict = {
+                **state_dict,
+                "dirpath": self.dirpath,
+                "best_model_path": str(here),
+                "best_k_models": {str(here): score},
+                "kth_best_model_path": str(here),
+                "last_model_path": "",
+            }
+        super().load_state_dict(state_dict)
+
+
+class RunRecord(Callback):
+    """Copies the encoder into the run directory, and measures the training alone.
+
+    Args:
+        run: directory of the run.
+
+    Attributes:
+        rows: training rows seen, on all processes.
+        seconds: spent on them, validation left out.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.rows = 0
+        self.seconds = 0.0
+        self._since: float | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copies the encoder."""
+        source = getattr(trainer.datamodule, "encoder_folder", None)
+        if source and trainer.is_global_zero:
+            partial = self.run / ".encoder.partial"
+            shutil.copytree(source, partial, dirs_exist_ok=True)
+            os.replace(partial, self.run / "encoder")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Counts rows."""
+        self.rows += len(batch.label) * trainer.world_size
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops the clock."""
+        self._stop()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock again where validation falls inside an epoch."""
+        if trainer.training:
+            self._since = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops the clock."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._since is not None:
+            self.seconds += time.perf_counter() - self._since
+            self._since = None
+
+    def finish(self, metrics: Mapping[str, float], epochs: int) -> None:
+        """Writes `metrics.json` and prints it with the run's paths; rank 0 alone."""
+        facts = {
+            **metrics,
+            "epochs": epochs,
+            "seconds": round(self.seconds, 3),
+            "samples_per_second": round(self.rows / max(self.seconds, 1e-9), 1),
+        }
+        # JSON has no NaN: the AUC of a single class is null
+        facts = {k: None if math.isnan(v) else v for k, v in facts.items()}
+        partial = self.run / ".metrics.json.partial"
+        partial.write_text(json.dumps(facts, indent=1))
+        os.replace(partial, self.run / "metrics.json")
+        table = Table(title="best checkpoint", title_justify="left")
+        table.add_column("metric")
+        table.add_column("value", justify="right")
+        for name, value in facts.items():
+            table.add_row(name, "-" if value is None else f"{value:,.5g}")
+        console = Console()
+        console.print(table)
+        for path in ("checkpoints/best.ckpt", "metrics.json", "config.yaml"):
+            console.print(str(self.run / path), soft_wrap=True, highlight=False)
+
+
+class PredictionWriter(Callback):
+    """Writes one line for every row of the scored file, in its order, to a Parquet file.
+
+    Columns: `row` (int64, from 0), `probability` (float32, null where the row is malformed),
+    `label` (float32, null where unknown).
+
+    Args:
+        output: the Parquet file; it appears when it is complete.
+    """
+
+    SCHEMA = pa.schema(
+        [("row", pa.int64()), ("probability", pa.float32()), ("label", pa.float32())]
+    )
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+
+    def _part(self, rank: int) -> Path:
+        return self.output.with_name(f".{self.output.name}.{rank}.partial")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens this rank's part."""
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self.next_row = 0
+        self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.SCHEMA)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: dict[str, torch.Tensor],
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Writes a batch."""
+        columns = [outputs[name].float().cpu().numpy() for name in ("probability", "label")]
+        row = outputs["row"].cpu().numpy()
+        arrays = [pa.array(row)] + [pa.array(c, mask=np.isnan(c)) for c in columns]
+        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.SCHEMA))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Joins the parts of all ranks, with a line for each malformed row."""
+        self.writer.close()
+        trainer.strategy.barrier("parts written")
+        if trainer.is_global_zero:
+            rows = trainer.datamodule.predict_rows
+            parts = [self._part(rank) for rank in range(trainer.world_size)]
+            joined = self._part(-1)
+            with pq.ParquetWriter(joined, self.SCHEMA) as writer:
+                next_row = 0
+                for part in parts:
+                    for batch in pq.ParquetFile(part).iter_batches():
+                        end = batch.column("row")[-1].as_py() + 1
+                        writer.write_table(_fill(pa.table(batch), next_row, end))
+                        next_row = end
+                if next_row < rows:
+                    writer.write_table(_fill(self.SCHEMA.empty_table(), next_row, rows))
+            os.replace(joined, self.output)
+            for part in parts:
+                part.unlink()
+            Console().print(f"{rows:,} rows scored: {self.output}", soft_wrap=True)
+
+
+def _fill(table: pa.Table, start: int, stop: int) -> pa.Table:
+    """The table with a line of nulls for each row from start to stop that it lacks."""
+    if len(table) == stop - start:
+        return table
+    position = np.full(stop - start, len(table))
+    position[table["row"].to_numpy() - start] = np.arange(len(table))
+    index = pa.array(position, mask=position == len(table))
+    rows = pa.array(np.arange(start, stop))
+    return table.take(index).set_column(0, table.schema.field("row"), rows)

@@ -1,0 +1,117 @@
+"""What a model must know of its data: ordered fields, and the batches they come in.
+
+Shapes: B batch, N numerical fields, C categorical fields.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+UNKNOWN, MISSING = 0, 1  # the first two ids of every categorical field
+FORMAT = 1  # raised when a schema written today could not be read by older code
+
+
+class ZooError(ValueError):
+    """Something the user can mend. Its message says what is wrong, where, and what to do."""
+
+
+class Batch(NamedTuple):
+    """Rows as the models take them.
+
+    Attributes:
+        numerical: float32 [B, N], in the order of `Schema.numerical`.
+        categorical: int [B, C], in the order of `Schema.categorical`; the ids of field c are
+            0 (unknown), 1 (missing), 2 .. cardinality_c - 1 (most frequent first).
+        label: float32 [B], 0 or 1; NaN where the label is not known.
+        row: int64 [B], number of the row in its raw file; only where predictions are made.
+    """
+
+    numerical: Tensor
+    categorical: Tensor
+    label: Tensor
+    row: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Field:
+    """One input of a model.
+
+    Args:
+        name: unique within a schema.
+        kind: `numerical` or `categorical`.
+        cardinality: number of ids of a categorical field, unknown and missing included.
+        group: what the field describes (user, item, time, ...); fields of one group belong
+            together.
+    """
+
+    name: str
+    kind: Literal["numerical", "categorical"]
+    cardinality: int = 0
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("numerical", "categorical"):
+            raise ZooError(f"field {self.name}: kind must be numerical or categorical")
+        if self.kind == "categorical" and self.cardinality < 2:
+            raise ZooError(
+                f"field {self.name}: a categorical field has a cardinality of at least 2 "
+                f"(unknown and missing), got {self.cardinality}"
+            )
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The ordered fields of a dataset. Plain data: `from_dict(schema.to_dict()) == schema`."""
+
+    fields: tuple[Field, ...]
+
+    def __post_init__(self) -> None:
+        names = [field.name for field in self.fields]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated or not names:
+            raise ZooError(f"a schema needs distinct fields, got {repeated or 'none'}")
+
+    @cached_property
+    def numerical(self) -> tuple[Field, ...]:
+        """The columns of `Batch.numerical`."""
+        return tuple(field for field in self.fields if field.kind == "numerical")
+
+    @cached_property
+    def categorical(self) -> tuple[Field, ...]:
+        """The columns of `Batch.categorical`."""
+        return tuple(field for field in self.fields if field.kind == "categorical")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON and checkpoints hold it."""
+        return {"format": FORMAT, "fields": [asdict(field) for field in self.fields]}
+
+    @classmethod
+    def from_dict(cls, data: "Mapping[str, Any] | Schema") -> "Schema":
+        """Reads what `to_dict` wrote; a `Schema` passes through."""
+        if isinstance(data, Schema):
+            return data
+        if data.get("format") != FORMAT:
+            raise ZooError(
+                f"schema of format {data.get('format')!r}, this version reads {FORMAT}: "
+                "use the version of interpretable-zoo that wrote it"
+            )
+        return cls(tuple(Field(**field) for field in data["fields"]))
+
+    def difference(self, other: "Schema") -> str | None:
+        """The first field in which two schemas differ, in words; None if they are equal."""
+        mine, theirs = ({f.name: f for f in schema.fields} for schema in (self, other))
+        for name in {**mine, **theirs}:
+            if name not in mine or name not in theirs:
+                return f"field {name} is in only one of them"
+            if mine[name] != theirs[name]:
+                return f"field {name} is {_describe(mine[name])} and {_describe(theirs[name])}"
+        return None if self == other else "their fields stand in different order"
+
+
+def _describe(field: Field) -> str:
+    cardinality = f" of {field.cardinality} ids" if field.kind == "categorical" else ""
+    group = f" in group {field.group!r}" if field.group else ""
+    return f"{field.kind}{cardinality}{group}"
