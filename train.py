@@ -6,11 +6,15 @@
         --data.predict_path new_rows.txt
 """
 
+import errno
+import logging
 import pickle
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -18,6 +22,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
+from zoo.parser import ZooParser
 from zoo.run import PredictionWriter, RunCheckpoint, RunRecord, new_run_directory, run_of
 from zoo.schema import ZooError
 
@@ -121,9 +126,13 @@ class ZooCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Finds the run: a new one for `fit`, that of the checkpoint otherwise."""
+        if self.subcommand != "fit":
+            self.save_config_callback = None
         checkpoint = self.options.get("ckpt_path")
         if checkpoint and not Path(checkpoint).is_file():
             raise ZooError(f"no such checkpoint: {checkpoint} (ckpt_path)")
+        if checkpoint:
+            check_checkpoint(Path(checkpoint))
         if self.subcommand == "predict":
             if not checkpoint:
                 raise ZooError(
@@ -175,6 +184,20 @@ class ZooCLI(LightningCLI):
             self.record.finish({**metrics, **ceiling}, epochs)
 
 
+def check_checkpoint(path: Path) -> None:
+    """Raises `ZooError` unless a file is a checkpoint of weights and plain data."""
+    try:
+        checkpoint = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ZooError(
+            f"{path} holds more than weights and plain data: it is not loaded, as it could run code"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ZooError(f"{path} is not a checkpoint, or is damaged") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ZooError(f"{path} is not a checkpoint of this project: it holds no state_dict")
+
+
 def _print_manifest(datamodule: LightningDataModule) -> None:
     manifest = datamodule.manifest
     console = Console()
@@ -205,6 +228,13 @@ def _print_manifest(datamodule: LightningDataModule) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Runs one command; what a user can mend is told in one sentence."""
+    # Lightning's hints and its use of deprecated names are not the user's to mend.
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", r".*LeafSpec.*is deprecated")
+    warnings.filterwarnings("ignore", r"Be aware that when using `ckpt_path`")
+    warnings.filterwarnings(
+        "ignore", r"The number of training batches .* is smaller than the logging"
+    )
     try:
         ZooCLI(
             LightningModule,
@@ -214,16 +244,28 @@ def main(args: list[str] | None = None) -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
+            save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            parser_kwargs={"parser_mode": "omegaconf"},
+            parser_class=ZooParser,
+            parser_kwargs={name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
             args=args,
         )
-    except ZooError as error:
-        sys.exit(f"error: {error}")
-    except pickle.UnpicklingError:
-        sys.exit(
-            "error: the checkpoint holds more than weights and plain data: refused, as it could run code"
-        )
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        sys.exit(f"error: {sentence}")
+
+
+def _sentence(error: BaseException | None) -> str | None:
+    """What to tell of an error that the user can mend; jsonargparse may have wrapped it."""
+    while error is not None:
+        if isinstance(error, ZooError):
+            return str(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return f"the disk is full: {error}"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 if __name__ == "__main__":

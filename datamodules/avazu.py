@@ -18,7 +18,7 @@ HOURS = {
     "parts": {
         "hour": f"strftime({TIME}, '%H')",
         "weekday": f"strftime({TIME}, '%a')",
-        "is_weekend": f"CASE WHEN isodow({TIME}) > 5 THEN 'yes' WHEN {TIME} IS NOT NULL THEN 'no' END",
+        "is_weekend": f"CASE isodow({TIME}) > 5 WHEN true THEN 'yes' WHEN false THEN 'no' END",
     },
     "timestamp": {"hour": '"hour"'},
 }

@@ -61,7 +61,10 @@ class Splitting:
             return f"CASE WHEN {time} < {validation} THEN 0 WHEN {time} < {test} THEN 1 ELSE 2 END"
         bucket = f"{_hash_statement(self.seed)} % {sum(self.ratio)}"
         train, validation, _ = self.ratio
-        return f"CASE WHEN {bucket} < {train} THEN 0 WHEN {bucket} < {train + validation} THEN 1 ELSE 2 END"
+        return (
+            f"CASE WHEN {bucket} < {train} THEN 0 WHEN {bucket} < {train + validation} THEN 1 "
+            "ELSE 2 END"
+        )
 
     def _times(self, engine: Engine) -> tuple[str, str]:
         """The first times of validation and test; rows of one time stay together."""

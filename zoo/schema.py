@@ -14,7 +14,7 @@ UNKNOWN, MISSING = 0, 1  # the first two ids of every categorical field
 FORMAT = 1  # raised when a schema written today could not be read by older code
 
 
-class ZooError(ValueError):
+class ZooError(Exception):
     """Something the user can mend. Its message says what is wrong, where, and what to do."""
 
 
