@@ -226,7 +226,7 @@ def _print_manifest(datamodule: LightningDataModule) -> None:
         console.print(f"  line {line}: {reason}")
 
 
-def main(args: list[str] | None = None) -> None:
+def main() -> None:
     """Runs one command; what a user can mend is told in one sentence."""
     # Lightning's hints and its use of deprecated names are not the user's to mend.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
@@ -248,8 +248,9 @@ def main(args: list[str] | None = None) -> None:
             seed_everything_default=0,
             parser_class=ZooParser,
             parser_kwargs={name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
-            args=args,
         )
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None:

@@ -1,7 +1,9 @@
 """What all datamodules of click-through data share: preparation, splits, loaders, prediction."""
 
 import os
+import shutil
 import tempfile
+import weakref
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Literal
@@ -222,9 +224,9 @@ class CTRDataModule(LightningDataModule):
             raise ZooError("predict needs a raw file to score: give --data.predict_path FILE")
         encoder = self.encoder_folder
         Encoder.load(encoder).check(type(self).__name__, self.encoder_options(), encoder)
-        # removed when this object goes, or the process ends
-        self._scratch = tempfile.TemporaryDirectory(prefix="interpretable-zoo-")
-        folder = Path(self._scratch.name)
+        folder = Path(tempfile.mkdtemp(prefix="interpretable-zoo-"))
+        # when this object goes, or the process ends
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.predict_rows = encode_file(
             folder,
             self.raw_file(self.predict_path),

@@ -1,0 +1,195 @@
+"""Every exported model: equal to a reference, trainable, reloadable."""
+
+import deepctr_reference
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+import zoo
+from zoo import Batch, DeepFM, Field, Schema, ZooError
+from zoo.embedding import FusedEmbedding
+
+MODELS = [DeepFM]
+SCHEMA = Schema(
+    (
+        Field("n0", "numerical"),
+        Field("n1", "numerical"),
+        Field("c0", "categorical", 7, "user"),
+        Field("c1", "categorical", 11, "item"),
+        Field("c2", "categorical", 5),
+    )
+)
+
+
+def random_batch(rows=64, schema=SCHEMA, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    ids = [torch.randint(f.cardinality, (rows,), generator=generator) for f in schema.categorical]
+    return Batch(
+        torch.randn(rows, len(schema.numerical), generator=generator),
+        torch.stack(ids, 1).int(),
+        torch.randint(2, (rows,), generator=generator).float(),
+    )
+
+
+@pytest.fixture
+def model(request):
+    torch.manual_seed(0)
+    return request.param(SCHEMA, embedding_dim=4, embedding_std=0.5, hidden_units=[8, 6])
+
+
+each_model = pytest.mark.parametrize("model", MODELS, indirect=True)
+
+
+def test_all_exported_models_are_tested():
+    exported = {getattr(zoo.ctr, name) for name in zoo.ctr.__all__}
+    assert exported == set(MODELS), "add the new model to MODELS"
+
+
+@each_model
+def test_logits_have_the_shape_of_the_batch(model):
+    assert model(random_batch(13)).shape == (13,)
+
+
+@each_model
+def test_gradient_reaches_every_parameter(model):
+    model.training_step(random_batch()).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+@each_model
+def test_loss_is_the_cross_entropy_of_the_sigmoid(model):
+    batch = random_batch()
+    p = model(batch).sigmoid()
+    expected = -(batch.label * p.log() + (1 - batch.label) * (1 - p).log()).mean()
+    torch.testing.assert_close(model.training_step(batch), expected)
+
+
+@each_model
+def test_a_checkpoint_reloads_by_itself_with_equal_logits(model, tmp_path):
+    path = tmp_path / "model.ckpt"
+    trainer = pl.Trainer(barebones=True, accelerator="cpu")
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path, weights_only=True)
+    loaded = type(model).load_from_checkpoint(path, weights_only=True)
+    batch = random_batch()
+    torch.testing.assert_close(loaded(batch), model(batch), rtol=0, atol=0)
+    assert loaded.schema == SCHEMA
+
+
+@each_model
+def test_a_checkpoint_holds_plain_data_only(model, tmp_path):
+    path = tmp_path / "model.ckpt"
+    trainer = pl.Trainer(barebones=True, accelerator="cpu")
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path, weights_only=True)
+    hyper_parameters = torch.load(path, weights_only=True)["hyper_parameters"]
+    assert Schema.from_dict(hyper_parameters["schema"]) == SCHEMA
+    assert hyper_parameters["hidden_units"] == [8, 6]
+
+
+@pytest.mark.parametrize("numerical", [0, 3])
+@pytest.mark.parametrize("hidden_units", [(5,), (8, 6)])
+def test_deepfm_equals_deepctr_torch(numerical, hidden_units):
+    fields = [Field(f"n{i}", "numerical") for i in range(numerical)]
+    fields += [Field(f"c{i}", "categorical", 4 + i) for i in range(4)]
+    schema = Schema(tuple(fields))
+    torch.manual_seed(1)
+    ours = DeepFM(schema, embedding_dim=6, embedding_std=0.5, hidden_units=hidden_units)
+    theirs = deepctr_reference.deepfm(schema, 6, hidden_units)
+    deepctr_reference.copy_weights(ours, theirs)
+    batch = random_batch(200, schema)
+    expected = deepctr_reference.logits(theirs, batch)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(ours(batch), expected, rtol=0, atol=1e-5)
+
+
+def test_embedded_numbers_are_value_times_vector():
+    embedding = FusedEmbedding(SCHEMA, 4, embed_numerical=True, init_std=1.0)
+    batch = random_batch()
+    vectors = embedding(batch).vectors
+    assert vectors.shape == (64, 5, 4)
+    expected = batch.numerical[:, 1, None] * embedding.numerical_vectors[1]
+    torch.testing.assert_close(vectors[:, 1], expected)
+
+
+def test_fields_do_not_share_rows_of_the_table():
+    embedding = FusedEmbedding(SCHEMA, 4)
+    last_of_first = torch.tensor([[6, 0, 0]])
+    first_of_second = torch.tensor([[0, 0, 0]])
+    rows = embedding.offsets + torch.cat((last_of_first, first_of_second))
+    assert rows.tolist() == [[6, 7, 18], [0, 7, 18]]
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "sgd"])
+def test_sparse_and_dense_gradients_give_equal_weights(optimizer):
+    weights = []
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        model = DeepFM(
+            SCHEMA, embedding_dim=4, hidden_units=[8], optimizer=optimizer, sparse_gradients=sparse
+        )
+        train(model, [random_batch(seed=s) for s in range(20)])
+        assert model.embedding.sparse == sparse
+        weights.append(model.state_dict())
+    for name, expected in weights[1].items():
+        torch.testing.assert_close(weights[0][name], expected, rtol=0, atol=1e-6)
+
+
+def train(model, batches, epochs=1):
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    loader = DataLoader(batches, batch_size=None)
+    trainer.fit(model, loader, loader)
+
+
+def test_learns_a_cross_that_a_linear_model_cannot():
+    schema = Schema((Field("a", "categorical", 4), Field("b", "categorical", 4)))
+    ids = torch.randint(2, 4, (20_000, 2), generator=torch.Generator().manual_seed(0))
+    label = (ids[:, 0] == ids[:, 1]).float()  # neither field alone says anything
+    batch = Batch(torch.empty(len(ids), 0), ids, label)
+    batches = [Batch(*(t[i : i + 100] for t in batch[:3])) for i in range(0, len(ids), 100)]
+    torch.manual_seed(0)
+    model = DeepFM(schema, embedding_dim=4, embedding_std=0.1, hidden_units=[16])
+    train(model, batches)
+    assert ((model(batch) > 0) == (label > 0)).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"embedding_dim": 0}, "embedding_dim must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"optimizer": "magic"}, "optimizer must be one of"),
+        ({"optimizer": "adam", "sparse_gradients": True}, "sparse_gradients needs"),
+        ({"hidden_units": []}, "hidden_units must name at least one layer"),
+        ({"hidden_units": [8, 0]}, "hidden_units must be positive"),
+        ({"dropout": -0.1}, "dropout must be at least 0"),
+    ],
+)
+def test_an_impossible_option_is_named(options, message):
+    with pytest.raises(ZooError, match=message):
+        DeepFM(SCHEMA, **options)
+
+
+def test_an_unknown_option_is_an_error():
+    with pytest.raises(TypeError, match="embeding_dim"):
+        DeepFM(SCHEMA, embeding_dim=3)
+
+
+def test_a_checkpoint_of_another_schema_is_refused():
+    other = Schema((*SCHEMA.fields[:-1], Field("c2", "categorical", 6)))
+    checkpoint = {"model_class": "DeepFM", "hyper_parameters": {"schema": other.to_dict()}}
+    with pytest.raises(ZooError, match="another schema.*field c2 .* 6 ids and .* 5 ids"):
+        DeepFM(SCHEMA).on_load_checkpoint(checkpoint)
+
+
+def test_a_checkpoint_of_another_model_is_refused():
+    with pytest.raises(ZooError, match="holds AutoInt, not DeepFM"):
+        DeepFM(SCHEMA).on_load_checkpoint({"model_class": "AutoInt"})

@@ -1,0 +1,356 @@
+"""The command line: runs, checkpoints, predictions, and what it says of mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+
+import datamodules
+import train
+from zoo import DeepFM
+from zoo.run import VERSION_VARIABLE
+
+ROOT = Path(train.__file__).parent
+CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))
+SMALL = ["--model.hidden_units=[16]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """Each test runs in a folder of its own, as a run of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(VERSION_VARIABLE, raising=False)
+    yield
+    os.environ.pop(VERSION_VARIABLE, None)
+
+
+def arguments(subcommand, path, *more):
+    config = ROOT / "configs/criteo/deepfm.yaml"
+    given = [subcommand, "--config", str(config), "--data.path", str(path), *SMALL, *QUIET]
+    return [*given, "--name=t", *map(str, more)]
+
+
+def command(args):
+    """Runs the command line in this process, as one of its own."""
+    os.environ.pop(VERSION_VARIABLE, None)
+    with mock.patch("sys.argv", ["train.py", *map(str, args)]), warnings.catch_warnings():
+        train.main()
+
+
+def fit(path, *more):
+    command(arguments("fit", path, *more))
+    return Path(sorted(Path("runs/t").iterdir())[-1])
+
+
+def error_of(capsys, *args):
+    with pytest.raises(SystemExit) as exit_:
+        command(args)
+    message = exit_.value.code if isinstance(exit_.value.code, str) else capsys.readouterr().err
+    assert message.strip().count("\n") == 0, message
+    return message.strip()
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.fixture
+def run(criteo_file):
+    return fit(criteo_file, "--trainer.max_epochs=2")
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_shipped_config_is_accepted(config):
+    with pytest.raises(SystemExit) as exit_:
+        command(["fit", "--config", str(config), "--print_config"])
+    assert exit_.value.code == 0
+
+
+def test_a_run_directory_is_complete(run):
+    files = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
+    wanted = {
+        "config.yaml",
+        "metrics.csv",
+        "metrics.json",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "encoder/encoder.json",
+        "encoder/vocabulary.parquet",
+    }
+    assert wanted <= files
+    assert any(file.startswith("events.out.tfevents") for file in files)
+
+
+def test_metrics_json_is_flat_and_those_of_the_best_checkpoint(run, criteo_file):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"val/auc", "val/logloss", "test/auc", "test/logloss", "seconds"} <= set(metrics)
+    assert metrics["samples_per_second"] > 0
+    data = datamodules.Criteo(str(criteo_file))
+    data.setup("test")
+    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
+    arrays = data._arrays["test"]
+    (batch,) = list(datamodules.loader.BatchLoader(arrays, len(arrays)))
+    with torch.no_grad():
+        p = model(batch).double().sigmoid().numpy()
+    positive, negative = p[arrays.label == 1], p[arrays.label == 0]
+    # the definition of AUC, pair by pair
+    higher = (positive[:, None] > negative).mean() + 0.5 * (positive[:, None] == negative).mean()
+    assert metrics["test/auc"] == pytest.approx(higher, abs=1e-6)
+    logloss = -np.log(np.where(arrays.label == 1, p, 1 - p)).mean()
+    assert metrics["test/logloss"] == pytest.approx(logloss, abs=1e-6)
+
+
+def test_the_saved_config_repeats_the_run(run, criteo_file):
+    command(["fit", "--config", str(run / "config.yaml")])
+    again = run.with_name("version_1")
+    torch.testing.assert_close(
+        weights(again / "checkpoints/last.ckpt"),
+        weights(run / "checkpoints/last.ckpt"),
+        rtol=0,
+        atol=0,
+    )
+
+
+def test_the_saved_config_is_resolved(run, criteo_file):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["init_args"]["learning_rate"] == 0.01  # a default
+    assert config["data"]["init_args"]["path"] == str(criteo_file)
+
+
+def test_resuming_gives_the_weights_of_an_unbroken_run(criteo_file):
+    unbroken = fit(criteo_file, "--trainer.max_epochs=3")
+    stopped = fit(criteo_file, "--trainer.max_epochs=1")
+    last = stopped / "checkpoints/last.ckpt"
+    resumed = fit(criteo_file, "--trainer.max_epochs=3", "--ckpt_path", last)
+    torch.testing.assert_close(
+        weights(resumed / "checkpoints/last.ckpt"),
+        weights(unbroken / "checkpoints/last.ckpt"),
+        rtol=0,
+        atol=0,
+    )
+    assert (resumed / "checkpoints/best.ckpt").is_file()
+
+
+def test_resuming_keeps_the_best_checkpoint_of_before(criteo_file):
+    before = fit(criteo_file, "--trainer.max_epochs=2")
+    last = before / "checkpoints/last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["state_dict"]["bias"].fill_(-30.0)  # the worst model so far, and it stays so
+    checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] = 1e-9
+    torch.save(checkpoint, last)
+    after = fit(criteo_file, "--trainer.max_epochs=3", "--ckpt_path", last)
+    assert weights(after / "checkpoints/last.ckpt")["bias"] < -29
+    torch.testing.assert_close(
+        weights(after / "checkpoints/best.ckpt"), weights(before / "checkpoints/best.ckpt")
+    )
+
+
+def test_a_reloaded_checkpoint_predicts_as_before_saving(criteo_file):
+    data = datamodules.Criteo(str(criteo_file))
+    model = DeepFM(data.schema, embedding_dim=4, hidden_units=[8])
+    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.fit(model, data)
+    trainer.save_checkpoint("x.ckpt")
+    batch = next(iter(data.val_dataloader()))
+    model.eval()
+    loaded = DeepFM.load_from_checkpoint("x.ckpt", weights_only=True).eval()
+    torch.testing.assert_close(loaded(batch), model(batch), rtol=0, atol=0)
+
+
+def test_two_processes_and_one_measure_the_same(criteo_file):
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
+    line = [sys.executable, str(ROOT / "train.py"), *arguments("fit", criteo_file, *two)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (run,) = Path("runs/t").iterdir()
+    measured = json.loads((run / "metrics.json").read_text())
+    data = datamodules.Criteo(str(criteo_file))
+    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    (alone,) = trainer.validate(model, data, verbose=False)
+    assert alone["val/auc"] == pytest.approx(measured["val/auc"], abs=1e-6)
+    assert alone["val/logloss"] == pytest.approx(measured["val/logloss"], abs=1e-6)
+
+
+def test_generated_data_show_their_ceiling(tmp_path):
+    made = ["--data.synthetic.rows=3000", "--trainer.max_epochs=1"]
+    run = fit(tmp_path / "made.txt", *made)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["ceiling/auc"] > metrics["test/auc"]
+    assert metrics["ceiling/logloss"] < metrics["test/logloss"]
+
+
+# predict
+
+
+def predict(run, path, *more):
+    given = ["--ckpt_path", run / "checkpoints/best.ckpt", "--data.predict_path", path, *more]
+    command(["predict", "--config", run / "config.yaml", *given])
+    return pq.read_table(run / "predictions" / f"{path.stem}.parquet").to_pandas()
+
+
+def test_predict_needs_nothing_but_the_run(run, criteo_file, tmp_path):
+    new = tmp_path / "new.txt"
+    lines = criteo_file.read_text().splitlines()[:300]
+    new.write_text("\n".join(lines))
+    (run / "config.yaml").write_text(
+        (run / "config.yaml").read_text().replace(str(criteo_file), "gone.txt")
+    )
+    found = predict(run, new)
+    assert found.row.tolist() == list(range(300))
+    assert found.label.tolist() == [float(line[0]) for line in lines]
+
+
+def test_predict_scores_rows_as_the_data_of_the_fit(run, criteo_file):
+    found = predict(run, criteo_file)
+    data = datamodules.Criteo(str(criteo_file))
+    data.setup("test")
+    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
+    arrays = data._arrays["test"]
+    (batch,) = list(datamodules.loader.BatchLoader(arrays, len(arrays)))
+    with torch.no_grad():
+        expected = model(batch).sigmoid().numpy()
+    np.testing.assert_allclose(found.probability[arrays.row], expected, atol=1e-6)
+
+
+def test_predict_without_labels_and_with_a_malformed_row(run, criteo_file, tmp_path):
+    lines = [line[2:] for line in criteo_file.read_text().splitlines()[:50]]
+    lines[3] = "only\ttwo"
+    lines[49] = "x"
+    new = tmp_path / "new.txt"
+    new.write_text("\n".join(lines) + "\n")
+    found = predict(run, new, "--data.max_bad_rows=0.1")
+    assert found.row.tolist() == list(range(50))
+    assert found.probability.isna().to_numpy().nonzero()[0].tolist() == [3, 49]
+    assert found.label.isna().all()
+
+
+def test_predict_takes_ids_that_training_never_saw(run, criteo_file, tmp_path):
+    cells = criteo_file.read_text().splitlines()[0].split("\t")
+    cells[14:] = ["never seen"] * 26
+    new = tmp_path / "new.txt"
+    new.write_text("\t".join(cells) + "\n")
+    assert 0 < predict(run, new).probability[0] < 1
+
+
+# prepare and interruptions
+
+
+def test_prepare_prints_the_manifest(criteo_file, capsys):
+    config = ROOT / "configs/criteo/deepfm.yaml"
+    command(["prepare", "--config", str(config), "--data.path", str(criteo_file)])
+    shown = capsys.readouterr().out
+    assert "train" in shown
+    assert "C26" in shown
+    assert "0 malformed rows" in shown
+
+
+def test_an_interrupted_fit_can_be_resumed(criteo_file):
+    line = [sys.executable, str(ROOT / "train.py")]
+    line += arguments("fit", criteo_file, "--trainer.max_epochs=100000")
+    line += ["--trainer.callbacks=null"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    last = Path("runs/t/version_0/checkpoints/last.ckpt")
+    wait_for(last.is_file)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"--ckpt_path {last}" in shown
+    epochs = torch.load(last, weights_only=True)["epoch"] + 1
+    resumed = fit(criteo_file, f"--trainer.max_epochs={epochs + 1}", "--ckpt_path", last)
+    assert torch.load(resumed / "checkpoints/last.ckpt", weights_only=True)["epoch"] == epochs
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+# mistakes
+
+
+def test_a_misspelt_option_is_named(criteo_file, capsys):
+    message = error_of(capsys, *arguments("fit", criteo_file, "--model.embeding_dim=3"))
+    assert message == "error: unknown option model.embeding_dim; did you mean model.embedding_dim?"
+
+
+def test_a_misspelt_key_of_a_config_is_named(criteo_file, capsys):
+    config = yaml.safe_load((ROOT / "configs/criteo/deepfm.yaml").read_text())
+    config["data"]["init_args"]["batchsize"] = 3
+    Path("c.yaml").write_text(yaml.safe_dump(config))
+    message = error_of(capsys, "fit", "--config", "c.yaml")
+    assert message == "error: unknown option data.batchsize; did you mean data.batch_size?"
+
+
+def test_an_abbreviation_is_a_misspelling(criteo_file, capsys):
+    message = error_of(capsys, *arguments("fit", criteo_file, "--trainer.max_epoch=3"))
+    assert "unknown option trainer.max_epoch; did you mean trainer.max_epochs?" in message
+
+
+def test_a_batch_size_of_zero(criteo_file, capsys):
+    message = error_of(capsys, *arguments("fit", criteo_file, "--data.batch_size=0"))
+    assert message == "error: data.batch_size must be at least 1, got 0"
+
+
+def test_a_missing_file(capsys):
+    message = error_of(capsys, *arguments("fit", "nowhere.txt"))
+    assert message == "error: no such file: nowhere.txt (data.path)"
+
+
+def test_a_missing_checkpoint(criteo_file, capsys):
+    message = error_of(capsys, *arguments("test", criteo_file, "--ckpt_path=nowhere.ckpt"))
+    assert message == "error: no such checkpoint: nowhere.ckpt (ckpt_path)"
+
+
+def test_a_checkpoint_of_another_schema(run, criteo_file, capsys):
+    other = ["--data.min_count=3", "--ckpt_path", run / "checkpoints/best.ckpt"]
+    message = error_of(capsys, *arguments("test", criteo_file, *other))
+    assert "trained on another schema than these data: field C" in message
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(criteo_file, capsys):
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (Path("executed"),)
+
+    torch.save({"state_dict": {}, "payload": Evil()}, "evil.ckpt")
+    message = error_of(capsys, *arguments("test", criteo_file, "--ckpt_path=evil.ckpt"))
+    assert "not loaded, as it could run code" in message
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04half a zip"])
+def test_a_file_that_is_no_checkpoint(criteo_file, capsys, content):
+    Path("x.ckpt").write_bytes(content)
+    message = error_of(capsys, *arguments("test", criteo_file, "--ckpt_path=x.ckpt"))
+    assert "x.ckpt is not a checkpoint, or is damaged" in message
+
+
+def test_predict_without_a_file(run, capsys):
+    given = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/best.ckpt"]
+    message = error_of(capsys, "predict", *given)
+    assert "give --data.predict_path FILE" in message
+
+
+def test_a_full_disk(criteo_file, capsys, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    message = error_of(capsys, *arguments("fit", criteo_file, "--trainer.max_epochs=1"))
+    assert "the disk is full" in message
