@@ -58,7 +58,8 @@ class Avazu(CTRDataModule):
         missing = [column for column in needed if column not in columns]
         if missing:
             raise ZooError(f"{path}: its header lacks the column {', '.join(missing)}")
-        if len(set(columns)) < len(columns):
+        named = [column for column in columns if column]
+        if len(set(named)) < len(named):
             raise ZooError(f"{path}: its header names a column twice")
         label = "click" if "click" in columns else None
         return RawFile(path, ",", columns, header=True, label=label)

@@ -64,6 +64,9 @@ class CTRDataModule(LightningDataModule):
         for option, value in (("batch_size", batch_size), ("min_count", min_count)):
             if value < 1:
                 raise ZooError(f"data.{option} must be at least 1, got {value}")
+        for option, value in (("split_seed", split_seed), ("shuffle_seed", shuffle_seed)):
+            if value < 0:
+                raise ZooError(f"data.{option} must be at least 0, got {value}")
         if not 0 <= max_bad_rows <= 1:
             raise ZooError(f"data.max_bad_rows is a share between 0 and 1, got {max_bad_rows}")
         self.path = Path(path)

@@ -7,7 +7,7 @@ import numpy as np
 
 from datamodules.base import CTRDataModule
 from datamodules.raw import RawField, RawFile, first_line
-from datamodules.store import Arrays
+from datamodules.store import Arrays, locked
 from datamodules.synthetic import PlantedClicks, ceiling, logits_path
 from zoo.schema import ZooError
 
@@ -81,7 +81,8 @@ class Criteo(CTRDataModule):
     def ensure_source(self) -> None:
         """Generates the file where `synthetic` is given."""
         if self.synthetic:
-            self.synthetic.ensure(self.path)
+            with locked(self.path):
+                self.synthetic.ensure(self.path)
 
     def ceiling(self) -> dict[str, float]:
         """Of the true logits over the test split."""

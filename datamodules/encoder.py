@@ -5,12 +5,14 @@ On disk an encoder is a folder of `encoder.json` (dataset, options, schema, mean
 to score new raw files.
 """
 
+import glob
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 
 from datamodules.engine import Engine, name, quote
@@ -65,16 +67,18 @@ class Encoder:
                 raise ZooError(f"{path} has format {data['format']}, this version reads {FORMAT}")
             schema = Schema.from_dict(data["schema"])
             return cls(data["dataset"], data["options"], schema, data["means"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ZooError(f"{path} is damaged: {error!r}") from error
 
     @staticmethod
     def use(engine: Engine, folder: Path) -> None:
         """Puts the vocabulary of a saved encoder into the engine."""
-        engine.run(
-            "CREATE TABLE vocabulary AS "
-            f"SELECT * FROM read_parquet({quote(folder / 'vocabulary.parquet')})"
-        )
+        path = folder / "vocabulary.parquet"
+        source = f"read_parquet({quote(glob.escape(str(path)))})"
+        try:
+            engine.run(f"CREATE TABLE vocabulary AS SELECT field, value, id FROM {source}")
+        except duckdb.Error as error:
+            raise ZooError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
 
     def check(self, dataset: str, options: dict[str, Any], where: Path) -> None:
         """Raises `ZooError` unless raw rows of `dataset` read with `options` suit this encoder."""

@@ -47,11 +47,13 @@ class Splitting:
     def __post_init__(self) -> None:
         if len(self.ratio) != 3 or min(self.ratio) < 1:
             raise ZooError(f"data.split_ratio needs three positive numbers, got {list(self.ratio)}")
+        if self.by == "time" and self.time is None:
+            raise ZooError("these rows have no time to be split by: use data.split=hash")
 
     @property
     def extra(self) -> dict[str, str]:
         """Columns that the split needs beside the fields."""
-        return {TIME: self.time} if self.by == "time" and self.time else {}
+        return {TIME: self.time} if self.by == "time" else {}
 
     def expression(self, engine: Engine) -> str:
         """SQL over the table `rows`: 0 for training, 1 for validation, 2 for test."""
@@ -118,6 +120,8 @@ def prepare(
     Raises:
         ZooError: where the file cannot be used; the message says why.
     """
+    if file.label is None:
+        raise ZooError(f"{file.path} has no label column: a model cannot be trained on it")
     work = folder / "work"
     work.mkdir()
     with Engine(work, memory_limit) as engine:

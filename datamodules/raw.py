@@ -1,5 +1,6 @@
 """Raw text files -> a typed table of rows, in file order, with a reason beside each bad row."""
 
+import glob
 import gzip
 import zlib
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class RawFile:
     Args:
         path: of the file.
         delimiter: between columns.
-        columns: their names, in file order.
+        columns: their names, in file order; one without a name is passed over.
         header: whether the first line holds their names.
         label: the column that holds 0 or 1; None if the file has none.
     """
@@ -109,6 +110,9 @@ def read_rows(engine: Engine, file: RawFile, fields: list[RawField], extra: dict
 def check_malformed(rows: Rows, file: RawFile, tolerated: float) -> None:
     """Raises `ZooError` where more than a share `tolerated` of the rows is malformed."""
     malformed = sum(rows.malformed.values())
+    if malformed == rows.count:
+        line, reason = rows.examples[0]
+        raise ZooError(f"{file.path}: no usable row; the first is line {line}: {reason}")
     if malformed > tolerated * rows.count:
         line, reason = rows.examples[0]
         raise ZooError(
@@ -120,13 +124,16 @@ def check_malformed(rows: Rows, file: RawFile, tolerated: float) -> None:
 def _read_statement(file: RawFile, fields: list[RawField], extra: dict[str, str]) -> str:
     # A whole line is read as one column, and split here: what is wrong with a line is then
     # ours to say, and the table's row numbers are the file's.
+    # With the new line said to be CRLF, a line may end in LF or CRLF, each as it likes.
     scan = (
-        f"read_csv({quote(file.path)}, delim='', quote='', escape='', header=false, "
-        f"skip={int(file.header)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, "
-        "strict_mode=false, store_rejects=true)"
+        f"read_csv({quote(glob.escape(str(file.path)))}, delim='', quote='', escape='', "
+        f"header=false, skip={int(file.header)}, columns={{'line': 'VARCHAR'}}, "
+        "auto_detect=false, strict_mode=false, store_rejects=true, new_line='\\r\\n')"
     )
     split = ", ".join(
-        f"nullif(cells[{i}], '') AS {name(column)}" for i, column in enumerate(file.columns, 1)
+        f"nullif(cells[{i}], '') AS {name(column)}"
+        for i, column in enumerate(file.columns, 1)
+        if column
     )
     label = name(file.label) if file.label else "NULL"
     values = [f"CASE {label} WHEN '0' THEN 0 WHEN '1' THEN 1 END::TINYINT AS label"]

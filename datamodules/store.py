@@ -117,7 +117,7 @@ class Manifest:
         """Reads `manifest.json`."""
         try:
             return cls(**json.loads((folder / "manifest.json").read_text()))
-        except (OSError, json.JSONDecodeError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise ZooError(f"{folder}: manifest.json is damaged; {_mend(folder)}") from error
 
     def verify(self, folder: Path) -> None:
@@ -160,15 +160,17 @@ def key(source: dict[str, Any], options: dict[str, Any]) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a prepared folder, which other processes wait for."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+def locked(target: Path) -> Iterator[None]:
+    """Holds the lock of a file or folder to be made, which other processes wait for."""
+    lock = FileLock(target.with_name(f"{target.name}.lock"))
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0.5)
     except Timeout:
-        Console(stderr=True).print(f"waiting for another process to prepare {folder}")
+        Console(stderr=True).print(f"waiting for another process to make {target}")
         lock.acquire()
+    except OSError as error:
+        raise ZooError(f"cannot write to {target.parent}: {error.strerror or error}") from error
     try:
         yield
     finally:

@@ -78,6 +78,8 @@ class PlantedClicks:
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise ZooError(f"synthetic.rows must be at least 1, got {self.rows}")
+        if self.seed < 0:
+            raise ZooError(f"synthetic.seed must be at least 0, got {self.seed}")
         for cross in self.crosses:
             unknown = sorted(set(cross) - set(NUMERICAL + CATEGORICAL))
             if unknown or len(set(cross)) < 2:
@@ -101,10 +103,8 @@ class PlantedClicks:
 
     def ensure(self, path: Path) -> None:
         """Writes the file unless this very configuration has written it before."""
-        truth = truth_path(path)
         if path.exists():
-            made = json.loads(truth.read_text())["generator"] if truth.exists() else None
-            if made == asdict(self):
+            if _generator(truth_path(path)) == asdict(self):
                 return
             raise ZooError(
                 f"{path} exists and was not generated with these data.synthetic options: "
@@ -157,6 +157,14 @@ def truth_path(path: Path) -> Path:
 def logits_path(path: Path) -> Path:
     """Where the true logit of each row of a generated file lies: float32 [rows], NumPy."""
     return path.with_name(path.name + ".logits.npy")
+
+
+def _generator(truth: Path) -> dict | None:
+    """The options that wrote a generated file; None where no readable truth says so."""
+    try:
+        return json.loads(truth.read_text())["generator"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def ceiling(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

@@ -18,9 +18,7 @@ def demo(folder, *options):
     """The metrics of one run of the demo."""
     folders = [f"--data.path={folder}/rows.txt", f"--data.prepared={folder}", f"--runs={folder}"]
     command = [sys.executable, "train.py", "fit", "--config", "configs/demo.yaml"]
-    done = subprocess.run(
-        [*command, *folders, *options], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, *folders, *options], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (metrics,) = folder.glob("demo/version_0/metrics.json")
     return json.loads(metrics.read_text())

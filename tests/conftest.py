@@ -1,0 +1,108 @@
+"""Data that several test files share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules import Avazu, Criteo
+from datamodules.synthetic import PlantedClicks
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+AVAZU_COLUMNS = (
+    "id,click,hour,C1,banner_pos,site_id,site_domain,site_category,app_id,app_domain,"
+    "app_category,device_id,device_ip,device_model,device_type,device_conn_type,"
+    "C14,C15,C16,C17,C18,C19,C20,C21"
+)
+# Tuesday to Sunday, in time order, for shares of 30, 30, 20, 10 and 10 % of the rows
+HOURS = {"14102100": 3, "14102113": 3, "14102207": 2, "14102512": 1, "14102623": 1}
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests on the real samples exist only where these lie beside the repository."""
+    if not SHARED.is_dir():
+        absent = [item for item in items if "shared_data" in item.fixturenames]
+        items[:] = [item for item in items if item not in absent]
+        config.hook.pytest_deselected(items=absent)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of the real samples, read-only."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def criteo_file(tmp_path_factory):
+    """20,000 generated rows in Criteo's raw format, the truth and the logits beside them."""
+    path = tmp_path_factory.mktemp("criteo") / "train.txt"
+    PlantedClicks(rows=20_000).write(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def criteo_lines(criteo_file):
+    """The first 1,000 lines of `criteo_file`, as text."""
+    with open(criteo_file) as file:
+        return [next(file).rstrip("\n") for _ in range(1000)]
+
+
+@pytest.fixture(scope="session")
+def avazu_lines():
+    """3,001 lines in Avazu's raw format, header first, of the five `HOURS`."""
+    random = np.random.default_rng(7)
+    n = 3000
+    hours = np.repeat(list(HOURS), [n // 10 * tenths for tenths in HOURS.values()])
+    # skewed, so that each column holds frequent values, rare ones and single ones
+    values = (random.pareto(0.8, (n, 21)) * 3).astype(np.int64) % 10_000
+    clicks = random.random(n) < np.where(values[:, 0] == 0, 0.4, 0.1)
+    rows = [
+        f"{10**19 + i},{int(click)},{hour}," + ",".join(f"{v:x}" for v in value)
+        for i, (click, hour, value) in enumerate(zip(clicks, hours, values, strict=True))
+    ]
+    return [AVAZU_COLUMNS, *rows]
+
+
+@pytest.fixture(scope="session")
+def avazu_file(tmp_path_factory, avazu_lines):
+    """3,000 rows in Avazu's raw format, in time order."""
+    path = tmp_path_factory.mktemp("avazu") / "train.csv"
+    path.write_text("\n".join(avazu_lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def make_file(tmp_path):
+    """Writes lines (text or bytes) to a new file and gives its path."""
+
+    def make(lines, name="train.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(
+            b"".join(line.encode() + b"\n" if isinstance(line, str) else line for line in lines)
+        )
+        return path
+
+    return make
+
+
+@pytest.fixture
+def criteo(tmp_path, make_file):
+    """A `Criteo` of lines or of a path, with its prepared folder among the test's files."""
+
+    def make(source, **options):
+        path = source if isinstance(source, Path) else make_file(source)
+        return Criteo(str(path), **{"prepared": str(tmp_path / "prepared"), **options})
+
+    return make
+
+
+@pytest.fixture
+def avazu(tmp_path, make_file):
+    """An `Avazu` of lines or of a path, with its prepared folder among the test's files."""
+
+    def make(source, **options):
+        path = source if isinstance(source, Path) else make_file(source, "train.csv")
+        return Avazu(str(path), **{"prepared": str(tmp_path / "prepared"), **options})
+
+    return make
