@@ -72,7 +72,7 @@ class Avazu(CTRDataModule):
                 "categorical",
                 sql,
                 group="time",
-                malformed=f'"hour" IS NOT NULL AND {TIME} IS NULL',
+                malformed=f"{TIME} IS NULL",
                 problem="hour is not of the form YYMMDDHH",
             )
             for field, sql in HOURS[self.hour].items()

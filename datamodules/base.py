@@ -1,6 +1,7 @@
 """What all datamodules of click-through data share: preparation, splits, loaders, prediction."""
 
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -15,7 +16,7 @@ from datamodules.encoder import Encoder
 from datamodules.loader import BatchLoader
 from datamodules.prepare import Splitting, encode_file, prepare
 from datamodules.raw import RawField, RawFile
-from datamodules.store import Arrays, Manifest, built, key, locked, source_identity
+from datamodules.store import SPLITS, Arrays, Manifest, built, key, locked, source_identity
 from zoo.schema import Schema, ZooError
 
 
@@ -69,6 +70,8 @@ class CTRDataModule(LightningDataModule):
                 raise ZooError(f"data.{option} must be at least 0, got {value}")
         if not 0 <= max_bad_rows <= 1:
             raise ZooError(f"data.max_bad_rows is a share between 0 and 1, got {max_bad_rows}")
+        if not re.fullmatch(r"\d+(\.\d+)? *[KMGT]i?B", memory_limit):
+            raise ZooError(f"data.memory_limit {memory_limit!r} is not a size such as 1GB")
         self.path = Path(path)
         self.batch_size = batch_size
         self.min_count = min_count
@@ -120,6 +123,8 @@ class CTRDataModule(LightningDataModule):
     @property
     def manifest(self) -> Manifest:
         """Of the prepared data, which are prepared first if need be."""
+        if self.encoder:
+            raise ZooError("data.encoder serves predict alone: leave it out")
         self.prepare_data()
         return Manifest.load(self.folder)
 
@@ -182,7 +187,7 @@ class CTRDataModule(LightningDataModule):
             manifest = self.manifest
             if self.verify and (self.trainer is None or self.trainer.local_rank == 0):
                 manifest.verify(self.folder)
-            self._arrays = {s: Arrays.open(self.folder / s) for s in manifest.splits}
+            self._arrays = {s: Arrays.open(self.folder / s) for s in SPLITS}
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled batches of the training split."""

@@ -80,7 +80,11 @@ class Criteo(CTRDataModule):
 
     def ensure_source(self) -> None:
         """Generates the file where `synthetic` is given."""
-        if self.synthetic:
+        if not self.synthetic:
+            return
+        if self.path.exists():
+            self.synthetic.ensure(self.path)
+        else:
             with locked(self.path):
                 self.synthetic.ensure(self.path)
 

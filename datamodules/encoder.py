@@ -74,7 +74,7 @@ class Encoder:
     def use(engine: Engine, folder: Path) -> None:
         """Puts the vocabulary of a saved encoder into the engine."""
         path = folder / "vocabulary.parquet"
-        source = f"read_parquet({quote(glob.escape(str(path)))})"
+        source = f"read_parquet({quote(glob.escape(str(path)))}, hive_partitioning=false)"
         try:
             engine.run(f"CREATE TABLE vocabulary AS SELECT field, value, id FROM {source}")
         except duckdb.Error as error:

@@ -35,13 +35,7 @@ class Engine:
         self.connection.execute(f"SET temp_directory = {quote(self.folder / 'spill')}")
         self.connection.execute("SET enable_progress_bar = true")
         self.connection.execute("SET enable_progress_bar_print = false")
-        try:
-            self.connection.execute(f"SET memory_limit = {quote(self.memory_limit)}")
-        except duckdb.Error as error:
-            self.connection.close()
-            raise ZooError(
-                f"data.memory_limit {self.memory_limit!r} is not a size such as 1GB"
-            ) from error
+        self.connection.execute(f"SET memory_limit = {quote(self.memory_limit)}")
         self.progress.start()
         return self
 

@@ -99,9 +99,9 @@ class BatchLoader:
         sizes = np.minimum((blocks + 1) * BLOCK, n) - blocks * BLOCK
         ends = np.cumsum(sizes)
         bounds = list(self._bounds())
-        steps = max(1, WINDOW // self.batch_size)
-        for step in range(0, self.steps, steps):
-            batches = bounds[step : step + steps]
+        # windows of equal size: a short last one would not mix
+        windows = -(-self.steps * self.batch_size // WINDOW)
+        for batches in np.array_split(bounds, min(windows, self.steps)):
             low, high = batches[0][0], batches[-1][1]
             window = self._columns(_positions(blocks, sizes, ends, low, high))
             order = torch.from_numpy(random.permutation(high - low))

@@ -90,15 +90,24 @@ class Splitting:
 
 
 def row_hash(row: np.ndarray, seed: int) -> np.ndarray:
-    """[n] hash values that split rows: two multiplicative congruences with an xor-shift
-    between them, the same in SQL and NumPy, on every machine and in every version."""
-    mixed = (row.astype(np.int64) * 1_103_515_245 + seed * 12_345 + 1) % 2_147_483_647
-    return (mixed ^ (mixed >> 15)) * 2_246_822_519 % 4_294_967_291
+    """[n] hash values that split rows: multiplicative congruences with xor-shifts between them,
+    the same in SQL and NumPy, on every machine and in every version."""
+    mixed = (row.astype(np.int64) * 1_103_515_245 + 1) % 2_147_483_647
+    mixed = (mixed ^ (mixed >> 15)) * 1_597_334_677 % 2_147_483_629
+    mixed = mixed ^ (mixed >> 13) ^ _seed_bits(seed)
+    return mixed * 2_246_822_519 % 4_294_967_291 % 1_000_003
+
+
+def _seed_bits(seed: int) -> int:
+    """31 bits that differ in about half for neighbouring seeds."""
+    return (seed + 1) * 2_654_435_761 % 2_147_483_647
 
 
 def _hash_statement(seed: int) -> str:
-    mixed = f"((rows.rowid * 1103515245 + {seed * 12_345 + 1}) % 2147483647)"
-    return f"(xor({mixed}, {mixed} >> 15) * 2246822519 % 4294967291)"
+    mixed = "((rows.rowid * 1103515245 + 1) % 2147483647)"
+    mixed = f"(xor({mixed}, {mixed} >> 15) * 1597334677 % 2147483629)"
+    mixed = f"xor(xor({mixed}, {mixed} >> 13), {_seed_bits(seed)})"
+    return f"({mixed} * 2246822519 % 4294967291 % 1000003)"
 
 
 def prepare(

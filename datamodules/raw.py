@@ -128,7 +128,8 @@ def _read_statement(file: RawFile, fields: list[RawField], extra: dict[str, str]
     scan = (
         f"read_csv({quote(glob.escape(str(file.path)))}, delim='', quote='', escape='', "
         f"header=false, skip={int(file.header)}, columns={{'line': 'VARCHAR'}}, "
-        "auto_detect=false, strict_mode=false, store_rejects=true, new_line='\\r\\n')"
+        "auto_detect=false, hive_partitioning=false, strict_mode=false, store_rejects=true, "
+        "new_line='\\r\\n')"
     )
     split = ", ".join(
         f"nullif(cells[{i}], '') AS {name(column)}"

@@ -45,7 +45,10 @@ class Arrays:
     @classmethod
     def open(cls, folder: Path) -> "Arrays":
         """Maps the arrays of a folder into memory, read-only."""
-        return cls(*(np.load(folder / f"{array}.npy", mmap_mode="r") for array in ARRAYS))
+        try:
+            return cls(*(np.load(folder / f"{array}.npy", mmap_mode="r") for array in ARRAYS))
+        except (OSError, ValueError) as error:
+            raise ZooError(f"{folder} is damaged: {error}; {_mend(folder.parent)}") from error
 
     def __len__(self) -> int:
         return len(self.label)

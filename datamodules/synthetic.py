@@ -103,8 +103,12 @@ class PlantedClicks:
 
     def ensure(self, path: Path) -> None:
         """Writes the file unless this very configuration has written it before."""
+        if path.suffix == ".gz":
+            raise ZooError(f"data.synthetic writes plain text: {path} must not end in .gz")
         if path.exists():
-            if _generator(truth_path(path)) == asdict(self):
+            # as JSON gives it back: a tuple would not equal its list
+            mine = json.loads(json.dumps(asdict(self)))
+            if _generator(truth_path(path)) == mine and logits_path(path).exists():
                 return
             raise ZooError(
                 f"{path} exists and was not generated with these data.synthetic options: "
@@ -250,9 +254,12 @@ def _main_effect(rng: np.random.Generator, probability: np.ndarray, sign: np.nda
 
 def _balanced_signs(rng: np.random.Generator, probability: np.ndarray) -> np.ndarray:
     """[n + 1] values near +-1 with mean zero and variance one under `probability`."""
+    first = rng.choice([-1.0, 1.0])
+    order = np.argsort(-probability, kind="stable")
     signs = np.empty(len(probability))
-    mass, first = 0.0, rng.choice([-1.0, 1.0])
-    for k in np.argsort(-probability, kind="stable"):
+    signs[order] = np.resize([1.0, -1.0], len(order))
+    mass = 0.0
+    for k in order[:1000]:  # the rest hardly weighs, and alternates
         signs[k] = first if mass == 0 else -np.sign(mass)
         mass += signs[k] * probability[k]
     signs -= signs @ probability

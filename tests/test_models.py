@@ -186,7 +186,7 @@ def test_an_unknown_option_is_an_error():
 def test_a_checkpoint_of_another_schema_is_refused():
     other = Schema((*SCHEMA.fields[:-1], Field("c2", "categorical", 6)))
     checkpoint = {"model_class": "DeepFM", "hyper_parameters": {"schema": other.to_dict()}}
-    with pytest.raises(ZooError, match="another schema.*field c2 .* 6 ids and .* 5 ids"):
+    with pytest.raises(ZooError, match=r"another schema.*field c2 .* 6 ids and .* 5 ids"):
         DeepFM(SCHEMA).on_load_checkpoint(checkpoint)
 
 

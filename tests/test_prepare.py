@@ -424,7 +424,9 @@ def test_avazu_crlf_equals_lf(avazu, avazu_lines, avazu_file):
     assert_same(prepared(avazu([crlf])), prepared(avazu(avazu_file)))
 
 
-@pytest.mark.parametrize("name", ["train[1].txt", "train*.txt", "train?.txt", "it's.txt", "é .txt"])
+@pytest.mark.parametrize(
+    "name", ["train[1].txt", "train*.txt", "train?.txt", "it's.txt", "é .txt", "line=9/train.txt"]
+)
 def test_a_file_name_is_no_pattern(criteo, criteo_lines, make_file, plain, name):
     make_file(criteo_lines[:300], "train1.txt")
     assert_same(prepared(criteo(make_file(criteo_lines, name))), plain)
