@@ -92,8 +92,8 @@ class Encoder:
                 )
 
 
-def fit_vocabulary(engine: Engine, fields: list[RawField], training: str, min_count: int) -> None:
-    """Makes the table vocabulary (field, value, id, count) of the rows where `training` holds.
+def fit_vocabulary(engine: Engine, fields: list[RawField], min_count: int) -> None:
+    """Makes the table vocabulary (field, value, id, count) of the training rows.
 
     Ids follow unknown and missing, most frequent value first, ties in the order of the text;
     values rarer than `min_count` get none.
@@ -106,7 +106,7 @@ def fit_vocabulary(engine: Engine, fields: list[RawField], training: str, min_co
             f"INSERT INTO vocabulary SELECT {quote(field.name)}, value, "
             f"{MISSING} + row_number() OVER (ORDER BY n DESC, value), n "
             f"FROM (SELECT {column} AS value, count(*) AS n FROM rows "
-            f"WHERE problem IS NULL AND {column} IS NOT NULL AND ({training}) GROUP BY 1) "
+            f"WHERE split = 0 AND problem IS NULL AND {column} IS NOT NULL GROUP BY 1) "
             f"WHERE n >= {min_count}"
         )
 
@@ -124,12 +124,12 @@ def fit_schema(engine: Engine, fields: list[RawField]) -> Schema:
     )
 
 
-def fit_means(engine: Engine, schema: Schema, training: str) -> dict[str, float]:
+def fit_means(engine: Engine, schema: Schema) -> dict[str, float]:
     """Training means of the numerical fields, a missing number counting as 0."""
     if not schema.numerical:
         return {}
     means = ", ".join(f"avg(coalesce({name(f.name)}, 0))" for f in schema.numerical)
-    (values,) = engine.run(f"SELECT {means} FROM rows WHERE problem IS NULL AND ({training})")
+    (values,) = engine.run(f"SELECT {means} FROM rows WHERE split = 0 AND problem IS NULL")
     return {f.name: value for f, value in zip(schema.numerical, values, strict=True)}
 
 
@@ -145,12 +145,12 @@ class Encoded:
     categorical: np.ndarray
 
 
-def encode(engine: Engine, schema: Schema, split: str) -> Iterator[Encoded]:
-    """Encodes the table `rows` chunk by chunk; `split` is an SQL expression, an int a row."""
+def encode(engine: Engine, schema: Schema) -> Iterator[Encoded]:
+    """Encodes the table `rows` chunk by chunk."""
     ((count,),) = engine.run("SELECT count(*) FROM rows")
     chunks = range(0, count, CHUNK)
     for start in engine.progress.track(chunks, description="encode"):
-        found = engine.arrays(_encode_statement(schema, split, start))
+        found = engine.arrays(_encode_statement(schema, start))
         order = np.argsort(found["row"], kind="stable")  # joins may have disturbed it
         yield Encoded(
             split=found["split"][order],
@@ -161,10 +161,10 @@ def encode(engine: Engine, schema: Schema, split: str) -> Iterator[Encoded]:
         )
 
 
-def _encode_statement(schema: Schema, split: str, start: int) -> str:
+def _encode_statement(schema: Schema, start: int) -> str:
     columns = [
         "rows.rowid AS row",
-        f"({split})::TINYINT AS split",
+        "split",
         "coalesce(label::FLOAT, 'nan'::FLOAT) AS label",
     ]
     columns += [f"coalesce({name(f.name)}, 0)::FLOAT AS {name(f.name)}" for f in schema.numerical]

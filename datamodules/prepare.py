@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from datamodules.encoder import (
+    CHUNK,
     Encoder,
     encode,
     fit_means,
@@ -55,8 +56,15 @@ class Splitting:
         """Columns that the split needs beside the fields."""
         return {TIME: self.time} if self.by == "time" else {}
 
-    def expression(self, engine: Engine) -> str:
-        """SQL over the table `rows`: 0 for training, 1 for validation, 2 for test."""
+    def assign(self, engine: Engine) -> None:
+        """Sets `split` of the table `rows`: 0 for training, 1 for validation, 2 for test."""
+        ((count,),) = engine.run("SELECT count(*) FROM rows")
+        split = self._expression(engine)
+        for start in range(0, count, CHUNK):
+            chunk = f"rowid >= {start} AND rowid < {start + CHUNK}"
+            engine.run(f"UPDATE rows SET split = {split} WHERE {chunk}")
+
+    def _expression(self, engine: Engine) -> str:
         if self.by == "time":
             validation, test = self._times(engine)
             time = name(TIME)
@@ -95,7 +103,8 @@ def row_hash(row: np.ndarray, seed: int) -> np.ndarray:
     mixed = (row.astype(np.int64) * 1_103_515_245 + 1) % 2_147_483_647
     mixed = (mixed ^ (mixed >> 15)) * 1_597_334_677 % 2_147_483_629
     mixed = mixed ^ (mixed >> 13) ^ _seed_bits(seed)
-    return mixed * 2_246_822_519 % 4_294_967_291 % 1_000_003
+    mixed = mixed * 2_246_822_519 % 4_294_967_291
+    return (mixed ^ (mixed >> 16)) * 1_812_433_253 % 2_147_483_587
 
 
 def _seed_bits(seed: int) -> int:
@@ -107,7 +116,8 @@ def _hash_statement(seed: int) -> str:
     mixed = "((rows.rowid * 1103515245 + 1) % 2147483647)"
     mixed = f"(xor({mixed}, {mixed} >> 15) * 1597334677 % 2147483629)"
     mixed = f"xor(xor({mixed}, {mixed} >> 13), {_seed_bits(seed)})"
-    return f"({mixed} * 2246822519 % 4294967291 % 1000003)"
+    mixed = f"({mixed} * 2246822519 % 4294967291)"
+    return f"(xor({mixed}, {mixed} >> 16) * 1812433253 % 2147483587)"
 
 
 def prepare(
@@ -136,14 +146,14 @@ def prepare(
     with Engine(work, memory_limit) as engine:
         rows = read_rows(engine, file, fields, splitting.extra)
         check_malformed(rows, file, max_bad_rows)
-        split = splitting.expression(engine)
-        splits = _count_splits(engine, split, file)
-        fit_vocabulary(engine, fields, f"({split}) = 0", min_count)
+        splitting.assign(engine)
+        splits = _count_splits(engine, file)
+        fit_vocabulary(engine, fields, min_count)
         schema = fit_schema(engine, fields)
-        means = fit_means(engine, schema, f"({split}) = 0")
+        means = fit_means(engine, schema)
         Encoder(dataset, encoder_options, schema, means).save(engine, folder / "encoder")
         sizes = [(folder / s, splits[s]["rows"]) for s in SPLITS]
-        _write_arrays(engine, schema, rows, split, sizes)
+        _write_arrays(engine, schema, rows, sizes)
     shutil.rmtree(work)
     manifest = Manifest(
         source, options, schema.to_dict(), splits, rows.malformed, rows.examples, checksums(folder)
@@ -169,14 +179,14 @@ def encode_file(
         Encoder.use(engine, encoder)
         schema = Encoder.load(encoder).schema
         usable = rows.count - sum(rows.malformed.values())
-        _write_arrays(engine, schema, rows, "0", [(folder / "rows", usable)])
+        _write_arrays(engine, schema, rows, [(folder / "rows", usable)])
     shutil.rmtree(work)
     return rows.count
 
 
-def _count_splits(engine: Engine, split: str, file: RawFile) -> dict[str, dict[str, int]]:
+def _count_splits(engine: Engine, file: RawFile) -> dict[str, dict[str, int]]:
     counts = engine.run(
-        f"SELECT {split} AS split, count(*), sum(label) FROM rows WHERE problem IS NULL GROUP BY 1"
+        "SELECT split, count(*), sum(label) FROM rows WHERE problem IS NULL GROUP BY 1"
     )
     found = {SPLITS[s]: {"rows": n, "positives": int(positives)} for s, n, positives in counts}
     total = sum(s["rows"] for s in found.values())
@@ -196,13 +206,13 @@ def _count_splits(engine: Engine, split: str, file: RawFile) -> dict[str, dict[s
 
 
 def _write_arrays(
-    engine: Engine, schema: Schema, rows: Rows, split: str, sizes: list[tuple[Path, int]]
+    engine: Engine, schema: Schema, rows: Rows, sizes: list[tuple[Path, int]]
 ) -> None:
     with ExitStack() as stack:
         writers = [
             stack.enter_context(ArraysWriter(folder, size, schema)) for folder, size in sizes
         ]
-        for chunk in encode(engine, schema, split):
+        for chunk in encode(engine, schema):
             file_row = rows.file_row(chunk.row)
             for s, writer in enumerate(writers):
                 mine = chunk.split == s

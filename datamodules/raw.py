@@ -92,7 +92,7 @@ def first_line(path: Path) -> str:
 
 
 def read_rows(engine: Engine, file: RawFile, fields: list[RawField], extra: dict[str, str]) -> Rows:
-    """Reads a raw file into the table `rows` (label, fields, `extra` columns, problem).
+    """Reads a raw file into the table `rows` (label, split, fields, `extra` columns, problem).
 
     The label is NULL where the file has none or one that is neither 0 nor 1; only where the
     file has a label column is such a row malformed.
@@ -137,7 +137,10 @@ def _read_statement(file: RawFile, fields: list[RawField], extra: dict[str, str]
         if column
     )
     label = name(file.label) if file.label else "NULL"
-    values = [f"CASE {label} WHEN '0' THEN 0 WHEN '1' THEN 1 END::TINYINT AS label"]
+    values = [
+        f"CASE {label} WHEN '0' THEN 0 WHEN '1' THEN 1 END::TINYINT AS label",
+        "0::TINYINT AS split",
+    ]
     values += [f"{field.sql} AS {name(field.name)}" for field in fields]
     values += [f"{sql} AS {name(column)}" for column, sql in extra.items()]
     return (
