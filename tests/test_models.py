@@ -193,3 +193,11 @@ def test_a_checkpoint_of_another_schema_is_refused():
 def test_a_checkpoint_of_another_model_is_refused():
     with pytest.raises(ZooError, match="holds AutoInt, not DeepFM"):
         DeepFM(SCHEMA).on_load_checkpoint({"model_class": "AutoInt"})
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_the_gradient_of_the_table_is_sparse_where_it_is_said_to_be(sparse):
+    model = DeepFM(SCHEMA, hidden_units=[8])
+    model.embedding.sparse = sparse
+    model.training_step(random_batch()).backward()
+    assert model.embedding.table.grad.is_sparse == sparse

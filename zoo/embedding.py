@@ -3,10 +3,11 @@
 Shapes: B batch, N numerical fields, C categorical fields, F embedded fields, D embedding.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from zoo.schema import Batch, Schema
 
@@ -28,6 +29,39 @@ class Embedded(NamedTuple):
     def flat(self) -> Tensor:
         """[B, F * D + N] vectors and values side by side, as the deep parts take them."""
         return torch.cat((self.vectors.flatten(1), self.numerical), 1)
+
+
+class _LookUp(torch.autograd.Function):
+    """Rows of the table, split into vectors [B, C, D] and weights [B, C].
+
+    As `embedding` and two slices, whose gradients would each fill a tensor of the size of all
+    rows before they are added.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, sparse: bool) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(ids)
+        ctx.shape, ctx.sparse = table.shape, sparse
+        rows = nn.functional.embedding(ids, table)
+        return rows[..., :-1].contiguous(), rows[..., -1].contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, vectors: Tensor, weights: Tensor) -> tuple[Tensor, None, None]:
+        (ids,) = ctx.saved_tensors
+        ids = ids.flatten()
+        rows = torch.cat((vectors, weights.unsqueeze(2)), 2).flatten(0, 1)
+        if ctx.sparse:
+            # without the explicit choice, torch warns at every step
+            gradient = torch.sparse_coo_tensor(
+                ids.unsqueeze(0), rows, ctx.shape, check_invariants=False
+            )
+            return gradient, None, None
+        return (
+            torch.ops.aten.embedding_dense_backward(rows, ids, ctx.shape[0], -1, False),
+            None,
+            None,
+        )
 
 
 class FusedEmbedding(nn.Module):
@@ -81,8 +115,7 @@ class FusedEmbedding(nn.Module):
     def forward(self, batch: Batch) -> Embedded:
         """Looks up a batch."""
         ids = batch.categorical + self.offsets
-        rows = nn.functional.embedding(ids, self.table, sparse=self.sparse)
-        vectors, weights = rows[..., :-1], rows[..., -1]
+        vectors, weights = _LookUp.apply(self.table, ids, self.sparse)
         if self.numerical_vectors is not None:
             numerical = batch.numerical.unsqueeze(2) * self.numerical_vectors
             vectors = torch.cat((numerical, vectors), 1)

@@ -14,10 +14,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from zoo.embedding import Embedded, FusedEmbedding
 from zoo.metrics import ClickMetrics
+from zoo.optim import Adagrad
 from zoo.schema import Batch, Schema, ZooError
 
 OPTIMIZERS = {
-    "adagrad": torch.optim.Adagrad,
+    "adagrad": Adagrad,
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
@@ -141,8 +142,6 @@ class CTRModule(LightningModule):
             self.embedding.sparse = alone and self.optimizer in SPARSE_OPTIMIZERS
         else:
             self.embedding.sparse = self.sparse_gradients
-        # torch warns at every sparse step unless the choice has been made
-        torch.sparse.check_sparse_tensor_invariants.disable()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer over all parameters."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from zoo._deepctr import layers
 from zoo.ctr.base import require
+from zoo.linear import Linear
 
 
 def deep_part(
@@ -20,7 +21,8 @@ def deep_part(
     require(min(hidden_units) > 0, "hidden_units must be positive", hidden_units)
     require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
     dnn = layers.DNN(width, list(hidden_units), dropout_rate=dropout, use_bn=batch_norm)
-    for linear in dnn.linears:
+    for i, layer in enumerate(dnn.linears):
+        dnn.linears[i] = linear = Linear(layer.in_features, layer.out_features)
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)
     return dnn

@@ -1,0 +1,54 @@
+"""A linear layer that multiplies faster on CPUs."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+class Linear(nn.Linear):
+    """y = x W^T + b, [B, in] -> [B, out], as `torch.nn.Linear`.
+
+    In float32 on a CPU, PyTorch hands the product to MKL, which leaves the AVX-512 units of
+    other makers' processors idle; oneDNN, which PyTorch carries too, uses them. There the
+    product and its gradients go to oneDNN: more than twice as fast on AMD EPYC, and the same
+    sums in another order. Everywhere else this is `torch.nn.Linear`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product."""
+        if (
+            HAS_ONEDNN
+            and x.device.type == "cpu"
+            and x.dtype == self.weight.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()
+        ):
+            return _OneDNNLinear.apply(x, self.weight, self.bias)
+        return functional.linear(x, self.weight, self.bias)
+
+
+class _OneDNNLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            _product(gradient, weight.t()) if needs_x else None,
+            _product(gradient.t(), x.t()) if needs_weight else None,
+            gradient.sum(0) if needs_bias else None,
+        )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
