@@ -154,7 +154,7 @@ def main() -> None:
         for _ in range(options.repeats):
             for name in names:
                 found[name].append(measure(name, file))
-    report(file, options.rows, found)
+        report(file, options.rows, found)
 
 
 if __name__ == "__main__":
