@@ -136,6 +136,12 @@ class CTRDataModule(LightningDataModule):
         return Schema.from_dict(self.manifest.schema)
 
     @property
+    def positive_rate(self) -> float:
+        """Share of clicks among the training rows."""
+        train = self.manifest.splits["train"]
+        return train["positives"] / train["rows"]
+
+    @property
     def encoder_folder(self) -> Path:
         """The encoder of the batches."""
         return self.encoder or self.folder / "encoder"

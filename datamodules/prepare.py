@@ -202,6 +202,11 @@ def _count_splits(engine: Engine, file: RawFile) -> dict[str, dict[str, int]]:
                 f"{file.path}: its {total} usable rows leave the {s} split empty: use a larger "
                 "file, or another data.split_ratio or data.split_seed"
             )
+    if found["train"]["positives"] in (0, found["train"]["rows"]):
+        raise ZooError(
+            f"{file.path}: its training rows are all of one class: use a larger file, or another "
+            "data.split_seed"
+        )
     return {s: found[s] for s in SPLITS}
 
 

@@ -1029,3 +1029,14 @@ def test_writes_that_fail_are_told_in_words(small, size):
     assert run_process(prepare_with_small_files, path, folder, size, messages) == 0
     assert re.search("cannot write|writing failed", messages.get())
     assert [p for p in Path(folder).iterdir() if p.is_dir()] == []
+
+
+def test_training_rows_of_one_class(criteo, criteo_lines):
+    """As long as a file has both classes, its training rows may still lack one."""
+    rows = np.arange(200)
+    test_row = int(np.flatnonzero(row_hash(rows, 0) % 10 == 9)[0])
+    lines = [
+        with_cell(line, 0, str(int(i == test_row))) for i, line in enumerate(criteo_lines[:200])
+    ]
+    with pytest.raises(ZooError, match=r"its training rows are all of one class"):
+        prepared(criteo(lines))

@@ -354,3 +354,12 @@ def test_a_full_disk(criteo_file, capsys, monkeypatch):
     monkeypatch.setattr(torch, "save", full)
     message = error_of(capsys, *arguments("fit", criteo_file, "--trainer.max_epochs=1"))
     assert "the disk is full" in message
+
+
+def test_a_fit_starts_at_the_click_rate(criteo_file):
+    data = datamodules.Criteo(str(criteo_file))
+    model = DeepFM(data.schema, hidden_units=[8], learning_rate=1e-12)
+    trainer = pl.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.fit(model, data)
+    labels = data._arrays["train"].label
+    assert model.bias.sigmoid().item() == pytest.approx(labels.mean(), abs=1e-6)

@@ -3,6 +3,7 @@
 Shapes: B batch.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -142,6 +143,16 @@ class CTRModule(LightningModule):
             self.embedding.sparse = alone and self.optimizer in SPARSE_OPTIMIZERS
         else:
             self.embedding.sparse = self.sparse_gradients
+
+    def on_train_start(self) -> None:
+        """Starts the bias at the log-odds of the training clicks, if the data know them.
+
+        Otherwise the first steps of all weights go into learning the click rate.
+        """
+        rate = getattr(self.trainer.datamodule, "positive_rate", None)
+        if rate is not None and self.global_step == 0:
+            with torch.no_grad():
+                self.bias.fill_(math.log(rate / (1 - rate)))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer over all parameters."""
