@@ -1,7 +1,6 @@
 """The command line: runs, checkpoints, predictions, and what it says of mistakes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import yaml
 import datamodules
 import train
 from zoo import DeepFM
-from zoo.run import VERSION_VARIABLE
 
 ROOT = Path(train.__file__).parent
 CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))
@@ -30,11 +28,8 @@ QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
-    """Each test runs in a folder of its own, as a run of its own."""
+    """Each test runs in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(VERSION_VARIABLE, raising=False)
-    yield
-    os.environ.pop(VERSION_VARIABLE, None)
 
 
 def arguments(subcommand, path, *more):
@@ -45,7 +40,6 @@ def arguments(subcommand, path, *more):
 
 def command(args):
     """Runs the command line in this process, as one of its own."""
-    os.environ.pop(VERSION_VARIABLE, None)
     with mock.patch("sys.argv", ["train.py", *map(str, args)]), warnings.catch_warnings():
         train.main()
 

@@ -34,11 +34,10 @@ VERSION_VARIABLE = "INTERPRETABLE_ZOO_RUN"  # tells the processes that Lightning
 
 def new_run_directory(root: Path, name: str) -> Path:
     """Makes the next `version_<n>` below `root/name`; all processes of a run get the same."""
-    if VERSION_VARIABLE in os.environ:
-        return Path(os.environ[VERSION_VARIABLE])
     folder = root / name
     if rank_zero_only.rank != 0:
-        return folder / "version_?"  # of no consequence: only rank 0 writes
+        # only rank 0 writes; a launcher that starts all ranks at once leaves this unset
+        return Path(os.environ.get(VERSION_VARIABLE, folder / "version_of_rank_0"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = [int(p.name[8:]) for p in folder.glob("version_*") if p.name[8:].isdecimal()]
