@@ -36,4 +36,6 @@ def test_the_demo_comes_close_to_the_ceiling(metrics):
 
 def test_a_file_sorted_by_label_trains_as_well_from_disk(metrics, tmp_path):
     by_label = demo(tmp_path, "--data.synthetic.sort_by_label=true", "--data.resident=false")
-    assert by_label["test/auc"] == pytest.approx(metrics["test/auc"], abs=0.005)
+    # other rows fall into its test split, whose ceiling differs: the shortfalls are compared
+    shortfall = by_label["ceiling/auc"] - by_label["test/auc"]
+    assert shortfall == pytest.approx(metrics["ceiling/auc"] - metrics["test/auc"], abs=0.005)
