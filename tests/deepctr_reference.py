@@ -6,8 +6,8 @@ import torch
 
 with mock.patch("requests.get", side_effect=ConnectionError), mock.patch("builtins.print"):
     # importing the package asks the package index for its newest version
+    from deepctr_torch import models
     from deepctr_torch.inputs import DenseFeat, SparseFeat
-    from deepctr_torch.models import DeepFM as ReferenceDeepFM
 
 
 def columns(schema, embedding_dim):
@@ -16,27 +16,53 @@ def columns(schema, embedding_dim):
     ]
 
 
-def deepfm(schema, embedding_dim, hidden_units):
+def model(name, schema, embedding_dim, first_order=True, **options):
     features = columns(schema, embedding_dim)
-    return ReferenceDeepFM(features, features, dnn_hidden_units=hidden_units)
+    return getattr(models, name)(features if first_order else [], features, **options)
+
+
+def _copy(target, source):
+    assert target.shape == source.shape
+    target.copy_(source)
 
 
 @torch.no_grad()
 def copy_weights(ours, theirs):
-    table = ours.embedding.table
+    """Gives both the same random weights."""
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
     start = 0
     for field in ours.schema.categorical:
-        rows = table[start : start + field.cardinality]
-        theirs.embedding_dict[field.name].weight.copy_(rows[:, :-1])
-        theirs.linear_model.embedding_dict[field.name].weight.copy_(rows[:, -1:])
+        rows = ours.embedding.table[start : start + field.cardinality]
+        dim = ours.embedding.embedding_dim
+        _copy(theirs.embedding_dict[field.name].weight, rows[:, :dim])
+        if ours.embedding.numerical_weight is not None:
+            _copy(theirs.linear_model.embedding_dict[field.name].weight, rows[:, dim:])
         start += field.cardinality
-    if ours.schema.numerical:
-        torch.nn.init.normal_(ours.embedding.numerical_weight)
-        theirs.linear_model.weight.copy_(ours.embedding.numerical_weight[:, None])
-    theirs.dnn.load_state_dict(ours.deep.state_dict())
-    theirs.dnn_linear.load_state_dict(ours.head.state_dict())
-    torch.nn.init.constant_(ours.bias, 0.3)
-    theirs.out.bias.copy_(ours.bias)
+    if ours.schema.numerical and ours.embedding.numerical_weight is not None:
+        _copy(theirs.linear_model.weight, ours.embedding.numerical_weight[:, None])
+    _copy(theirs.out.bias, ours.bias)
+    if getattr(ours, "deep", None) is not None:
+        theirs.dnn.load_state_dict(ours.deep.state_dict())
+    _copy_interaction(ours, theirs)
+
+
+def _copy_interaction(ours, theirs):
+    head = ours.head.weight
+    if hasattr(ours, "cross"):
+        _copy(theirs.crossnet.kernels, ours.cross.kernels)
+        _copy(theirs.crossnet.bias, ours.cross.bias.unsqueeze(2))
+    if hasattr(ours, "cin"):
+        for mine, other in zip(ours.cin.layers, theirs.cin.conv1ds, strict=True):
+            _copy(other.weight, mine.weight.unsqueeze(2))
+            _copy(other.bias, mine.bias)
+        _copy(theirs.cin_linear.weight, ours.cin_head.weight)
+    if hasattr(ours, "attention_layers"):
+        for mine, other in zip(ours.attention_layers, theirs.int_layers, strict=True):
+            names = ["W_Query", "W_key", "W_Value"] + ["W_Res"] * mine.residual
+            for name, weight in zip(names, mine.weight.chunk(len(names), 1), strict=True):
+                _copy(getattr(other, name), weight)
+    _copy(theirs.dnn_linear.weight, head)
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ import torch
 from torch.utils.data import DataLoader
 
 import zoo
-from zoo import Batch, DeepFM, Field, Schema, ZooError
+from zoo import DCN, AutoInt, Batch, DeepFM, Field, Schema, WideDeep, ZooError, xDeepFM
 from zoo.embedding import FusedEmbedding
 
-MODELS = [DeepFM]
+MODELS = [WideDeep, DeepFM, DCN, xDeepFM, AutoInt]
 SCHEMA = Schema(
     (
         Field("n0", "numerical"),
@@ -89,20 +89,88 @@ def test_a_checkpoint_holds_plain_data_only(model, tmp_path):
     assert hyper_parameters["hidden_units"] == [8, 6]
 
 
+DEEP = {"hidden_units": [8, 6]}
+PARITY = [
+    (WideDeep, "WDL", DEEP, {}),
+    (DeepFM, "DeepFM", DEEP, {}),
+    (DCN, "DCN", {"cross_layers": 3, "first_order": True}, {"cross_num": 3}),
+    (DCN, "DCN", {"cross_layers": 2}, {"cross_num": 2, "first_order": False}),
+    (
+        DCN,
+        "DCN",
+        {"cross_layers": 3, "parameterization": "matrix"},
+        {"cross_num": 3, "cross_parameterization": "matrix", "first_order": False},
+    ),
+    (xDeepFM, "xDeepFM", {"cin_layers": [6, 4, 3]}, {"cin_layer_size": (6, 4, 3)}),
+    (
+        xDeepFM,
+        "xDeepFM",
+        {"cin_layers": [5, 4], "split_half": False},
+        {"cin_layer_size": (5, 4), "cin_split_half": False},
+    ),
+    (AutoInt, "AutoInt", {"first_order": True}, {"att_layer_num": 3}),
+    (AutoInt, "AutoInt", {"residual": False}, {"att_res": False, "first_order": False}),
+    (AutoInt, "AutoInt", {"hidden_units": None}, {"dnn_hidden_units": (), "first_order": False}),
+]
+
+
 @pytest.mark.parametrize("numerical", [0, 3])
-@pytest.mark.parametrize("hidden_units", [(5,), (8, 6)])
-def test_deepfm_equals_deepctr_torch(numerical, hidden_units):
+@pytest.mark.parametrize(("ours", "theirs", "options", "their_options"), PARITY)
+def test_logits_equal_those_of_deepctr_torch(ours, theirs, options, their_options, numerical):
     fields = [Field(f"n{i}", "numerical") for i in range(numerical)]
     fields += [Field(f"c{i}", "categorical", 4 + i) for i in range(4)]
     schema = Schema(tuple(fields))
     torch.manual_seed(1)
-    ours = DeepFM(schema, embedding_dim=6, embedding_std=0.5, hidden_units=hidden_units)
-    theirs = deepctr_reference.deepfm(schema, 6, hidden_units)
-    deepctr_reference.copy_weights(ours, theirs)
+    options = {**DEEP, **options}
+    if ours is AutoInt:  # deepctr-torch attends to categorical fields in the embedding's width
+        options |= {"attention_dim": None, "embed_numerical": False}
+        their_options = {"att_layer_num": 3, "att_head_num": 2, **their_options}
+    mine = ours(schema, embedding_dim=6, **options)
+    peer = deepctr_reference.model(
+        theirs, schema, 6, **{"dnn_hidden_units": (8, 6), **their_options}
+    )
+    deepctr_reference.copy_weights(mine, peer)
     batch = random_batch(200, schema)
-    expected = deepctr_reference.logits(theirs, batch)
+    expected = deepctr_reference.logits(peer, batch)
     assert expected.std() > 0.1
-    torch.testing.assert_close(ours(batch), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(mine(batch), expected, rtol=1e-5, atol=1e-5)
+
+
+TABLE_4 = [  # millions of parameters on Criteo and Avazu
+    (WideDeep, 18.1, 27.3),
+    (DeepFM, 17.5, 26.7),
+    (DCN, 17.5, 26.1),
+    (xDeepFM, 18.5, 27.6),
+    (AutoInt, 16.4, 25.1),
+]
+
+
+@pytest.mark.parametrize(("model_class", "criteo", "avazu"), TABLE_4)
+def test_parameter_counts_of_the_papers_table_4(model_class, criteo, avazu):
+    for numerical, categorical, ids, expected in (
+        (13, 26, 998_960, criteo),
+        (0, 23, 1_544_428, avazu),
+    ):
+        fields = [Field(f"n{i}", "numerical") for i in range(numerical)]
+        sizes = [2] * (categorical - 1) + [ids - 2 * (categorical - 1)]
+        fields += [Field(f"c{i}", "categorical", size) for i, size in enumerate(sizes)]
+        with torch.device("meta"):
+            model = model_class(Schema(tuple(fields)))
+        count = sum(p.numel() for p in model.parameters())
+        assert count / 1e6 == pytest.approx(expected, abs=0.1)
+
+
+def test_attention_weights_are_those_of_the_layer():
+    torch.manual_seed(0)
+    model = AutoInt(SCHEMA, embedding_dim=4, attention_dim=6, heads=3, embedding_std=1.0)
+    embedded = model.embedding(random_batch())
+    first, *_ = model.attention(embedded)
+    layer = model.attention_layers[0]
+    value = (embedded.vectors @ layer.weight.chunk(4, 1)[2]).unflatten(2, (3, 2))
+    residual = embedded.vectors @ layer.weight.chunk(4, 1)[3]
+    expected = torch.einsum("bhmk,bkha->bmha", first, value).flatten(2) + residual
+    torch.testing.assert_close(layer(embedded.vectors), expected.relu())
+    torch.testing.assert_close(first.sum(3), torch.ones(64, 3, 5))
 
 
 def test_embedded_numbers_are_value_times_vector():
@@ -149,33 +217,41 @@ def train(model, batches, epochs=1):
     trainer.fit(model, loader, loader)
 
 
-def test_learns_a_cross_that_a_linear_model_cannot():
+@pytest.mark.parametrize("model_class", MODELS)
+def test_learns_a_cross_that_a_linear_model_cannot(model_class):
     schema = Schema((Field("a", "categorical", 4), Field("b", "categorical", 4)))
     ids = torch.randint(2, 4, (20_000, 2), generator=torch.Generator().manual_seed(0))
     label = (ids[:, 0] == ids[:, 1]).float()  # neither field alone says anything
     batch = Batch(torch.empty(len(ids), 0), ids, label)
     batches = [Batch(*(t[i : i + 100] for t in batch[:3])) for i in range(0, len(ids), 100)]
     torch.manual_seed(0)
-    model = DeepFM(schema, embedding_dim=4, embedding_std=0.1, hidden_units=[16])
+    model = model_class(schema, embedding_dim=4, embedding_std=0.1, hidden_units=[16])
     train(model, batches)
     assert ((model(batch) > 0) == (label > 0)).float().mean() > 0.99
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("model_class", "options", "message"),
     [
-        ({"embedding_dim": 0}, "embedding_dim must be at least 1"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"optimizer": "magic"}, "optimizer must be one of"),
-        ({"optimizer": "adam", "sparse_gradients": True}, "sparse_gradients needs"),
-        ({"hidden_units": []}, "hidden_units must name at least one layer"),
-        ({"hidden_units": [8, 0]}, "hidden_units must be positive"),
-        ({"dropout": -0.1}, "dropout must be at least 0"),
+        (DeepFM, {"embedding_dim": 0}, "embedding_dim must be at least 1"),
+        (DeepFM, {"learning_rate": 0.0}, "learning_rate must be positive"),
+        (DeepFM, {"optimizer": "magic"}, "optimizer must be one of"),
+        (DeepFM, {"optimizer": "adam", "sparse_gradients": True}, "sparse_gradients needs"),
+        (DeepFM, {"hidden_units": []}, "hidden_units must name at least one layer"),
+        (DeepFM, {"hidden_units": [8, 0]}, "hidden_units must be positive"),
+        (WideDeep, {"dropout": -0.1}, "dropout must be at least 0"),
+        (DCN, {"cross_layers": 0}, "cross_layers must be at least 1"),
+        (DCN, {"parameterization": "tensor"}, "parameterization must be vector or matrix"),
+        (xDeepFM, {"cin_layers": []}, "cin_layers must name at least one layer"),
+        (xDeepFM, {"cin_layers": [5, 4]}, "cin_layers must be even where split_half"),
+        (AutoInt, {"heads": 3}, "heads must divide the width 64, got 3"),
+        (AutoInt, {"heads": 0}, "heads must be at least 1"),
+        (AutoInt, {"attention_layers": 0}, "attention_layers must be at least 1"),
     ],
 )
-def test_an_impossible_option_is_named(options, message):
+def test_an_impossible_option_is_named(model_class, options, message):
     with pytest.raises(ZooError, match=message):
-        DeepFM(SCHEMA, **options)
+        model_class(SCHEMA, **options)
 
 
 def test_an_unknown_option_is_an_error():

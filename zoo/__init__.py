@@ -1,6 +1,16 @@
 """Models whose predictions can be explained, and what explains them."""
 
-from zoo.ctr import DeepFM
+from zoo.ctr import DCN, AutoInt, DeepFM, WideDeep, xDeepFM
 from zoo.schema import Batch, Field, Schema, ZooError
 
-__all__ = ["Batch", "DeepFM", "Field", "Schema", "ZooError"]
+__all__ = [
+    "DCN",
+    "AutoInt",
+    "Batch",
+    "DeepFM",
+    "Field",
+    "Schema",
+    "WideDeep",
+    "ZooError",
+    "xDeepFM",
+]

@@ -74,12 +74,14 @@ class FusedEmbedding(nn.Module):
         e_c = V[offset_c + x_c, :D],   w_c = V[offset_c + x_c, D]
 
     Numerical fields enter as values, with a weight each in the first-order part; as fields
-    too if `embed_numerical`: e_n = x_n * V_n (AutoInt, Song et al. 2019, equation 4).
+    too if `embed_numerical`: e_n = x_n * V_n (AutoInt, Song et al. 2019, equation 4). Without
+    `first_order` there are no weights, and the table has D columns.
 
     Args:
         schema: of the batches.
         embedding_dim: D.
         embed_numerical: also embed numerical fields.
+        first_order: make the first-order part.
         init_std: standard deviation of all initial weights.
 
     Attributes:
@@ -93,6 +95,7 @@ class FusedEmbedding(nn.Module):
         schema: Schema,
         embedding_dim: int,
         embed_numerical: bool = False,
+        first_order: bool = True,
         init_std: float = 0.0001,
     ) -> None:
         super().__init__()
@@ -102,8 +105,9 @@ class FusedEmbedding(nn.Module):
         offsets = torch.cumsum(cardinalities, 0) - cardinalities
         self.register_buffer("offsets", offsets.long(), persistent=False)
         rows = sum(field.cardinality for field in schema.categorical)
-        self.table = nn.Parameter(torch.empty(rows, embedding_dim + 1))
-        self.numerical_weight = nn.Parameter(torch.empty(len(schema.numerical)))
+        self.table = nn.Parameter(torch.empty(rows, embedding_dim + first_order))
+        self.n_numerical = len(schema.numerical)
+        self.numerical_weight = nn.Parameter(torch.empty(self.n_numerical)) if first_order else None
         self.numerical_vectors = (
             nn.Parameter(torch.empty(len(schema.numerical), embedding_dim))
             if embed_numerical and schema.numerical
@@ -115,11 +119,15 @@ class FusedEmbedding(nn.Module):
     def forward(self, batch: Batch) -> Embedded:
         """Looks up a batch."""
         ids = batch.categorical + self.offsets
-        vectors, weights = _LookUp.apply(self.table, ids, self.sparse)
+        if self.numerical_weight is None:
+            vectors = nn.functional.embedding(ids, self.table, sparse=self.sparse)
+            linear = batch.numerical.new_zeros(len(ids))
+        else:
+            vectors, weights = _LookUp.apply(self.table, ids, self.sparse)
+            linear = weights.sum(1) + batch.numerical @ self.numerical_weight
         if self.numerical_vectors is not None:
             numerical = batch.numerical.unsqueeze(2) * self.numerical_vectors
             vectors = torch.cat((numerical, vectors), 1)
-        linear = weights.sum(1) + batch.numerical @ self.numerical_weight
         return Embedded(vectors, linear, batch.numerical)
 
     @property
@@ -131,4 +139,4 @@ class FusedEmbedding(nn.Module):
     @property
     def flat_dim(self) -> int:
         """Width of `Embedded.flat`."""
-        return self.n_fields * self.embedding_dim + len(self.numerical_weight)
+        return self.n_fields * self.embedding_dim + self.n_numerical

@@ -36,6 +36,7 @@ class CTRModule(LightningModule):
         schema: of the batches.
         embedding_dim: size of each field's embedding vector.
         embed_numerical: numerical fields also get a vector, value times vector.
+        first_order: add sum_f w_f(x_f) to the logit.
         embedding_std: standard deviation of the initial embeddings.
         optimizer: `adagrad`, `adam` or `sgd`.
         learning_rate: of the optimizer.
@@ -51,6 +52,7 @@ class CTRModule(LightningModule):
         schema: Schema | Mapping[str, Any],
         embedding_dim: int = 16,
         embed_numerical: bool = False,
+        first_order: bool = True,
         embedding_std: float = 0.0001,
         optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
         learning_rate: float = 0.01,
@@ -73,7 +75,9 @@ class CTRModule(LightningModule):
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.sparse_gradients = sparse_gradients
-        self.embedding = FusedEmbedding(self.schema, embedding_dim, embed_numerical, embedding_std)
+        self.embedding = FusedEmbedding(
+            self.schema, embedding_dim, embed_numerical, first_order, embedding_std
+        )
         self.bias = torch.nn.Parameter(torch.zeros(1))
         splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
         self.metrics = torch.nn.ModuleDict({split: ClickMetrics() for split in splits})

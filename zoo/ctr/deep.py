@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from zoo._deepctr import layers
@@ -20,7 +21,13 @@ def deep_part(
     require(len(hidden_units) > 0, "hidden_units must name at least one layer", hidden_units)
     require(min(hidden_units) > 0, "hidden_units must be positive", hidden_units)
     require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
-    dnn = layers.DNN(width, list(hidden_units), dropout_rate=dropout, use_bn=batch_norm)
+    dnn = layers.DNN(
+        width,
+        list(hidden_units),
+        dropout_rate=dropout,
+        use_bn=batch_norm,
+        device=torch.get_default_device(),
+    )
     for i, layer in enumerate(dnn.linears):
         dnn.linears[i] = linear = Linear(layer.in_features, layer.out_features)
         nn.init.xavier_uniform_(linear.weight)

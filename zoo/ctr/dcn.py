@@ -1,0 +1,95 @@
+"""Deep & Cross Network (Wang et al. 2017) and its matrix form, DCN-V2 (Wang et al. 2021).
+
+Shapes: B batch, W width of the flat input (F * D + N).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.ctr.base import CTRModule, require
+from zoo.ctr.deep import deep_part
+from zoo.embedding import Embedded
+from zoo.schema import Schema
+
+
+class CrossNetwork(nn.Module):
+    """Cross layers over the flat input, [B, W] -> [B, W].
+
+        vector:  x_{l+1} = x_0 (x_l^T w_l) + b_l + x_l      (DCN, equation 3)
+        matrix:  x_{l+1} = x_0 * (W_l x_l + b_l) + x_l      (DCN-V2, equation 1)
+
+    Args:
+        width: W.
+        layers: number of cross layers.
+        parameterization: `vector` or `matrix`.
+    """
+
+    def __init__(self, width: int, layers: int, parameterization: str) -> None:
+        super().__init__()
+        self.is_matrix = parameterization == "matrix"
+        self.kernels = nn.Parameter(torch.empty(layers, width, width if self.is_matrix else 1))
+        self.bias = nn.Parameter(torch.zeros(layers, width))
+        for kernel in self.kernels:
+            nn.init.xavier_normal_(kernel)
+
+    def forward(self, x0: Tensor) -> Tensor:
+        """Applies all layers."""
+        x = x0
+        for kernel, bias in zip(self.kernels, self.bias, strict=True):
+            if self.is_matrix:
+                x = torch.addcmul(x, x0, torch.addmm(bias, x, kernel.T))
+            else:
+                x = torch.addcmul(x + bias, x0, x @ kernel)
+        return x
+
+
+class DCN(CTRModule):
+    """Cross network and deep network over the same flat input.
+
+        logit = b + v^T [CrossNetwork(z), MLP(z)],   z = [e_1, .., e_F, x]
+
+    with embeddings e_f and numerical values x (Wang et al., *Deep & Cross Network for Ad Click
+    Predictions*, ADKDD 2017, equations 3 and 5: six cross layers, two deep layers of 1024, no
+    first-order part; the matrix form from Wang et al., *DCN V2*, WWW 2021).
+
+    Args:
+        schema: of the batches.
+        cross_layers: number of cross layers.
+        parameterization: `vector` is the network of 2017, `matrix` that of 2021.
+        hidden_units: widths of the deep network's layers.
+        dropout: share of the deep network's activations that training drops.
+        batch_norm: normalise before each activation.
+        first_order: add sum_f w_f(x_f) to the logit.
+        shared: the options of `CTRModule`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        cross_layers: int = 6,
+        parameterization: Literal["vector", "matrix"] = "vector",
+        hidden_units: Sequence[int] = (1024, 1024),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        first_order: bool = False,
+        **shared: Any,
+    ) -> None:
+        super().__init__(schema, first_order=first_order, **shared)
+        require(cross_layers >= 1, "cross_layers must be at least 1", cross_layers)
+        require(
+            parameterization in ("vector", "matrix"),
+            "parameterization must be vector or matrix",
+            parameterization,
+        )
+        width = self.embedding.flat_dim
+        self.cross = CrossNetwork(width, cross_layers, parameterization)
+        self.deep = deep_part(width, hidden_units, dropout, batch_norm)
+        self.head = nn.Linear(width + hidden_units[-1], 1, bias=False)
+
+    def interact(self, embedded: Embedded) -> Tensor:
+        """[B] cross and deep part."""
+        flat = embedded.flat()
+        return self.head(torch.cat((self.cross(flat), self.deep(flat)), 1)).squeeze(1)

@@ -1,0 +1,45 @@
+"""Wide & Deep (Cheng et al. 2016)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.ctr.base import CTRModule
+from zoo.ctr.deep import deep_part
+from zoo.embedding import Embedded
+from zoo.schema import Schema
+
+
+class WideDeep(CTRModule):
+    """Linear model and deep network side by side.
+
+        logit = b + sum_f w_f(x_f) + v^T MLP([e_1, .., e_F, x])
+
+    with embeddings e_f, first-order weights w_f and numerical values x (Cheng et al., *Wide &
+    Deep Learning for Recommender Systems*, DLRS 2016, equation 3; the wide part takes every
+    field, and crosses where the data have them). Layers of 1024, 512 and 256 as in its Figure 4.
+
+    Args:
+        schema: of the batches.
+        hidden_units: widths of the deep network's layers.
+        dropout: share of the deep network's activations that training drops.
+        batch_norm: normalise before each activation.
+        shared: the options of `CTRModule`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        hidden_units: Sequence[int] = (1024, 512, 256),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        **shared: Any,
+    ) -> None:
+        super().__init__(schema, **shared)
+        self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
+        self.head = nn.Linear(hidden_units[-1], 1, bias=False)
+
+    def interact(self, embedded: Embedded) -> Tensor:
+        """[B] deep part."""
+        return self.head(self.deep(embedded.flat())).squeeze(1)

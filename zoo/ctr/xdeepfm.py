@@ -1,0 +1,150 @@
+"""xDeepFM (Lian et al. 2018).
+
+Shapes: B batch, F fields, D embedding, M feature maps that enter a layer, H that leave it,
+R = B * D rows of the layers' matrix products.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from zoo.ctr.base import CTRModule, require
+from zoo.ctr.deep import deep_part
+from zoo.embedding import Embedded
+from zoo.schema import Schema
+
+CHUNK = 1 << 20  # numbers of an outer product on a CPU: about what its cache holds
+
+
+class CompressedOuterProduct(torch.autograd.Function):
+    """[R, M], [R, F], [H, M * F] -> [R, H]: each row's outer product, times a matrix.
+
+    The outer products, R * M * F numbers, are made chunk by chunk, and made again for the
+    gradient: they neither fill the memory nor, on a CPU, leave its cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, x0: Tensor, weight: Tensor) -> Tensor:
+        """The product."""
+        ctx.save_for_backward(x, x0, weight)
+        return torch.cat([_outer(x[r], x0[r]) @ weight.T for r in _chunks(x, x0)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients of the three arguments."""
+        x, x0, weight = ctx.saved_tensors
+        dx, dx0, dweight = torch.empty_like(x), torch.empty_like(x0), torch.zeros_like(weight)
+        for r in _chunks(x, x0):
+            dweight.addmm_(gradient[r].T, _outer(x[r], x0[r]))
+            douter = (gradient[r] @ weight).view(-1, x.shape[1], x0.shape[1])
+            dx[r] = torch.bmm(douter, x0[r].unsqueeze(2)).squeeze(2)
+            dx0[r] = torch.bmm(x[r].unsqueeze(1), douter).squeeze(1)
+        return dx, dx0, dweight
+
+
+def _outer(x: Tensor, x0: Tensor) -> Tensor:
+    return (x.unsqueeze(2) * x0.unsqueeze(1)).flatten(1)
+
+
+def _chunks(x: Tensor, x0: Tensor) -> Iterator[slice]:
+    rows = len(x)
+    if x.device.type == "cpu":
+        rows = max(1, CHUNK // (x.shape[1] * x0.shape[1]))
+    return (slice(start, start + rows) for start in range(0, len(x), rows))
+
+
+class CompressedInteractionNetwork(nn.Module):
+    """Explicit interactions of growing order, [B, F, D] -> [B, width].
+
+        X^k_h = relu(b_h + sum_{i,j} W^k_{h,ij} X^{k-1}_i * X^0_j)      (equation 6)
+        p_h = sum_d X^k_{h,d}                                           (equation 7)
+
+    With `split_half`, half of the maps of every layer but the last feed the next layer, and the
+    other half are read out; otherwise all maps do both.
+
+    Args:
+        n_fields: F.
+        layer_sizes: H of each layer.
+        split_half: see above.
+
+    Attributes:
+        width: number of maps that are read out.
+    """
+
+    def __init__(self, n_fields: int, layer_sizes: Sequence[int], split_half: bool) -> None:
+        super().__init__()
+        self.split_half = split_half
+        self.layers = nn.ModuleList()
+        self.width, maps = 0, n_fields
+        for k, size in enumerate(layer_sizes, 1):
+            self.layers.append(nn.Linear(maps * n_fields, size))
+            maps = size // 2 if split_half else size
+            self.width += size - maps if split_half and k < len(layer_sizes) else size
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Applies all layers and sums over the embedding."""
+        batch, _, dim = vectors.shape
+        x0 = vectors.transpose(1, 2).reshape(batch * dim, -1)
+        x, read = x0, []
+        for k, layer in enumerate(self.layers, 1):
+            out = CompressedOuterProduct.apply(x, x0, layer.weight)
+            out = torch.relu(out + layer.bias)
+            if self.split_half and k < len(self.layers):
+                x, out = out.chunk(2, 1)
+                x = x.contiguous()
+            else:
+                x = out
+            read.append(out.view(batch, dim, -1).sum(1))
+        return torch.cat(read, 1)
+
+
+class xDeepFM(CTRModule):
+    """Compressed interaction network and deep network over the same embeddings.
+
+        logit = b + sum_f w_f(x_f) + u^T CIN(e_1, .., e_F) + v^T MLP([e_1, .., e_F, x])
+
+    with embeddings e_f, first-order weights w_f and numerical values x (Lian et al., *xDeepFM:
+    Combining Explicit and Implicit Feature Interactions for Recommender Systems*, KDD 2018,
+    equations 6 to 9; on Criteo three CIN layers of 200 and two deep layers of 400).
+
+    Args:
+        schema: of the batches.
+        cin_layers: feature maps of each layer of the interaction network.
+        split_half: half of a layer's maps are read out, the other half feed the next layer.
+        hidden_units: widths of the deep network's layers.
+        dropout: share of the deep network's activations that training drops.
+        batch_norm: normalise before each activation.
+        shared: the options of `CTRModule`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        cin_layers: Sequence[int] = (200, 200, 200),
+        split_half: bool = True,
+        hidden_units: Sequence[int] = (400, 400),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        **shared: Any,
+    ) -> None:
+        super().__init__(schema, **shared)
+        require(len(cin_layers) > 0, "cin_layers must name at least one layer", cin_layers)
+        require(min(cin_layers) > 0, "cin_layers must be positive", cin_layers)
+        require(
+            not split_half or all(size % 2 == 0 for size in cin_layers[:-1]),
+            "cin_layers must be even where split_half halves them",
+            cin_layers,
+        )
+        self.cin = CompressedInteractionNetwork(self.embedding.n_fields, cin_layers, split_half)
+        self.cin_head = nn.Linear(self.cin.width, 1, bias=False)
+        self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
+        self.head = nn.Linear(hidden_units[-1], 1, bias=False)
+
+    def interact(self, embedded: Embedded) -> Tensor:
+        """[B] interaction network and deep part."""
+        explicit = self.cin_head(self.cin(embedded.vectors))
+        return (explicit + self.head(self.deep(embedded.flat()))).squeeze(1)
