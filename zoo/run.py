@@ -180,7 +180,8 @@ class RunRecord(Callback):
         table.add_column("metric")
         table.add_column("value", justify="right")
         for name, value in facts.items():
-            table.add_row(name, "-" if value is None else f"{value:,.5g}")
+            digits = 0 if value is None or value >= 1000 or value == int(value) else 5
+            table.add_row(name, "-" if value is None else f"{value:,.{digits}f}")
         console = Console()
         console.print(table)
         for path in ("checkpoints/best.ckpt", "metrics.json", "config.yaml"):
