@@ -205,13 +205,14 @@ def test_sparse_and_dense_gradients_give_equal_weights(optimizer):
         torch.testing.assert_close(weights[0][name], expected, rtol=0, atol=1e-6)
 
 
-def train(model, batches, epochs=1):
+def train(model, batches, **options):
     trainer = pl.Trainer(
-        max_epochs=epochs,
+        max_epochs=1,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
+        **options,
     )
     loader = DataLoader(batches, batch_size=None)
     trainer.fit(model, loader, loader)
@@ -277,3 +278,15 @@ def test_the_gradient_of_the_table_is_sparse_where_it_is_said_to_be(sparse):
     model.embedding.sparse = sparse
     model.training_step(random_batch()).backward()
     assert model.embedding.table.grad.is_sparse == sparse
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_gradients_can_be_clipped(algorithm):
+    torch.manual_seed(0)
+    model = DeepFM(SCHEMA, hidden_units=[8], optimizer="sgd", learning_rate=1.0)
+    before = [p.detach().clone() for p in model.parameters()]
+    clipping = {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": algorithm}
+    train(model, [random_batch()], **clipping)
+    steps = [(p - q).flatten() for p, q in zip(model.parameters(), before, strict=True)]
+    size = torch.cat(steps).norm() if algorithm == "norm" else torch.cat(steps).abs().max()
+    assert size.item() == pytest.approx(1e-3, rel=1e-2)

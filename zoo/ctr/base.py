@@ -42,7 +42,8 @@ class CTRModule(LightningModule):
         learning_rate: of the optimizer.
         sparse_gradients: gradients of the embedding table touch the rows of the batch only.
             `auto`: on one device, with an optimizer for which this changes no result (adagrad,
-            sgd). NCCL cannot reduce sparse gradients, so several GPUs need dense ones.
+            sgd) and without gradient clipping. NCCL cannot reduce sparse gradients, so several GPUs
+            need dense ones; nor can they be clipped.
         train_metrics: log the exact AUC and logloss of the training rows too, each as scored
             just before its step.
     """
@@ -144,7 +145,8 @@ class CTRModule(LightningModule):
         """Chooses the form of the embedding gradients, which depends on the trainer."""
         if self.sparse_gradients == "auto":
             alone = self.trainer.world_size == 1
-            self.embedding.sparse = alone and self.optimizer in SPARSE_OPTIMIZERS
+            clipped = self.trainer.gradient_clip_val is not None
+            self.embedding.sparse = alone and not clipped and self.optimizer in SPARSE_OPTIMIZERS
         else:
             self.embedding.sparse = self.sparse_gradients
 
