@@ -61,6 +61,17 @@ def weights(path):
     return torch.load(path, weights_only=True)["state_dict"]
 
 
+def scored_test_split(run, path):
+    """The test rows and the probabilities that the run's best checkpoint gives them."""
+    data = datamodules.Criteo(str(path))
+    data.setup("test")
+    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
+    arrays = data._arrays["test"]
+    (batch,) = list(datamodules.loader.BatchLoader(arrays, len(arrays)))
+    with torch.no_grad():
+        return arrays, model(batch).double().sigmoid().numpy()
+
+
 @pytest.fixture
 def run(criteo_file):
     return fit(criteo_file, "--trainer.max_epochs=2")
@@ -92,13 +103,7 @@ def test_metrics_json_is_flat_and_those_of_the_best_checkpoint(run, criteo_file)
     metrics = json.loads((run / "metrics.json").read_text())
     assert {"val/auc", "val/logloss", "test/auc", "test/logloss", "seconds"} <= set(metrics)
     assert metrics["samples_per_second"] > 0
-    data = datamodules.Criteo(str(criteo_file))
-    data.setup("test")
-    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
-    arrays = data._arrays["test"]
-    (batch,) = list(datamodules.loader.BatchLoader(arrays, len(arrays)))
-    with torch.no_grad():
-        p = model(batch).double().sigmoid().numpy()
+    arrays, p = scored_test_split(run, criteo_file)
     positive, negative = p[arrays.label == 1], p[arrays.label == 0]
     # the definition of AUC, pair by pair
     higher = (positive[:, None] > negative).mean() + 0.5 * (positive[:, None] == negative).mean()
@@ -210,13 +215,7 @@ def test_predict_needs_nothing_but_the_run(run, criteo_file, tmp_path):
 
 def test_predict_scores_rows_as_the_data_of_the_fit(run, criteo_file):
     found = predict(run, criteo_file)
-    data = datamodules.Criteo(str(criteo_file))
-    data.setup("test")
-    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
-    arrays = data._arrays["test"]
-    (batch,) = list(datamodules.loader.BatchLoader(arrays, len(arrays)))
-    with torch.no_grad():
-        expected = model(batch).sigmoid().numpy()
+    arrays, expected = scored_test_split(run, criteo_file)
     np.testing.assert_allclose(found.probability[arrays.row], expected, atol=1e-6)
 
 

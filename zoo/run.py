@@ -211,7 +211,6 @@ class PredictionWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this rank's part."""
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        self.next_row = 0
         self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.SCHEMA)
 
     def on_predict_batch_end(
