@@ -48,7 +48,6 @@ def copy_weights(ours, theirs):
 
 
 def _copy_interaction(ours, theirs):
-    head = ours.head.weight
     if hasattr(ours, "cross"):
         _copy(theirs.crossnet.kernels, ours.cross.kernels)
         _copy(theirs.crossnet.bias, ours.cross.bias.unsqueeze(2))
@@ -62,7 +61,9 @@ def _copy_interaction(ours, theirs):
             names = ["W_Query", "W_key", "W_Value"] + ["W_Res"] * mine.residual
             for name, weight in zip(names, mine.weight.chunk(len(names), 1), strict=True):
                 _copy(getattr(other, name), weight)
-    _copy(theirs.dnn_linear.weight, head)
+    names = ("cross_head", "attention_head", "head")
+    heads = [getattr(ours, name).weight for name in names if hasattr(ours, name)]
+    _copy(theirs.dnn_linear.weight, torch.cat(heads, 1))
 
 
 @torch.no_grad()

@@ -19,49 +19,84 @@ class Embedded(NamedTuple):
         vectors: [B, F, D] embeddings; F = C, or N + C (numerical first) where numerical fields
             are embedded.
         linear: [B] first-order part, sum_f w_f(x_f) over all fields.
-        numerical: [B, N] values.
+        flat: [B, F * D + N] vectors and numerical values side by side, as the deep parts take
+            them.
     """
 
     vectors: Tensor
     linear: Tensor
-    numerical: Tensor
-
-    def flat(self) -> Tensor:
-        """[B, F * D + N] vectors and values side by side, as the deep parts take them."""
-        return torch.cat((self.vectors.flatten(1), self.numerical), 1)
+    flat: Tensor
 
 
 class _LookUp(torch.autograd.Function):
-    """Rows of the table, split into vectors [B, C, D] and weights [B, C].
+    """Rows of the table as `Embedded.flat`, `vectors` and [B] the sum of the weights.
 
-    As `embedding` and two slices, whose gradients would each fill a tensor of the size of all
+    What `embedding`, slices and `cat` would give. Here `vectors` is a view of `flat`, and one
+    pass joins the gradients of both, where each slice would fill a tensor of the size of all
     rows before they are added.
     """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, ids: Tensor, sparse: bool) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(ids)
-        ctx.shape, ctx.sparse = table.shape, sparse
+    def forward(
+        ctx: Any,
+        table: Tensor,
+        ids: Tensor,
+        numerical: Tensor,
+        numerical_vectors: Tensor | None,
+        dim: int,
+        sparse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(ids, numerical, numerical_vectors)
+        ctx.shape, ctx.dim, ctx.sparse = table.shape, dim, sparse
+        embedded = 0 if numerical_vectors is None else len(numerical_vectors)
         rows = nn.functional.embedding(ids, table)
-        return rows[..., :-1].contiguous(), rows[..., -1].contiguous()
+        fields = embedded + ids.shape[1]
+        flat = rows.new_empty(len(ids), fields * dim + numerical.shape[1])
+        vectors = flat[:, : fields * dim].unflatten(1, (fields, dim))
+        if embedded:
+            vectors[:, :embedded] = numerical.unsqueeze(2) * numerical_vectors
+        vectors[:, embedded:] = rows[..., :dim]
+        flat[:, fields * dim :] = numerical
+        return flat, vectors, rows[..., dim:].sum((1, 2))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, vectors: Tensor, weights: Tensor) -> tuple[Tensor, None, None]:
-        (ids,) = ctx.saved_tensors
-        ids = ids.flatten()
-        rows = torch.cat((vectors, weights.unsqueeze(2)), 2).flatten(0, 1)
-        if ctx.sparse:
-            # without the explicit choice, torch warns at every step
-            gradient = torch.sparse_coo_tensor(
-                ids.unsqueeze(0), rows, ctx.shape, check_invariants=False
-            )
-            return gradient, None, None
+    def backward(
+        ctx: Any, flat: Tensor | None, vectors: Tensor | None, weights: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        ids, numerical, numerical_vectors = ctx.saved_tensors
+        dnumerical, dnumerical_vectors = None, None
+        if flat is not None:
+            split = flat.shape[1] - numerical.shape[1]
+            direct = flat[:, split:]
+            mine = flat[:, :split].unflatten(1, (-1, ctx.dim))
+            vectors = mine if vectors is None else mine + vectors
+        rows = vectors.new_empty(*ids.shape, ctx.shape[1])
+        embedded = vectors.shape[1] - ids.shape[1]
+        rows[..., : ctx.dim] = vectors[:, embedded:]
+        rows[..., ctx.dim :] = 0 if weights is None else weights[:, None, None]
+        if embedded:
+            dnumerical_vectors = torch.einsum("bn,bnd->nd", numerical, vectors[:, :embedded])
+        if ctx.needs_input_grad[2]:
+            dnumerical = torch.zeros_like(numerical) if flat is None else direct
+            if embedded:
+                dnumerical = dnumerical + (vectors[:, :embedded] * numerical_vectors).sum(2)
         return (
-            torch.ops.aten.embedding_dense_backward(rows, ids, ctx.shape[0], -1, False),
+            _table_gradient(ctx, ids.flatten(), rows.flatten(0, 1)),
+            None,
+            dnumerical,
+            dnumerical_vectors,
             None,
             None,
         )
+
+
+def _table_gradient(ctx: Any, ids: Tensor, rows: Tensor) -> Tensor:
+    if ctx.sparse:
+        # without the explicit choice, torch warns at every step
+        return torch.sparse_coo_tensor(ids.unsqueeze(0), rows, ctx.shape, check_invariants=False)
+    return torch.ops.aten.embedding_dense_backward(rows, ids, ctx.shape[0], -1, False)
 
 
 class FusedEmbedding(nn.Module):
@@ -118,17 +153,17 @@ class FusedEmbedding(nn.Module):
 
     def forward(self, batch: Batch) -> Embedded:
         """Looks up a batch."""
-        ids = batch.categorical + self.offsets
-        if self.numerical_weight is None:
-            vectors = nn.functional.embedding(ids, self.table, sparse=self.sparse)
-            linear = batch.numerical.new_zeros(len(ids))
-        else:
-            vectors, weights = _LookUp.apply(self.table, ids, self.sparse)
-            linear = weights.sum(1) + batch.numerical @ self.numerical_weight
-        if self.numerical_vectors is not None:
-            numerical = batch.numerical.unsqueeze(2) * self.numerical_vectors
-            vectors = torch.cat((numerical, vectors), 1)
-        return Embedded(vectors, linear, batch.numerical)
+        flat, vectors, linear = _LookUp.apply(
+            self.table,
+            batch.categorical + self.offsets,
+            batch.numerical,
+            self.numerical_vectors,
+            self.embedding_dim,
+            self.sparse,
+        )
+        if self.numerical_weight is not None:
+            linear = linear + batch.numerical @ self.numerical_weight
+        return Embedded(vectors, linear, flat)
 
     @property
     def n_fields(self) -> int:
@@ -138,5 +173,5 @@ class FusedEmbedding(nn.Module):
 
     @property
     def flat_dim(self) -> int:
-        """Width of `Embedded.flat`."""
+        """Width of `Embedded.flat`, F * D + N."""
         return self.n_fields * self.embedding_dim + self.n_numerical

@@ -21,15 +21,30 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """The product."""
-        if (
-            HAS_ONEDNN
-            and x.device.type == "cpu"
-            and x.dtype == self.weight.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-        ):
-            return _OneDNNLinear.apply(x, self.weight, self.bias)
-        return functional.linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """[B, in], [out, in], [out] -> [B, out], as `torch.nn.functional.linear`; see `Linear`."""
+    if takes_onednn(x, weight) and not torch.compiler.is_compiling():
+        # oneDNN is slow on what is neither contiguous nor its transpose
+        return _OneDNNLinear.apply(x.contiguous(), weight.contiguous(), bias)
+    return functional.linear(x, weight, bias)
+
+
+def takes_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether `product` of these goes to oneDNN."""
+    return (
+        HAS_ONEDNN
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight^T without a gradient, by oneDNN where that is faster."""
+    return _product(x, weight) if takes_onednn(x, weight) else x @ weight.T
 
 
 class _OneDNNLinear(torch.autograd.Function):

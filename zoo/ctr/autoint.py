@@ -9,12 +9,53 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
 from zoo.ctr.base import CTRModule, require
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
+from zoo.linear import product, takes_onednn
 from zoo.schema import Schema
+
+
+class _Interact(torch.autograd.Function):
+    """[B, F, D], [H * D, D], [A, H * D], [A, D] -> [B, F, A]: an interacting layer on a CPU.
+
+    The heads' matrices are multiplied with each other first, not with the rows:
+
+        <W_q^h e_m, W_k^h e_k> = <(W_q^h W_k^h^T)^T e_m, e_k>
+        sum_k alpha^h_{m,k} W_v^h e_k = W_v^h sum_k alpha^h_{m,k} e_k
+
+    Then all heads of a row are one matrix, which nothing needs to transpose or copy, and one
+    pass sums the gradient of e. Every product has the width D of the input instead of A / H.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scores: Tensor, values: Tensor, residual: Tensor) -> Tensor:
+        rows, fields, width = x.shape
+        flat = x.view(-1, width)
+        projected = product(flat, scores).view(rows, -1, width)
+        alpha = torch.bmm(projected, x.transpose(1, 2)).softmax(-1)
+        mixed = torch.bmm(alpha, x).view(len(flat), -1)
+        out = product(mixed, values).add_(product(flat, residual)).relu_()
+        ctx.save_for_backward(x, scores, values, residual, projected, alpha, mixed, out)
+        return out.view(rows, fields, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, scores, values, residual, projected, alpha, mixed, out = ctx.saved_tensors
+        flat = x.view(-1, x.shape[2])
+        gradient = torch.ops.aten.threshold_backward(gradient.reshape(out.shape), out, 0)
+        dmixed = product(gradient, values.T).view_as(projected)
+        dalpha = torch.bmm(dmixed, x.transpose(1, 2))
+        dscore = torch.ops.aten._softmax_backward_data(dalpha, alpha, -1, dalpha.dtype)
+        dprojected = torch.bmm(dscore, x).view_as(mixed)
+        dx = torch.bmm(alpha.transpose(1, 2), dmixed)
+        dx.baddbmm_(dscore.transpose(1, 2), projected)
+        dx.view_as(flat).add_(product(dprojected, scores.T)).add_(product(gradient, residual.T))
+        return dx, dprojected.T @ flat, gradient.T @ mixed, gradient.T @ flat
 
 
 class InteractingLayer(nn.Module):
@@ -46,8 +87,22 @@ class InteractingLayer(nn.Module):
         split = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts[:3])
         return (*split, parts[3] if self.residual else None)
 
+    def _joined(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The matrices of `_Interact`."""
+        query, key, value, *rest = self.weight.chunk(4 if self.residual else 3, 1)
+        residual = rest[0].T if rest else torch.zeros_like(value.T)
+        query, key, value = (part.unflatten(1, (self.heads, -1)) for part in (query, key, value))
+        scores = torch.einsum("dha,eha->hed", query, key).flatten(0, 1)
+        values = torch.block_diag(*value.unbind(1)).T
+        # oneDNN is slow on what is neither contiguous nor its transpose
+        return scores.contiguous(), values.contiguous(), residual.contiguous()
+
     def forward(self, x: Tensor) -> Tensor:
         """The new representations."""
+        width, columns = self.weight.shape
+        narrow = self.heads * width <= columns // 2  # else the joined matrices cost too much
+        if narrow and takes_onednn(x, self.weight) and not torch.compiler.is_compiling():
+            return _Interact.apply(x.contiguous(), *self._joined())
         query, key, value, residual = self._project(x)
         mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
         mixed = mixed.transpose(1, 2).flatten(2)
@@ -62,7 +117,7 @@ class InteractingLayer(nn.Module):
 class AutoInt(CTRModule):
     """Self-attention between fields, and a deep network beside it (AutoInt+).
 
-        logit = b + v^T [e^L_1, .., e^L_F, MLP([e_1, .., e_F, x])]
+        logit = b + u^T [e^L_1, .., e^L_F] + v^T MLP([e_1, .., e_F, x])
 
     where e^L are the embeddings after L interacting layers (Song et al., *AutoInt: Automatic
     Feature Interaction Learning via Self-Attentive Neural Networks*, CIKM 2019, equations 4 to
@@ -108,22 +163,22 @@ class AutoInt(CTRModule):
         self.attention_layers = nn.ModuleList(
             InteractingLayer(w, attention_dim, heads, residual) for w in widths
         )
-        out = self.embedding.n_fields * attention_dim
+        fields = self.embedding.n_fields
+        self.attention_head = nn.Linear(fields * attention_dim, 1, bias=False)
         self.deep = None
         if hidden_units is not None:
             self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
-            out += hidden_units[-1]
-        self.head = nn.Linear(out, 1, bias=False)
+            self.head = nn.Linear(hidden_units[-1], 1, bias=False)
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] attention and deep part."""
         x = embedded.vectors
         for layer in self.attention_layers:
             x = layer(x)
-        parts = [x.flatten(1)]
+        logits = self.attention_head(x.flatten(1))
         if self.deep is not None:
-            parts.append(self.deep(embedded.flat()))
-        return self.head(torch.cat(parts, 1)).squeeze(1)
+            logits = logits + self.head(self.deep(embedded.flat))
+        return logits.squeeze(1)
 
     @torch.no_grad()
     def attention(self, embedded: Embedded) -> list[Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from zoo.embedding import Embedded, FusedEmbedding
+from zoo.memory import keep_freed_memory
 from zoo.metrics import ClickMetrics
 from zoo.optim import Adagrad
 from zoo.schema import Batch, Schema, ZooError
@@ -143,6 +144,8 @@ class CTRModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Chooses the form of the embedding gradients, which depends on the trainer."""
+        if stage == "fit" and self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         if self.sparse_gradients == "auto":
             alone = self.trainer.world_size == 1
             clipped = self.trainer.gradient_clip_val is not None

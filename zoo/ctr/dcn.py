@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoo.ctr.base import CTRModule, require
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
+from zoo.linear import linear
 from zoo.schema import Schema
 
 
@@ -20,6 +21,13 @@ class CrossNetwork(nn.Module):
 
         vector:  x_{l+1} = x_0 (x_l^T w_l) + b_l + x_l      (DCN, equation 3)
         matrix:  x_{l+1} = x_0 * (W_l x_l + b_l) + x_l      (DCN-V2, equation 1)
+
+    Every layer of the vector form is x_l = a_l x_0 + c_l with a number a_l of each row and a
+    vector c_l of all rows (by induction; compare xDeepFM, Lian et al. 2018, theorem 2.1):
+
+        a_{l+1} = a_l (1 + x_0^T w_l) + c_l^T w_l,   c_{l+1} = c_l + b_l,   a_0 = 1,  c_0 = 0
+
+    so one product of x_0 with all w_l and L numbers a row give what L passes over [B, W] would.
 
     Args:
         width: W.
@@ -37,19 +45,30 @@ class CrossNetwork(nn.Module):
 
     def forward(self, x0: Tensor) -> Tensor:
         """Applies all layers."""
+        return self._matrix(x0) if self.is_matrix else self._vector(x0)
+
+    def _vector(self, x0: Tensor) -> Tensor:
+        kernels = self.kernels.squeeze(2)
+        # c_l, the sum of the biases before layer l
+        shifts = torch.cumsum(self.bias, 0) - self.bias
+        growth = 1 + x0 @ kernels.T
+        offsets = (shifts * kernels).sum(1)
+        scale = torch.ones_like(growth[:, 0])
+        for factor, offset in zip(growth.unbind(1), offsets, strict=True):
+            scale = torch.addcmul(offset, scale, factor)
+        return torch.addcmul(self.bias.sum(0), scale.unsqueeze(1), x0)
+
+    def _matrix(self, x0: Tensor) -> Tensor:
         x = x0
         for kernel, bias in zip(self.kernels, self.bias, strict=True):
-            if self.is_matrix:
-                x = torch.addcmul(x, x0, torch.addmm(bias, x, kernel.T))
-            else:
-                x = torch.addcmul(x + bias, x0, x @ kernel)
+            x = torch.addcmul(x, x0, linear(x, kernel, bias))
         return x
 
 
 class DCN(CTRModule):
     """Cross network and deep network over the same flat input.
 
-        logit = b + v^T [CrossNetwork(z), MLP(z)],   z = [e_1, .., e_F, x]
+        logit = b + u^T CrossNetwork(z) + v^T MLP(z),   z = [e_1, .., e_F, x]
 
     with embeddings e_f and numerical values x (Wang et al., *Deep & Cross Network for Ad Click
     Predictions*, ADKDD 2017, equations 3 and 5: six cross layers, two deep layers of 1024, no
@@ -87,9 +106,10 @@ class DCN(CTRModule):
         width = self.embedding.flat_dim
         self.cross = CrossNetwork(width, cross_layers, parameterization)
         self.deep = deep_part(width, hidden_units, dropout, batch_norm)
-        self.head = nn.Linear(width + hidden_units[-1], 1, bias=False)
+        self.cross_head = nn.Linear(width, 1, bias=False)
+        self.head = nn.Linear(hidden_units[-1], 1, bias=False)
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] cross and deep part."""
-        flat = embedded.flat()
-        return self.head(torch.cat((self.cross(flat), self.deep(flat)), 1)).squeeze(1)
+        cross = self.cross_head(self.cross(embedded.flat))
+        return (cross + self.head(self.deep(embedded.flat))).squeeze(1)

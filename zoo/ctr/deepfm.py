@@ -64,5 +64,5 @@ class DeepFM(CTRModule):
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] FM and deep part."""
-        deep = self.head(self.deep(embedded.flat())).squeeze(1)
+        deep = self.head(self.deep(embedded.flat)).squeeze(1)
         return _PairwiseProducts.apply(embedded.vectors) + deep

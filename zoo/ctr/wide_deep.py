@@ -42,4 +42,4 @@ class WideDeep(CTRModule):
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] deep part."""
-        return self.head(self.deep(embedded.flat())).squeeze(1)
+        return self.head(self.deep(embedded.flat)).squeeze(1)

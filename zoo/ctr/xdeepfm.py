@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from zoo.ctr.base import CTRModule, require
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
+from zoo.linear import product
 from zoo.schema import Schema
 
 CHUNK = 1 << 20  # numbers of an outer product on a CPU: about what its cache holds
@@ -30,7 +31,7 @@ class CompressedOuterProduct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, x0: Tensor, weight: Tensor) -> Tensor:
         """The product."""
         ctx.save_for_backward(x, x0, weight)
-        return torch.cat([_outer(x[r], x0[r]) @ weight.T for r in _chunks(x, x0)])
+        return torch.cat([product(_outer(x[r], x0[r]), weight) for r in _chunks(x, x0)])
 
     @staticmethod
     @once_differentiable
@@ -39,8 +40,8 @@ class CompressedOuterProduct(torch.autograd.Function):
         x, x0, weight = ctx.saved_tensors
         dx, dx0, dweight = torch.empty_like(x), torch.empty_like(x0), torch.zeros_like(weight)
         for r in _chunks(x, x0):
-            dweight.addmm_(gradient[r].T, _outer(x[r], x0[r]))
-            douter = (gradient[r] @ weight).view(-1, x.shape[1], x0.shape[1])
+            dweight += product(gradient[r].T, _outer(x[r], x0[r]).T)
+            douter = product(gradient[r], weight.T).view(-1, x.shape[1], x0.shape[1])
             dx[r] = torch.bmm(douter, x0[r].unsqueeze(2)).squeeze(2)
             dx0[r] = torch.bmm(x[r].unsqueeze(1), douter).squeeze(1)
         return dx, dx0, dweight
@@ -147,4 +148,4 @@ class xDeepFM(CTRModule):
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] interaction network and deep part."""
         explicit = self.cin_head(self.cin(embedded.vectors))
-        return (explicit + self.head(self.deep(embedded.flat()))).squeeze(1)
+        return (explicit + self.head(self.deep(embedded.flat))).squeeze(1)
