@@ -18,6 +18,8 @@ from zoo.embedding import Embedded
 from zoo.linear import product, takes_onednn
 from zoo.schema import Schema
 
+CHUNK = 512  # rows that a CPU takes at once
+
 
 class _Interact(torch.autograd.Function):
     """[B, F, D], [H * D, D], [A, H * D], [A, D] -> [B, F, A]: an interacting layer on a CPU.
@@ -29,33 +31,48 @@ class _Interact(torch.autograd.Function):
 
     Then all heads of a row are one matrix, which nothing needs to transpose or copy, and one
     pass sums the gradient of e. Every product has the width D of the input instead of A / H.
+    Rows go through all products chunk by chunk, so that what lies between stays in the cache.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scores: Tensor, values: Tensor, residual: Tensor) -> Tensor:
-        rows, fields, width = x.shape
-        flat = x.view(-1, width)
-        projected = product(flat, scores).view(rows, -1, width)
-        alpha = torch.bmm(projected, x.transpose(1, 2)).softmax(-1)
-        mixed = torch.bmm(alpha, x).view(len(flat), -1)
-        out = product(mixed, values).add_(product(flat, residual)).relu_()
-        ctx.save_for_backward(x, scores, values, residual, projected, alpha, mixed, out)
-        return out.view(rows, fields, -1)
+        out = x.new_empty(*x.shape[:2], len(values))
+        saved = []
+        for e, target in zip(x.split(CHUNK), out.split(CHUNK), strict=True):
+            flat = e.view(-1, x.shape[2])
+            projected = product(flat, scores).view(len(e), -1, x.shape[2])
+            alpha = torch.bmm(projected, e.transpose(1, 2)).softmax(-1)
+            mixed = torch.bmm(alpha, e).view(len(flat), -1)
+            result = product(mixed, values).add_(product(flat, residual))
+            torch.clamp_min(result.view_as(target), 0, out=target)
+            saved += [projected, alpha, mixed]
+        ctx.save_for_backward(x, scores, values, residual, out, *saved)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x, scores, values, residual, projected, alpha, mixed, out = ctx.saved_tensors
-        flat = x.view(-1, x.shape[2])
-        gradient = torch.ops.aten.threshold_backward(gradient.reshape(out.shape), out, 0)
-        dmixed = product(gradient, values.T).view_as(projected)
-        dalpha = torch.bmm(dmixed, x.transpose(1, 2))
-        dscore = torch.ops.aten._softmax_backward_data(dalpha, alpha, -1, dalpha.dtype)
-        dprojected = torch.bmm(dscore, x).view_as(mixed)
-        dx = torch.bmm(alpha.transpose(1, 2), dmixed)
-        dx.baddbmm_(dscore.transpose(1, 2), projected)
-        dx.view_as(flat).add_(product(dprojected, scores.T)).add_(product(gradient, residual.T))
-        return dx, dprojected.T @ flat, gradient.T @ mixed, gradient.T @ flat
+        x, scores, values, residual, out, *saved = ctx.saved_tensors
+        dx = torch.empty_like(x)
+        dscores, dvalues, dresidual = (torch.zeros_like(w) for w in (scores, values, residual))
+        chunks = (t.split(CHUNK) for t in (x, dx, out, gradient))
+        for e, de, o, g, projected, alpha, mixed in zip(
+            *chunks, saved[::3], saved[1::3], saved[2::3], strict=True
+        ):
+            flat, dflat = e.view(-1, x.shape[2]), de.view(-1, x.shape[2])
+            g = torch.ops.aten.threshold_backward(g, o, 0).reshape(len(flat), -1)
+            dmixed = product(g, values.T)
+            joined = dmixed.view_as(projected)
+            dalpha = torch.bmm(joined, e.transpose(1, 2))
+            dscore = torch.ops.aten._softmax_backward_data(dalpha, alpha, -1, dalpha.dtype)
+            dprojected = torch.bmm(dscore, e).view_as(mixed)
+            torch.bmm(alpha.transpose(1, 2), joined, out=de)
+            de.baddbmm_(dscore.transpose(1, 2), projected)
+            dflat.add_(product(dprojected, scores.T)).add_(product(g, residual.T))
+            dscores.addmm_(dprojected.T, flat)
+            dvalues.addmm_(g.T, mixed)
+            dresidual.addmm_(g.T, flat)
+        return dx, dscores, dvalues, dresidual
 
 
 class InteractingLayer(nn.Module):

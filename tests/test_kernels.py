@@ -1,0 +1,192 @@
+"""The project's own kernels against PyTorch's: same results, other speed."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import zoo.ctr.autoint
+import zoo.ctr.xdeepfm
+from zoo import Batch, Field, Schema
+from zoo.ctr.autoint import InteractingLayer
+from zoo.ctr.xdeepfm import CompressedOuterProduct
+from zoo.embedding import FusedEmbedding
+from zoo.linear import Linear, takes_onednn
+from zoo.optim import Adagrad
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=40)
+def test_sparse_steps_equal_dense_steps_of_torch(data):
+    rows, width = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4))
+    options = {
+        "lr": data.draw(st.sampled_from([0.01, 0.5])),
+        "lr_decay": data.draw(st.sampled_from([0.0, 0.1])),
+        "initial_accumulator_value": data.draw(st.sampled_from([0.0, 0.3])),
+        "maximize": data.draw(st.booleans()),
+    }
+    ours, theirs = (torch.nn.Parameter(torch.ones(rows, width)) for _ in range(2))
+    fast, reference = Adagrad([ours], **options), torch.optim.Adagrad([theirs], **options)
+    for step in range(4):
+        ids = torch.tensor(data.draw(st.lists(st.integers(0, rows - 1), min_size=1, max_size=40)))
+        values = torch.randn(len(ids), width, generator=torch.Generator().manual_seed(step))
+        ours.grad = torch.sparse_coo_tensor(ids[None], values, ours.shape, check_invariants=True)
+        theirs.grad = torch.zeros(rows, width).index_add_(0, ids, values)
+        fast.step()
+        reference.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sparse_step_touches_the_rows_of_the_batch_alone():
+    parameter = torch.nn.Parameter(torch.ones(1000, 2))
+    parameter.grad = torch.sparse_coo_tensor(
+        torch.tensor([[7, 3, 7]]), torch.ones(3, 2), parameter.shape, check_invariants=True
+    )
+    Adagrad([parameter], lr=0.1).step()
+    assert (parameter != 1).any(1).nonzero().flatten().tolist() == [3, 7]
+
+
+def test_the_optimizer_runs_its_closure_and_gives_the_loss():
+    parameter = torch.nn.Parameter(torch.tensor([[2.0]]))
+    optimizer = Adagrad([parameter], lr=0.5)
+
+    def closure():
+        loss = (parameter**2).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) == 4.0
+    assert parameter.item() == pytest.approx(1.5)  # the first step is of length lr
+
+
+@given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 20), st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_linear_equals_torch_with_its_gradients(batch, inputs, outputs, bias):
+    torch.manual_seed(0)
+    ours, theirs = Linear(inputs, outputs, bias), torch.nn.Linear(inputs, outputs, bias)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(batch, inputs)
+    found, expected = [], []
+    for layer, results in ((ours, found), (theirs, expected)):
+        leaf = x.clone().requires_grad_()
+        out = layer(leaf)
+        (out**2).sum().backward()
+        results += [out, leaf.grad, *(p.grad for p in layer.parameters())]
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def values_and_gradients(function, *inputs):
+    """What a function returns, and the gradients of all inputs of one scalar made from it."""
+    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+    outputs = function(*leaves)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    sum(out.double().pow(2).mul(i).sum() for i, out in enumerate(outputs, 1)).backward()
+    return [*outputs, *(leaf.grad.to_dense() for leaf in leaves)]
+
+
+@given(
+    rows=st.integers(1, 7),
+    numerical=st.integers(0, 3),
+    embed_numerical=st.booleans(),
+    first_order=st.booleans(),
+    sparse=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_the_embedding_equals_its_formula(rows, numerical, embed_numerical, first_order, sparse):
+    torch.manual_seed(0)
+    sizes = [4, 2, 5]
+    fields = [Field(f"n{i}", "numerical") for i in range(numerical)]
+    fields += [Field(f"c{i}", "categorical", size) for i, size in enumerate(sizes)]
+    ids = torch.stack([torch.randint(size, (rows,)) for size in sizes], 1)
+    label = torch.zeros(rows)
+    embedding = FusedEmbedding(
+        Schema(tuple(fields)), 3, embed_numerical, first_order, init_std=1.0
+    ).double()
+    embedding.sparse = sparse
+    names, weights = zip(*embedding.named_parameters(), strict=True)
+
+    def ours(x, *weights):
+        module = copy.deepcopy(embedding)
+        for name, weight in zip(names, weights, strict=True):
+            delattr(module, name)
+            setattr(module, name, weight)
+        return tuple(module(Batch(x, ids, label)))
+
+    def formula(x, *weights):
+        weights = dict(zip(names, weights, strict=True))
+        looked_up = weights["table"][ids + torch.tensor([0, 4, 6])]
+        vectors, linear = looked_up[..., :3], x.new_zeros(rows)
+        if "numerical_vectors" in weights:
+            vectors = torch.cat((x[:, :, None] * weights["numerical_vectors"], vectors), 1)
+        if first_order:
+            linear = looked_up[..., 3].sum(1) + x @ weights["numerical_weight"]
+        return vectors, linear, torch.cat((vectors.flatten(1), x), 1)
+
+    x = torch.randn(rows, numerical).double()
+    found, expected = (values_and_gradients(f, x, *weights) for f in (ours, formula))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 11])
+@pytest.mark.parametrize("residual", [True, False])
+def test_an_interacting_layer_equals_attention_in_double_precision(monkeypatch, rows, residual):
+    monkeypatch.setattr(zoo.ctr.autoint, "CHUNK", 4)
+    torch.manual_seed(0)
+    single = InteractingLayer(3, 12, 2, residual)  # narrow enough for the joined matrices
+    torch.nn.init.normal_(single.weight, std=0.5)
+    double = copy.deepcopy(single).double()
+    x = torch.randn(rows, 5, 3)
+    if takes_onednn(x, single.weight):
+        monkeypatch.setattr(single, "_project", None)  # the joined matrices, not these
+    found = values_and_gradients(single, x)
+    expected = values_and_gradients(double, x.double())
+    for a, b in zip([*found, single.weight.grad], [*expected, double.weight.grad], strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 7 * 3 * 4, 1 << 20])
+def test_chunks_of_outer_products_add_up(monkeypatch, chunk):
+    monkeypatch.setattr(zoo.ctr.xdeepfm, "CHUNK", chunk)
+    torch.manual_seed(0)
+    inputs = torch.randn(17, 3), torch.randn(17, 4), torch.randn(6, 12)
+    found = values_and_gradients(CompressedOuterProduct.apply, *inputs)
+    doubles = [x.double() for x in inputs]
+
+    def plain(x, x0, weight):
+        return torch.einsum("rm,rf,hmf->rh", x, x0, weight.unflatten(1, (3, 4)))
+
+    for a, b in zip(found, values_and_gradients(plain, *doubles), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
+
+
+FAULTS = """
+import resource, sys, torch
+from zoo.memory import keep_freed_memory
+if "keep" in sys.argv:
+    keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for i in range(60):
+    if i == 10:
+        before = faults()
+    (torch.ones(3_000_000) + 1).sum()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the setting")
+def test_freed_memory_is_used_again():
+    counts = []
+    for more in ([], ["keep"]):
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS, *more], capture_output=True, text=True, check=True
+        )
+        counts.append(int(done.stdout))
+    without, kept = counts
+    assert kept < without / 10
