@@ -114,6 +114,9 @@ class ZooCLI(LightningCLI):
         """Options of the project's own, and the schema's way from data to model."""
         parser.add_argument("--name", default="experiment", help="name of the experiment")
         parser.add_argument("--runs", default="runs", help="folder of all experiments' runs")
+        parser.add_argument(
+            "--compile", type=bool, default=False, help="fit with torch.compile (for GPUs)"
+        )
         parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
@@ -166,6 +169,11 @@ class ZooCLI(LightningCLI):
             kwargs["logger"] = False
         trainer["callbacks"] = [*(trainer["callbacks"] or []), *callbacks]
         return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Compiles the model where that is asked for."""
+        if self.options.compile:
+            self.model = torch.compile(self.model)
 
     def after_fit(self) -> None:
         """Measures the best checkpoint and completes the run directory."""

@@ -16,6 +16,7 @@ CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
 SCALINGS = {
     "floor_log_squared": "CASE WHEN {x} > 2 THEN floor(ln({x}) ^ 2) ELSE {x} END",
     "log_squared": "CASE WHEN {x} > 2 THEN ln({x}) ^ 2 ELSE {x} END",
+    "log": "ln(1 + greatest({x}, 0))",
     "none": "{x}",
 }
 
@@ -28,8 +29,9 @@ class Criteo(CTRDataModule):
 
     Args:
         path: raw file, plain or .gz.
-        scaling: of numbers x > 2: `floor_log_squared`, floor(ln(x)^2), as in AutoInt's code;
-            `log_squared`, ln(x)^2, as in its paper; `none`.
+        scaling: of numbers x: `floor_log_squared`, floor(ln(x)^2) where x > 2, as in AutoInt's
+            code; `log_squared`, ln(x)^2 where x > 2, as in its paper; `log`, ln(1 + max(x, 0)),
+            as in DLRM (Naumov et al. 2019), which keeps all numbers small; `none`.
         min_count: a categorical value rarer than this in the training split becomes unknown.
         synthetic: write the file with this generator if it does not exist.
         shared: the options of `CTRDataModule`.
@@ -38,7 +40,7 @@ class Criteo(CTRDataModule):
     def __init__(
         self,
         path: str,
-        scaling: Literal["floor_log_squared", "log_squared", "none"] = "floor_log_squared",
+        scaling: Literal["floor_log_squared", "log_squared", "log", "none"] = "floor_log_squared",
         min_count: int = 10,
         synthetic: PlantedClicks | None = None,
         **shared: Any,

@@ -1,5 +1,7 @@
 """Every exported model: equal to a reference, trainable, reloadable."""
 
+import copy
+
 import deepctr_reference
 import pytest
 import pytorch_lightning as pl
@@ -212,10 +214,38 @@ def train(model, batches, **options):
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
+        enable_model_summary=False,
         **options,
     )
     loader = DataLoader(batches, batch_size=None)
     trainer.fit(model, loader, loader)
+
+
+def test_the_learning_rate_decays_after_each_epoch_without_progress():
+    torch.manual_seed(0)
+    model = DeepFM(SCHEMA, hidden_units=[8], optimizer="adam", plateau_decay=0.1)
+    batch = random_batch()
+    opposite = batch._replace(label=1 - batch.label)  # what is learned from one is wrong there
+    rates = []
+    keep = pl.callbacks.LambdaCallback(
+        on_train_epoch_start=lambda trainer, _: rates.append(
+            trainer.optimizers[0].param_groups[0]["lr"]
+        )
+    )
+    trainer = pl.Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[keep],
+    )
+    trainer.fit(
+        model, DataLoader([batch], batch_size=None), DataLoader([opposite], batch_size=None)
+    )
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.0001])
 
 
 @pytest.mark.parametrize("model_class", MODELS)
@@ -236,6 +266,7 @@ def test_learns_a_cross_that_a_linear_model_cannot(model_class):
     [
         (DeepFM, {"embedding_dim": 0}, "embedding_dim must be at least 1"),
         (DeepFM, {"learning_rate": 0.0}, "learning_rate must be positive"),
+        (DeepFM, {"plateau_decay": 1.0}, "plateau_decay must be between 0 and 1, got 1.0"),
         (DeepFM, {"optimizer": "magic"}, "optimizer must be one of"),
         (DeepFM, {"optimizer": "adam", "sparse_gradients": True}, "sparse_gradients needs"),
         (DeepFM, {"hidden_units": []}, "hidden_units must name at least one layer"),
@@ -280,13 +311,47 @@ def test_the_gradient_of_the_table_is_sparse_where_it_is_said_to_be(sparse):
     assert model.embedding.table.grad.is_sparse == sparse
 
 
+@each_model
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
-def test_gradients_can_be_clipped(algorithm):
-    torch.manual_seed(0)
-    model = DeepFM(SCHEMA, hidden_units=[8], optimizer="sgd", learning_rate=1.0)
+def test_gradients_can_be_clipped(model, algorithm):
+    model.optimizer, model.learning_rate = "sgd", 1.0
     before = [p.detach().clone() for p in model.parameters()]
     clipping = {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": algorithm}
     train(model, [random_batch()], **clipping)
     steps = [(p - q).flatten() for p, q in zip(model.parameters(), before, strict=True)]
     size = torch.cat(steps).norm() if algorithm == "norm" else torch.cat(steps).abs().max()
     assert size.item() == pytest.approx(1e-3, rel=1e-2)
+
+
+@each_model
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("bf16-mixed", 0.03), ("bf16-true", 0.1), ("64-true", 1e-4)]
+)
+def test_every_precision_of_the_trainer_trains_alike(model, precision, tolerance):
+    other = copy.deepcopy(model)
+    for one, options in ((model, {}), (other, {"precision": precision})):
+        # Adagrad's first steps are of one length, whatever rounding makes of the gradient
+        one.optimizer, one.learning_rate = "sgd", 0.1
+        train(one, [random_batch(seed=s) for s in range(10)], **options)
+    batch = random_batch(200, seed=11)
+    found, expected = other.float()(batch), model(batch)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@each_model
+@pytest.mark.filterwarnings("ignore:.*of a Tensor that is not a leaf", "ignore:.*instantiated")
+def test_a_compiled_model_trains_alike(model):
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    other = copy.deepcopy(model)
+    # the last batch is smaller, as that of an epoch
+    batches = [random_batch(seed=s) for s in range(20)] + [random_batch(13, seed=20)]
+    train(model, batches)
+    train(torch.compile(other, backend="aot_eager"), batches)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
+    breaks = torch._dynamo.utils.counters["graph_break"]
+    assert all("disable()" in reason for reason in breaks), breaks
+    # forward and loss, in training and validation, and again for the smaller batch
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 8

@@ -36,6 +36,7 @@ from zoo.schema import ZooError
 SCALING = {
     "floor_log_squared": lambda x: math.floor(math.log(x) ** 2) if x > 2 else x,
     "log_squared": lambda x: math.log(x) ** 2 if x > 2 else x,
+    "log": lambda x: math.log1p(max(x, 0)),
     "none": lambda x: x,
 }
 
@@ -668,7 +669,7 @@ def test_rows_without_time_are_not_split_by_it(criteo, criteo_lines):
         (Criteo, {"max_bad_rows": 1.5}, "data.max_bad_rows is a share between 0 and 1, got 1.5"),
         (Criteo, {"split_ratio": (8, 0, 1)}, "data.split_ratio needs three positive numbers"),
         (Criteo, {"split_ratio": (8, 1)}, "data.split_ratio needs three positive numbers"),
-        (Criteo, {"scaling": "log"}, "data.scaling must be one of floor_log_squared.*got 'log'"),
+        (Criteo, {"scaling": "cube"}, "data.scaling must be one of floor_log_squared.*got 'cube'"),
         (Avazu, {"hour": "minutes"}, "data.hour must be one of parts, timestamp, got 'minutes'"),
         (Criteo, {"shuffle_seed": -1}, "data.shuffle_seed"),
     ],

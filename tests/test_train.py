@@ -1,5 +1,6 @@
 """The command line: runs, checkpoints, predictions, and what it says of mistakes."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -21,7 +22,8 @@ import train
 from zoo import DeepFM
 
 ROOT = Path(train.__file__).parent
-CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))
+PLATEAU = ROOT / "configs/plateau.yaml"  # to be laid over another
+CONFIGS = sorted({*ROOT.glob("configs/**/*.yaml")} - {PLATEAU})
 SMALL = ["--model.hidden_units=[16]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
@@ -82,6 +84,37 @@ def test_every_shipped_config_is_accepted(config):
     with pytest.raises(SystemExit) as exit_:
         command(["fit", "--config", str(config), "--print_config"])
     assert exit_.value.code == 0
+
+
+def test_every_model_has_a_config_for_every_dataset():
+    models = {"wide_deep", "deepfm", "dcn", "xdeepfm", "autoint"}
+    for dataset in ("criteo", "avazu", "demo"):
+        assert {path.stem for path in ROOT.glob(f"configs/{dataset}/*.yaml")} == models
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_the_plateau_settings_go_over_every_config(config, capsys):
+    printed = []
+    for more in ([], ["--config", str(PLATEAU)]):
+        with pytest.raises(SystemExit):
+            command(["fit", "--config", str(config), *more, "--print_config"])
+        printed.append(yaml.safe_load(capsys.readouterr().out))
+    plain, laid_over = printed
+    over = yaml.safe_load(PLATEAU.read_text())
+    for section in ("model", "data"):
+        plain[section]["init_args"] |= over[section]["init_args"]
+    plain["trainer"] |= over["trainer"]
+    assert laid_over == plain
+
+
+@pytest.mark.filterwarnings("ignore:.*of a Tensor that is not a leaf", "ignore:.*instantiated")
+def test_a_fit_can_be_compiled(criteo_file):
+    backend = mock.patch("torch.compile", functools.partial(torch.compile, backend="aot_eager"))
+    with backend:
+        compiled = fit(criteo_file, "--trainer.max_epochs=1", "--compile=true")
+    plain = fit(criteo_file, "--trainer.max_epochs=1")
+    found, expected = (weights(run / "checkpoints/best.ckpt") for run in (compiled, plain))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_run_directory_is_complete(run):

@@ -151,6 +151,7 @@ class FusedEmbedding(nn.Module):
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=init_std)
 
+    @torch.compiler.disable  # which cannot make sparse gradients
     def forward(self, batch: Batch) -> Embedded:
         """Looks up a batch."""
         flat, vectors, linear = _LookUp.apply(

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from zoo.embedding import Embedded, FusedEmbedding
 from zoo.memory import keep_freed_memory
@@ -41,6 +42,8 @@ class CTRModule(LightningModule):
         embedding_std: standard deviation of the initial embeddings.
         optimizer: `adagrad`, `adam` or `sgd`.
         learning_rate: of the optimizer.
+        plateau_decay: multiply the learning rate by this after each epoch that does not lower
+            `val/logloss`; null keeps the rate.
         sparse_gradients: gradients of the embedding table touch the rows of the batch only.
             `auto`: on one device, with an optimizer for which this changes no result (adagrad,
             sgd) and without gradient clipping. NCCL cannot reduce sparse gradients, so several GPUs
@@ -58,12 +61,18 @@ class CTRModule(LightningModule):
         embedding_std: float = 0.0001,
         optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
         learning_rate: float = 0.01,
+        plateau_decay: float | None = None,
         sparse_gradients: Literal["auto"] | bool = "auto",
         train_metrics: bool = True,
     ) -> None:
         super().__init__()
         require(embedding_dim >= 1, "embedding_dim must be at least 1", embedding_dim)
         require(learning_rate > 0, "learning_rate must be positive", learning_rate)
+        require(
+            plateau_decay is None or 0 < plateau_decay < 1,
+            "plateau_decay must be between 0 and 1",
+            plateau_decay,
+        )
         require(optimizer in OPTIMIZERS, f"optimizer must be one of {[*OPTIMIZERS]}", optimizer)
         require(
             sparse_gradients is not True or optimizer in SPARSE_OPTIMIZERS,
@@ -76,6 +85,7 @@ class CTRModule(LightningModule):
         self.save_hyperparameters({"schema": self.schema.to_dict()}, logger=False)
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.plateau_decay = plateau_decay
         self.sparse_gradients = sparse_gradients
         self.embedding = FusedEmbedding(
             self.schema, embedding_dim, embed_numerical, first_order, embedding_std
@@ -113,9 +123,13 @@ class CTRModule(LightningModule):
 
     def _step(self, batch: Batch, split: str) -> Tensor:
         logits = self(batch)
+        self._score(logits, batch, split)
+        return binary_cross_entropy_with_logits(logits, batch.label)
+
+    @torch.compiler.disable  # it would compile anew at every batch that is kept
+    def _score(self, logits: Tensor, batch: Batch, split: str) -> None:
         if split in self.metrics:
             self.metrics[split].update(logits, batch.label)
-        return binary_cross_entropy_with_logits(logits, batch.label)
 
     def on_train_epoch_end(self) -> None:
         """Logs `train/auc` and `train/logloss`."""
@@ -163,9 +177,14 @@ class CTRModule(LightningModule):
             with torch.no_grad():
                 self.bias.fill_(math.log(rate / (1 - rate)))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer over all parameters."""
-        return OPTIMIZERS[self.optimizer](self.parameters(), lr=self.learning_rate)
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer over all parameters, and the decay of its learning rate."""
+        optimizer = OPTIMIZERS[self.optimizer](self.parameters(), lr=self.learning_rate)
+        if self.plateau_decay is None:
+            return {"optimizer": optimizer}
+        decay = ReduceLROnPlateau(optimizer, factor=self.plateau_decay, patience=0, threshold=0.0)
+        scheduler = {"scheduler": decay, "monitor": "val/logloss"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Names the model class, so that a checkpoint says what it is."""

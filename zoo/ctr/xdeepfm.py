@@ -89,11 +89,14 @@ class CompressedInteractionNetwork(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """Applies all layers and sums over the embedding."""
         batch, _, dim = vectors.shape
+        if torch.is_autocast_enabled(vectors.device.type):  # which does not see into a Function
+            vectors = vectors.to(torch.get_autocast_dtype(vectors.device.type))
         x0 = vectors.transpose(1, 2).reshape(batch * dim, -1)
-        x, read = x0, []
+        # a view, as torch.compile cannot take one tensor for two arguments
+        x, read = x0.view_as(x0), []
         for k, layer in enumerate(self.layers, 1):
-            out = CompressedOuterProduct.apply(x, x0, layer.weight)
-            out = torch.relu(out + layer.bias)
+            out = CompressedOuterProduct.apply(x, x0, layer.weight.to(x0.dtype))
+            out = torch.relu(out + layer.bias.to(x0.dtype))
             if self.split_half and k < len(self.layers):
                 x, out = out.chunk(2, 1)
                 x = x.contiguous()
