@@ -1,16 +1,11 @@
-"""What the benchmarks share: the machine's name, tables, the peer, random rows."""
+"""What the benchmarks share: the machine's name, tables, random rows."""
 
-import importlib
-import importlib.util
 import os
 import platform
 import statistics
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -54,39 +49,6 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     """Mean and sample standard deviation."""
     deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
     return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
-
-
-def deepctr_torch(module: str) -> ModuleType:
-    """A module of deepctr-torch, imported below a bare package.
-
-    Importing the package itself would start a thread that asks the package index for its
-    newest version.
-    """
-    if "deepctr_torch" not in sys.modules:
-        spec = importlib.util.find_spec("deepctr_torch")
-        if spec is None:
-            raise ModuleNotFoundError("the peer is missing: pip install deepctr-torch")
-        bare = ModuleType("deepctr_torch")
-        bare.__path__ = list(spec.submodule_search_locations or [])
-        sys.modules["deepctr_torch"] = bare
-    return importlib.import_module(f"deepctr_torch.{module}")
-
-
-def peer_deepfm(schema: Schema, embedding_dim: int, **options: Any) -> Any:
-    """deepctr-torch's DeepFM without regularisation; its inputs are `peer_rows`."""
-    inputs = deepctr_torch("inputs")
-    columns = [inputs.DenseFeat(field.name) for field in schema.numerical]
-    columns += [
-        inputs.SparseFeat(field.name, field.cardinality, embedding_dim)
-        for field in schema.categorical
-    ]
-    options |= {"l2_reg_linear": 0, "l2_reg_embedding": 0, "l2_reg_dnn": 0}
-    return deepctr_torch("models").DeepFM(columns, columns, **options)
-
-
-def peer_rows(numerical: np.ndarray, categorical: np.ndarray) -> np.ndarray:
-    """Rows as `peer_deepfm` takes them: one float32 matrix [n, N + C]."""
-    return np.concatenate((numerical, categorical.astype(np.float32)), 1)
 
 
 def make_schema(ids: int) -> Schema:

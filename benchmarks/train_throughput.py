@@ -1,67 +1,70 @@
-"""Training throughput of DeepFM, in samples per second, side by side.
+"""Training throughput of the click-through models, in samples per second, side by side.
 
     python benchmarks/train_throughput.py --batch_sizes 1024 4096 --ids 1000000 --repeats 5
 
-DeepFM with embedding 16 and hidden units 400-400 on 13 numerical and 26 categorical fields. The
-cardinalities are those of the Criteo file, the largest cut so that all sum to `--ids`; the ids
-of a field are drawn log-uniformly. All contestants train on the same rows, with Adagrad at 0.01.
-They take turns within each repeat, each with a fresh model that is built and warmed up before
-its clock starts; the clock covers one epoch.
+All models have embedding 16 and hidden units 400-400, on 13 numerical and 26 categorical fields;
+DCN six cross layers, xDeepFM three CIN layers of 200 (`split_half`), AutoInt three attention
+layers of the embedding's width over the categorical fields, with two heads: what the peer has,
+too. The cardinalities are those of the Criteo file, the largest cut so that all sum to `--ids`;
+the ids of a field are drawn log-uniformly. All contestants train on the same rows, with Adagrad
+at 0.01. They take turns within each repeat, each with a fresh model in a process of its own,
+warmed up before its clock starts; the clock covers one epoch.
 
 - zoo: `Trainer.fit` with the project's loader over memory-mapped arrays, from the start of the
   epoch to the end of the training, so that the training metrics of the epoch are paid for.
-- zoo, no train metrics: the same with `train_metrics=False`; the difference is their price.
-- deepctr-torch: its DeepFM, trained by its own `fit`, silent, without metrics or regularisation.
-- deep part alone: the same network from flat embeddings to logit, with the same optimiser and
-  loss, in a bare loop over ready tensors, which no training of the whole model can beat.
+- deepctr-torch: its model, trained by its own `fit`, silent, without metrics or regularisation.
+- FuxiCTR, where it is installed: a model of its layers (see `peers.py`), trained by its own
+  `train_epoch`; it has no AutoInt, and its xDeepFM is about twice as large.
 
-`/ peer` is the ratio of medians to deepctr-torch, `/ deep part` that to the deep part alone.
+The ratios are those of medians. `of peak` is the share of the machine's matrix-product peak, as
+measured in the same run, that a model's own arithmetic reaches: the floating-point operations of
+the products of one step, forward and backward, over the time of a step.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import io
+import json
 import logging
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-import numpy as np
 import torch
-from common import (
-    CLICK_RATE,
-    console,
-    deepctr_torch,
-    head,
-    make_schema,
-    make_table,
-    peer_deepfm,
-    peer_rows,
-    print_machine,
-    spread,
-    write_rows,
-)
+from common import console, head, make_schema, make_table, print_machine, write_rows
+from peers import deepctr_model, deepctr_rows, deepctr_torch, fuxictr_loader, fuxictr_model
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.progress import track
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
+import zoo
 from datamodules.loader import BatchLoader
 from datamodules.store import Arrays
-from zoo.ctr import DeepFM
-from zoo.ctr.deep import deep_part
-from zoo.schema import Schema
+from zoo.ctr.base import CTRModule
+from zoo.linear import product
+from zoo.schema import Batch, Schema
 
-EMBEDDING_DIM = 16
-HIDDEN_UNITS = (400, 400)
-LEARNING_RATE = 0.01
-WARM_UP = 5  # steps
-READY = 8  # batches that the bare loop cycles through
-PEER, CEILING = "deepctr-torch", "deep part alone"
+SHARED = {"embedding_dim": 16, "hidden_units": (400, 400), "learning_rate": 0.01}
+# options of a model, steps of its epoch
+MODELS: dict[str, tuple[dict[str, Any], int]] = {
+    "WideDeep": ({}, 100),
+    "DeepFM": ({}, 100),
+    "DCN": ({"first_order": True}, 100),
+    "xDeepFM": ({}, 6),
+    "AutoInt": ({"first_order": True, "embed_numerical": False, "attention_dim": None}, 40),
+}
+WARM_UP = 5  # steps at most
+PEAK_SIZE = 2048  # of the matrices whose product is the peak
+OURS, DEEPCTR, FUXICTR = "zoo", "deepctr-torch", "FuxiCTR"
 
 
 class Clock(Callback):
@@ -77,7 +80,7 @@ class Clock(Callback):
 
 
 class PeerClock(deepctr_torch("callbacks").Callback):
-    """Seconds of the peer's epoch."""
+    """Seconds of deepctr-torch's epoch."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Starts."""
@@ -88,11 +91,21 @@ class PeerClock(deepctr_torch("callbacks").Callback):
         self.seconds = time.perf_counter() - self.start
 
 
-def time_zoo(schema: Schema, arrays: Arrays, batch_size: int, **options: Any) -> float:
-    """Seconds of an epoch of the project's DeepFM."""
-    options |= {"embedding_dim": EMBEDDING_DIM, "learning_rate": LEARNING_RATE}
-    model = DeepFM(schema, hidden_units=HIDDEN_UNITS, **options)
-    for rows in (head(arrays, WARM_UP * batch_size), arrays):
+def make_model(name: str, schema: Schema) -> CTRModule:
+    """One of ours."""
+    return getattr(zoo, name)(schema, **SHARED, **MODELS[name][0])
+
+
+def parts(arrays: Arrays, batch_size: int) -> tuple[Arrays, Arrays]:
+    """The rows to warm up on, and those of the epoch."""
+    return head(arrays, min(WARM_UP * batch_size, len(arrays) // 2)), arrays
+
+
+def time_ours(model: CTRModule, arrays: Arrays, batch_size: int) -> float:
+    """Seconds of an epoch of ours."""
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for rows in parts(arrays, batch_size):
         clock = Clock()
         trainer = Trainer(
             accelerator="cpu",
@@ -107,80 +120,137 @@ def time_zoo(schema: Schema, arrays: Arrays, batch_size: int, **options: Any) ->
     return clock.seconds
 
 
-def time_peer(schema: Schema, arrays: Arrays, batch_size: int) -> float:
-    """Seconds of an epoch of deepctr-torch's DeepFM."""
-    model = peer_deepfm(schema, EMBEDDING_DIM, dnn_hidden_units=HIDDEN_UNITS)
-    model.compile(torch.optim.Adagrad(model.parameters(), lr=LEARNING_RATE), "binary_crossentropy")
-    x, y = peer_rows(arrays.numerical, arrays.categorical), np.array(arrays.label)
-    for rows in (WARM_UP * batch_size, len(y)):
+def time_deepctr(ours: CTRModule, arrays: Arrays, batch_size: int) -> float:
+    """Seconds of an epoch of deepctr-torch's model."""
+    model = deepctr_model(ours)
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=SHARED["learning_rate"])
+    model.compile(optimizer, "binary_crossentropy")
+    for part in parts(arrays, batch_size):
+        rows, labels = deepctr_rows(part)
         clock = PeerClock()
         with contextlib.redirect_stdout(io.StringIO()):
-            model.fit([x[:rows]], y[:rows], batch_size, verbose=0, callbacks=[clock])
+            model.fit([rows], labels, batch_size, verbose=0, callbacks=[clock])
     return clock.seconds
 
 
-def time_deep_part(schema: Schema, arrays: Arrays, batch_size: int) -> float:
-    """Seconds of the deep part alone, for as many steps as `arrays` make."""
-    width = EMBEDDING_DIM * len(schema.categorical) + len(schema.numerical)
-    deep = deep_part(width, HIDDEN_UNITS, dropout=0.0, batch_norm=False)
-    model = torch.nn.Sequential(deep, torch.nn.Linear(HIDDEN_UNITS[-1], 1, bias=False))
-    optimizer = torch.optim.Adagrad(model.parameters(), lr=LEARNING_RATE)
-    inputs = torch.randn(READY, batch_size, width)
-    labels = (torch.rand(READY, batch_size, 1) < CLICK_RATE).float()
-    start = 0.0
-    for step in range(-WARM_UP, len(arrays) // batch_size):
-        if step == 0:
+def time_fuxictr(ours: CTRModule, arrays: Arrays, batch_size: int) -> float:
+    """Seconds of an epoch of the model of FuxiCTR's layers."""
+    model = fuxictr_model(ours)
+    with tempfile.TemporaryDirectory() as folder:
+        for part in parts(arrays, batch_size):
+            loader = fuxictr_loader(model, part, Path(folder) / "rows.npz", batch_size)
             start = time.perf_counter()
-        loss = binary_cross_entropy_with_logits(model(inputs[step % READY]), labels[step % READY])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+            model.train_epoch(loader)
     return time.perf_counter() - start
 
 
-CONTESTANTS: dict[str, Callable[[Schema, Arrays, int], float]] = {
-    "zoo": time_zoo,
-    "zoo, no train metrics": partial(time_zoo, train_metrics=False),
-    PEER: time_peer,
-    CEILING: time_deep_part,
+CONTESTANTS: dict[str, Callable[[CTRModule, Arrays, int], float]] = {
+    OURS: time_ours,
+    DEEPCTR: time_deepctr,
+    FUXICTR: time_fuxictr,
 }
 
 
-def report(batch_size: int, speeds: dict[str, list[float]]) -> None:
-    """Prints the table of one batch size."""
+def measure(contestant: str, name: str, batch_size: int, ids: int, folder: Path) -> float:
+    """Samples per second of a contestant, in a process of its own."""
+    command = [sys.executable, __file__, "--measure", contestant, name]
+    command += ["--batch_sizes", str(batch_size), "--ids", str(ids), "--folder", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_here(contestant: str, name: str, batch_size: int, ids: int, folder: Path) -> float:
+    """The same, in this process."""
+    epoch = head(Arrays.open(folder), MODELS[name][1] * batch_size)
+    ours = make_model(name, make_schema(ids))
+    return len(epoch) / CONTESTANTS[contestant](ours, epoch, batch_size)
+
+
+def flops(name: str, schema: Schema) -> float:
+    """Operations of the matrix products of one sample, forward and backward, as PyTorch counts.
+
+    Those of the formula: without the faster paths of CPUs, which the counter does not know.
+    """
+    rows = 64
+    ids = torch.zeros(rows, len(schema.categorical), dtype=torch.int)
+    batch = Batch(torch.zeros(rows, len(schema.numerical)), ids, torch.zeros(rows))
+    model = make_model(name, schema)
+    with (
+        mock.patch("zoo.linear.HAS_ONEDNN", False),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        model.training_step(batch).backward()
+    return counter.get_total_flops() / rows
+
+
+def measure_peak() -> float:
+    """Operations per second of the product of two large matrices: the best of several."""
+    a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        product(a, b)
+        seconds.append(time.perf_counter() - start)
+    return 2 * PEAK_SIZE**3 / min(seconds)
+
+
+def report(
+    batch_size: int, schema: Schema, peak: float, speeds: dict[str, dict[str, list[float]]]
+) -> None:
+    """Prints the table of one batch size; `speeds` by model and contestant."""
+    peers = [name for name in (DEEPCTR, FUXICTR) if any(name in found for found in speeds.values())]
+    columns = [column for peer in peers for column in (peer, "ratio")]
     title = f"batch size {batch_size}: samples per second"
-    table = make_table(title, "", "median", "min .. max", "/ peer", "/ deep part")
-    peer, ceiling = (statistics.median(speeds[name]) for name in (PEER, CEILING))
-    for name, values in speeds.items():
-        median = statistics.median(values)
-        table.add_row(name, *spread(values), f"{median / peer:.2f}", f"{median / ceiling:.2f}")
+    table = make_table(title, "", OURS, *columns, "of peak")
+    for name, found in speeds.items():
+        median = statistics.median(found[OURS])
+        cells = [f"{median:,.0f}"]
+        for peer in peers:
+            theirs = statistics.median(found.get(peer, [float("nan")]))
+            cells += [f"{theirs:,.0f}", f"{median / theirs:.1f}"] if peer in found else ["-", "-"]
+        table.add_row(name, *cells, f"{median * flops(name, schema) / peak:.2f}")
     console.print(table)
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Runs the benchmark, or one contestant of it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1024, 4096])
     parser.add_argument("--ids", type=int, default=1_000_000, help="ids of all fields together")
-    parser.add_argument("--steps", type=int, default=100, help="of an epoch")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    print_machine("torch", "pytorch-lightning", "deepctr-torch")
+    if options.measure:
+        speed = measure_here(*options.measure, *options.batch_sizes, options.ids, options.folder)
+        print(json.dumps(speed))
+        return
+    contestants = list(CONTESTANTS)
+    if importlib.util.find_spec("fuxictr") is None:
+        contestants.remove(FUXICTR)
+    packages = ("torch", "pytorch-lightning", "deepctr-torch", "fuxictr")
+    print_machine(*packages[: len(contestants) + 1])
+    peak = measure_peak()
+    console.print(f"matrix-product peak: {peak / 1e9:,.0f} Gflop/s", highlight=False)
     schema = make_schema(options.ids)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = options.steps * max(options.batch_sizes)
-        arrays = write_rows(Path(folder) / "rows", schema, rows)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "rows"
+        steps = max(MODELS[name][1] for name in options.models)
+        write_rows(folder, schema, steps * max(options.batch_sizes))
         for batch_size in options.batch_sizes:
-            epoch = head(arrays, options.steps * batch_size)
-            speeds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-            for _ in track(range(options.repeats), f"batch size {batch_size}", console=console):
-                for name, contestant in CONTESTANTS.items():
-                    speeds[name].append(len(epoch) / contestant(schema, epoch, batch_size))
-            report(batch_size, speeds)
+            speeds: dict[str, dict[str, list[float]]] = {}
+            turns = [(name, c) for name in options.models for c in contestants]
+            turns = [turn for turn in turns if turn != ("AutoInt", FUXICTR)] * options.repeats
+            for name, contestant in track(turns, f"batch size {batch_size}", console=console):
+                speed = measure(contestant, name, batch_size, options.ids, folder)
+                speeds.setdefault(name, {}).setdefault(contestant, []).append(speed)
+            report(batch_size, schema, peak, speeds)
 
 
 if __name__ == "__main__":
