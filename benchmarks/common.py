@@ -1,21 +1,30 @@
 """What the benchmarks share: the machine's name, tables, random rows."""
 
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 from rich.console import Console
 from rich.table import Table
 
+import datamodules
+from datamodules.base import CTRDataModule
 from datamodules.store import Arrays, ArraysWriter
 from datamodules.synthetic import CARDINALITIES
 from zoo.schema import Field, Schema
 
+PROJECT = Path(__file__).parent.parent
 CLICK_RATE = 0.25  # of random rows
+PIECE = 1_000_000  # rows that are drawn at once
 
 console = Console()
 
@@ -51,6 +60,30 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
 
 
+def fit_ours(
+    config: Path, path: Path, seed: int, folder: Path
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics and resolved config of one run of `train.py fit`."""
+    name = f"{config.stem}_{seed}"
+    command = [sys.executable, str(PROJECT / "train.py"), "fit", "--config", str(config)]
+    command += ["--data.path", str(path.resolve()), "--data.prepared", str(folder / "prepared")]
+    command += ["--data.shuffle_seed", str(seed), "--seed_everything", str(seed)]
+    command += ["--runs", str(folder / "runs"), "--name", name]
+    command += ["--trainer.enable_progress_bar", "false"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    run = folder / "runs" / name / "version_0"
+    metrics = json.loads((run / "metrics.json").read_text())
+    return metrics, yaml.safe_load((run / "config.yaml").read_text())
+
+
+def open_data(config: dict[str, Any]) -> CTRDataModule:
+    """The datamodule of a run, whose data have been prepared."""
+    name = config["data"]["class_path"].rpartition(".")[2]
+    return getattr(datamodules, name)(**config["data"]["init_args"])
+
+
 def make_schema(ids: int) -> Schema:
     """13 numerical and 26 categorical fields, of `ids` ids in all."""
     low, high = 2, max(CARDINALITIES)
@@ -68,14 +101,17 @@ def write_rows(folder: Path, schema: Schema, rows: int) -> Arrays:
     """Random rows on disk, mapped into memory."""
     random = np.random.default_rng(0)
     sizes = np.array([field.cardinality for field in schema.categorical])
-    ids = (sizes + 1) ** random.random((rows, len(sizes))) - 1  # P(k) ~ log((k + 2) / (k + 1))
     with ArraysWriter(folder, rows, schema) as writer:
-        writer.write(
-            random.normal(size=(rows, len(schema.numerical))),
-            np.minimum(ids, sizes - 1),
-            random.random(rows) < CLICK_RATE,
-            np.arange(rows),
-        )
+        for start in range(0, rows, PIECE):
+            count = min(PIECE, rows - start)
+            # P(k) ~ log((k + 2) / (k + 1))
+            ids = (sizes + 1) ** random.random((count, len(sizes))) - 1
+            writer.write(
+                random.normal(size=(count, len(schema.numerical))),
+                np.minimum(ids, sizes - 1),
+                random.random(count) < CLICK_RATE,
+                np.arange(start, start + count),
+            )
     return Arrays.open(folder)
 
 

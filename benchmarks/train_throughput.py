@@ -91,9 +91,9 @@ class PeerClock(deepctr_torch("callbacks").Callback):
         self.seconds = time.perf_counter() - self.start
 
 
-def make_model(name: str, schema: Schema) -> CTRModule:
+def make_model(name: str, schema: Schema, **options: Any) -> CTRModule:
     """One of ours."""
-    return getattr(zoo, name)(schema, **SHARED, **MODELS[name][0])
+    return getattr(zoo, name)(schema, **SHARED, **MODELS[name][0], **options)
 
 
 def parts(arrays: Arrays, batch_size: int) -> tuple[Arrays, Arrays]:
