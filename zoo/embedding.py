@@ -45,12 +45,15 @@ class _LookUp(torch.autograd.Function):
         numerical_vectors: Tensor | None,
         dim: int,
         sparse: bool,
+        off: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(ids, numerical, numerical_vectors)
+        ctx.save_for_backward(ids, numerical, numerical_vectors, off)
         ctx.shape, ctx.dim, ctx.sparse = table.shape, dim, sparse
         embedded = 0 if numerical_vectors is None else len(numerical_vectors)
         rows = nn.functional.embedding(ids, table)
+        if off is not None:
+            rows.masked_fill_(off.unsqueeze(2), 0)
         fields = embedded + ids.shape[1]
         flat = rows.new_empty(len(ids), fields * dim + numerical.shape[1])
         vectors = flat[:, : fields * dim].unflatten(1, (fields, dim))
@@ -65,7 +68,7 @@ class _LookUp(torch.autograd.Function):
     def backward(
         ctx: Any, flat: Tensor | None, vectors: Tensor | None, weights: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        ids, numerical, numerical_vectors = ctx.saved_tensors
+        ids, numerical, numerical_vectors, off = ctx.saved_tensors
         dnumerical, dnumerical_vectors = None, None
         if flat is not None:
             split = flat.shape[1] - numerical.shape[1]
@@ -76,6 +79,8 @@ class _LookUp(torch.autograd.Function):
         embedded = vectors.shape[1] - ids.shape[1]
         rows[..., : ctx.dim] = vectors[:, embedded:]
         rows[..., ctx.dim :] = 0 if weights is None else weights[:, None, None]
+        if off is not None:
+            rows.masked_fill_(off.unsqueeze(2), 0)
         if embedded:
             dnumerical_vectors = torch.einsum("bn,bnd->nd", numerical, vectors[:, :embedded])
         if ctx.needs_input_grad[2]:
@@ -87,6 +92,7 @@ class _LookUp(torch.autograd.Function):
             None,
             dnumerical,
             dnumerical_vectors,
+            None,
             None,
             None,
         )
@@ -153,14 +159,20 @@ class FusedEmbedding(nn.Module):
 
     @torch.compiler.disable  # which cannot make sparse gradients
     def forward(self, batch: Batch) -> Embedded:
-        """Looks up a batch."""
+        """Looks up a batch; in evaluation, an id of -1 is a field that is off: all zeros."""
+        ids = batch.categorical + self.offsets
+        off = None
+        if not self.training and (batch.categorical < 0).any():
+            off = batch.categorical < 0
+            ids = ids.masked_fill(off, 0)
         flat, vectors, linear = _LookUp.apply(
             self.table,
-            batch.categorical + self.offsets,
+            ids,
             batch.numerical,
             self.numerical_vectors,
             self.embedding_dim,
             self.sparse,
+            off,
         )
         if self.numerical_weight is not None:
             linear = linear + batch.numerical @ self.numerical_weight

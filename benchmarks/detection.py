@@ -1,0 +1,334 @@
+"""Interaction detection where the truth is known: means and standard deviations over seeds.
+
+    python benchmarks/detection.py nid --seeds 5
+    python benchmarks/detection.py madex --trials 10 --instances 20
+    python benchmarks/detection.py games --seeds 5
+
+- nid: pairwise AUC of NID on the functions F1..F10 of Tsang et al. (ICLR 2018, Table 1): x ~
+  U(-1, 1), a third each of 30,000 samples to train, validate and test; a pair is true if it lies
+  inside a true interaction.
+- madex: R-precision of MADEX on XGBoost, an MLP and an LSTM that have learned F1..F4 of Tsang et
+  al. (ICLR 2020, Tables 9 and 10), beside the published figures.
+- games: sums of unanimity games v(S) = sum_i c_i [T_i subset of S], c_i ~ U(-1, 1), whose terms
+  are their interactions (Moebius transform): recall of the true terms among as many detected.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import numpy as np
+import torch
+from common import console, make_table, mean_and_deviation, print_machine
+from rich.progress import track
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from zoo.glider.madex import Explanation, Settings, explain
+from zoo.glider.nid import Explainer, Samples, fit, nid_pairs, standardise
+from zoo.glider.perturb import TruncatedNormal, bernoulli_masks, generator
+
+FEATURES = 10
+
+
+def f1(x: Tensor) -> Tensor:
+    """F1 of Tsang et al. 2018; the others follow."""
+    x1, x2, x3, x4, x5, _, x7, x8, x9, x10 = x.unbind(1)
+    out = math.pi ** (x1 * x2) * (2 * x3).sqrt() - x4.asin() + (x3 + x5).log()
+    return out - x9 / x10 * (x7 / x8).sqrt() - x2 * x7
+
+
+def f2(x: Tensor) -> Tensor:
+    """F2."""
+    x1, x2, x3, x4, x5, _, x7, x8, x9, x10 = x.unbind(1)
+    out = math.pi ** (x1 * x2) * (2 * x3.abs()).sqrt() - (0.5 * x4).asin()
+    out = out + ((x3 + x5).abs() + 1).log()
+    return out + x9 / (1 + x10.abs()) * (x7.abs() / (1 + x8.abs())).sqrt() - x2 * x7
+
+
+def f3(x: Tensor) -> Tensor:
+    """F3."""
+    x1, x2, x3, x4, x5, _, x7, x8, x9, x10 = x.unbind(1)
+    out = (x1 - x2).abs().exp() + (x2 * x3).abs() - (x3**2) ** x4.abs()
+    return out + (x4**2 + x5**2 + x7**2 + x8**2).log() + x9 + 1 / (1 + x10**2)
+
+
+def f4(x: Tensor) -> Tensor:
+    """F4."""
+    return f3(x) + (x[:, 0] * x[:, 3]) ** 2
+
+
+def f5(x: Tensor) -> Tensor:
+    """F5."""
+    x1, x2, x3, x4, x5, x6, x7, x8, x9, x10 = x.unbind(1)
+    out = 1 / (1 + x1**2 + x2**2 + x3**2) + (x4 + x5).exp().sqrt()
+    return out + (x6 + x7).abs() + x8 * x9 * x10
+
+
+def f6(x: Tensor) -> Tensor:
+    """F6."""
+    x1, x2, x3, x4, x5, x6, _, x8, x9, x10 = x.unbind(1)
+    out = ((x1 * x2).abs() + 1).exp() - ((x3 + x4).abs() + 1).exp()
+    return out + (x5 + x6 - x8).cos() + (x8**2 + x9**2 + x10**2).sqrt()
+
+
+def f7(x: Tensor) -> Tensor:
+    """F7."""
+    x1, x2, x3, x4, x5, x6, x7, x8, x9, _ = x.unbind(1)
+    out = (x1.atan() + x2.atan()) ** 2 + (x3 * x4 + x6).clamp_min(0)
+    out = out - 1 / (1 + (x4 * x5 * x6 * x7 * x8) ** 2)
+    return out + (x7.abs() / (1 + x9.abs())) ** 5 + x.sum(1)
+
+
+def f8(x: Tensor) -> Tensor:
+    """F8."""
+    x1, x2, x3, x4, x5, x6, x7, x8, x9, x10 = x.unbind(1)
+    out = x1 * x2 + 2 ** (x3 + x5 + x6) + 2 ** (x3 + x4 + x5 + x7)
+    return out + (x7 * (x8 + x9).sin()).sin() + (0.9 * x10).acos()
+
+
+def f9(x: Tensor) -> Tensor:
+    """F9."""
+    x1, x2, x3, x4, x5, x6, x7, x8, x9, x10 = x.unbind(1)
+    out = (x1 * x2 + x3 * x4).tanh() * x5.abs().sqrt() + (x5 + x6).exp()
+    return out + ((x6 * x7 * x8) ** 2 + 1).log() + x9 * x10 + 1 / (1 + x10.abs())
+
+
+def f10(x: Tensor) -> Tensor:
+    """F10."""
+    x1, x2, x3, x4, x5, _, x7, _, x9, _ = x.unbind(1)
+    return (x1 + x2).sinh() + (x3 + x5 + x7).tanh().acos() + (x4 + x5).cos() + 1 / (x7 * x9).cos()
+
+
+# Functions with their interactions, counted from 1 as in the paper
+FUNCTIONS: list[tuple[Callable[[Tensor], Tensor], list[tuple[int, ...]]]] = [
+    (f1, [(1, 2, 3), (3, 5), (7, 8, 9, 10), (2, 7)]),
+    (f2, [(1, 2, 3), (3, 5), (7, 8, 9, 10), (2, 7)]),
+    (f3, [(1, 2), (2, 3), (3, 4), (4, 5, 7, 8)]),
+    (f4, [(1, 2), (2, 3), (3, 4), (4, 5, 7, 8), (1, 4)]),
+    (f5, [(1, 2, 3), (4, 5), (6, 7), (8, 9, 10)]),
+    (f6, [(1, 2), (3, 4), (5, 6, 8), (8, 9, 10)]),
+    (f7, [(1, 2), (3, 4, 6), (4, 5, 6, 7, 8), (7, 9)]),
+    (f8, [(1, 2), (3, 5, 6), (3, 4, 5, 7), (7, 8, 9)]),
+    (f9, [(1, 2, 3, 4, 5), (5, 6), (6, 7, 8), (9, 10)]),
+    (f10, [(1, 2), (3, 5, 7), (4, 5), (7, 9)]),
+]
+PAIRS = [*combinations(range(FEATURES), 2)]
+
+
+def true_pairs(interactions: Sequence[tuple[int, ...]]) -> set[tuple[int, int]]:
+    """All pairs inside the interactions, counted from 0."""
+    return {(a - 1, b - 1) for interaction in interactions for a, b in combinations(interaction, 2)}
+
+
+def draw(function: Callable[[Tensor], Tensor], count: int, random: torch.Generator) -> Tensor:
+    """Samples of a function's domain."""
+    x = torch.rand(count, FEATURES, generator=random)
+    if function is not f1:
+        return 2 * x - 1
+    x[:, [3, 4, 7, 9]] = 0.6 + 0.4 * x[:, [3, 4, 7, 9]]
+    return x
+
+
+def run_nid(seeds: int) -> None:
+    """B1."""
+    settings = Explainer(linear=True, l1=5e-5, patience=10, batch_size=100)
+    table = make_table(f"pairwise AUC of NID, {seeds} seeds", "", "AUC")
+    averages = np.zeros((len(FUNCTIONS), seeds))
+    for i, (function, interactions) in enumerate(FUNCTIONS):
+        random = generator(0, i)
+        x = torch.stack([draw(function, 20_000, random) for _ in range(seeds)])
+        y = torch.stack([function(part) for part in x])
+        x = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
+        train, val = standardise(
+            Samples(x[:, :10_000], y[:, :10_000]), Samples(x[:, 10_000:], y[:, 10_000:])
+        )
+        networks, _ = fit(train, val, settings, random)
+        truth = [pair in true_pairs(interactions) for pair in PAIRS]
+        for seed, strengths in enumerate(nid_pairs(networks)):
+            averages[i, seed] = roc_auc_score(truth, [float(strengths[pair]) for pair in PAIRS])
+        table.add_row(f"F{i + 1}", mean_and_deviation(averages[i]))
+    table.add_row("average", mean_and_deviation(averages.mean(0)))
+    console.print(table)
+
+
+# B2: functions of Tsang et al. 2020, their interaction, and Table 10
+
+LOCAL: list[tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = [
+    (lambda x: 10 * x[:, 0] * x[:, 1] + x[:, 2:].sum(1), (0, 1)),
+    (lambda x: x[:, 0] * x[:, 1] + x[:, 2:].sum(1), (0, 1)),
+    (lambda x: (x[:, 0] + x[:, 1]).abs().exp() + x[:, 2:].sum(1), (0, 1)),
+    (lambda x: 10 * x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3:].sum(1), (0, 1, 2)),
+]
+PUBLISHED = {
+    ("XGBoost", "nid"): ("1 ± 0", "0.3 ± 0.4", "1 ± 0", "1 ± 0"),
+    ("XGBoost", "gradient_nid"): ("0.96 ± 0.04", "0.6 ± 0.4", "1 ± 0", "-"),
+    ("MLP", "nid"): ("1 ± 0", "1 ± 0", "1 ± 0", "1 ± 0"),
+    ("MLP", "gradient_nid"): ("1 ± 0", "0.95 ± 0.04", "1 ± 0", "-"),
+    ("LSTM", "nid"): ("1 ± 0", "0.99 ± 0.02", "1 ± 0", "1 ± 0"),
+    ("LSTM", "gradient_nid"): ("1 ± 0", "0.95 ± 0.04", "1 ± 0", "-"),
+}
+
+
+def fit_xgboost(x: Tensor, y: Tensor, seed: int) -> Callable[[Tensor], np.ndarray]:
+    """XGBoost with its defaults, on half of the columns and rows at a time so that seeds differ."""
+    from xgboost import XGBRegressor
+
+    model = XGBRegressor(random_state=seed, subsample=0.8)
+    model.fit(x.numpy(), y.numpy())
+    return lambda rows: model.predict(rows.numpy())
+
+
+class LSTM(nn.Module):
+    """A long short-term memory network that reads one feature at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(1, 64, batch_first=True)
+        self.head = nn.Linear(64, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, d] -> [N, 1]."""
+        return self.head(self.lstm(x.unsqueeze(2))[0][:, -1])
+
+
+def fit_network(x: Tensor, y: Tensor, seed: int, network: str) -> Callable[[Tensor], Tensor]:
+    """An MLP of 64-64 or an LSTM, trained with Adam for 60 epochs."""
+    torch.manual_seed(seed)
+    model = LSTM()
+    if network == "MLP":
+        hidden = [nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()]
+        model = nn.Sequential(*hidden, nn.Linear(64, 1))
+    epochs = 60
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    scale = y.std()
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x)).split(200):
+            loss = (model(x[rows]).squeeze(1) - y[rows] / scale).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    model.eval()
+    return lambda rows: model(rows).squeeze(1) * scale
+
+
+BLACK_BOXES = {
+    "XGBoost": fit_xgboost,
+    "MLP": lambda x, y, seed: fit_network(x, y, seed, "MLP"),
+    "LSTM": lambda x, y, seed: fit_network(x, y, seed, "LSTM"),
+}
+
+
+def hits(explanations: Sequence[Explanation], truth: tuple[int, ...]) -> float:
+    """Mean R-precision; R is one."""
+    return float(np.mean([e.ranking[0].features == truth for e in explanations]))
+
+
+def run_madex(trials: int, instances: int, sigma: float) -> None:
+    """B2."""
+    neighbours = TruncatedNormal(sigma)
+    settings = {name: Settings(name, max_interactions=1) for name in ("nid", "gradient_nid")}
+    settings["gradient_nid, region"] = Settings(
+        "gradient_nid", max_interactions=1, region_points=100
+    )
+    columns = [column for f in range(1, 5) for column in (f"F{f}", "published")]
+    table = make_table(f"R-precision, {trials} trials x {instances} instances", "", *columns)
+    for name, fit_black_box in BLACK_BOXES.items():
+        found: dict[str, list[list[float]]] = {detector: [] for detector in settings}
+        for f, (function, truth) in enumerate(track(LOCAL, name, console=console)):
+            for results in found.values():
+                results.append([])
+            for trial in range(trials):
+                random = generator(f, trial)
+                x = 2 * torch.rand(10_000, FEATURES, generator=random) - 1
+                scores = fit_black_box(x, function(x), trial)
+                points = 2 * torch.rand(instances, FEATURES, generator=random) - 1
+                for detector, setting in settings.items():
+                    if setting.detector == "nid" or len(truth) == 2:
+                        explanations = explain_many(scores, points, neighbours, setting, trial)
+                        found[detector][f].append(hits(explanations, truth))
+        for detector, results in found.items():
+            published = PUBLISHED.get((name, detector.split(",")[0]))
+            cells = [mean_and_deviation(r) if r else "-" for r in results]
+            row = [cell for pair in zip(cells, published, strict=True) for cell in pair]
+            table.add_row(f"{name}, {detector}", *row)
+    console.print(table)
+
+
+def explain_many(
+    scores: Callable[[Tensor], Tensor],
+    points: Tensor,
+    neighbours: TruncatedNormal,
+    settings: Settings,
+    seed: int,
+) -> list[Explanation]:
+    """MADEX at several points at once."""
+    from zoo.glider.perturb import score
+
+    xs, ys = [], []
+    for i, point in enumerate(points):
+        x, rows = neighbours.draw(point, sum(settings.samples), generator(seed, i))
+        xs.append(x)
+        ys.append(score(scores, rows))
+    return explain(
+        torch.stack(xs), torch.stack(ys), torch.zeros_like(points), settings, generator(seed)
+    )
+
+
+def run_games(seeds: int) -> None:
+    """B4."""
+    table = make_table(
+        f"recall of unanimity games, {seeds} seeds", "features, games", "nid", "gradient_nid"
+    )
+    for features, games in ((10, 5), (20, 10), (39, 20)):
+        recalls: dict[str, list[float]] = {"nid": [], "gradient_nid": []}
+        for seed in range(seeds):
+            random = np.random.default_rng((features, seed))
+            terms = {
+                tuple(
+                    sorted(random.choice(features, random.integers(2, 4), replace=False).tolist())
+                )
+                for _ in range(games)
+            }
+            pairs = {t for t in terms if len(t) == 2} | {
+                pair for t in terms for pair in combinations(t, 2)
+            }
+            weights = dict(zip(sorted(terms), random.uniform(-1, 1, len(terms)), strict=True))
+            x = bernoulli_masks(6000, features, generator(seed))
+            y = sum(c * x[:, list(term)].prod(1) for term, c in weights.items())
+            for detector, truth in (("nid", terms), ("gradient_nid", pairs)):
+                settings = Settings(detector, max_interactions=len(truth))
+                (found,) = explain(
+                    x[None], y[None], torch.ones(1, features), settings, generator(seed)
+                )
+                detected = {i.features for i in found.ranking}
+                recalls[detector].append(len(detected & truth) / len(truth))
+        table.add_row(f"{features}, {games}", *(mean_and_deviation(r) for r in recalls.values()))
+    console.print(table)
+
+
+def main() -> None:
+    """Runs one of the benchmarks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("benchmark", choices=["nid", "madex", "games"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--instances", type=int, default=20)
+    parser.add_argument("--sigma", type=float, default=0.6)
+    options = parser.parse_args()
+    print_machine("torch")
+    if options.benchmark == "nid":
+        run_nid(options.seeds)
+    elif options.benchmark == "madex":
+        run_madex(options.trials, options.instances, options.sigma)
+    else:
+        run_games(options.seeds)
+
+
+if __name__ == "__main__":
+    main()

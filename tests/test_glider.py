@@ -1,0 +1,350 @@
+"""Interaction detection: formulas by hand, planted truths, and what it says of bad black boxes."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo import Batch, DeepFM, Field, Schema, ZooError, xDeepFM
+from zoo.glider import madex as madex_module
+from zoo.glider.madex import Settings, madex
+from zoo.glider.nid import (
+    Explainer,
+    Interaction,
+    Networks,
+    Samples,
+    fit,
+    gradient_nid,
+    influence,
+    nid,
+    nid_pairs,
+    prune_subsets,
+    standardise,
+)
+from zoo.glider.perturb import (
+    OnOff,
+    TruncatedNormal,
+    bernoulli_masks,
+    generator,
+    lime_masks,
+    lime_weights,
+)
+
+SCHEMA = Schema(
+    (
+        Field("n0", "numerical"),
+        Field("n1", "numerical"),
+        Field("c0", "categorical", 7),
+        Field("c1", "categorical", 11),
+    )
+)
+SMALL = Explainer(hidden_units=(32, 16), max_epochs=15)
+QUICK = Settings(explainer=SMALL, samples=(1000, 200, 200))
+
+
+def instance(seed=0):
+    random = torch.Generator().manual_seed(seed)
+    return Batch(
+        torch.randn(1, 2, generator=random),
+        torch.randint(1, 7, (1, 2), generator=random).int(),
+        torch.zeros(1),
+    )
+
+
+def network(*weights, activation="relu", linear=None):
+    """One network of given weights [in, out], without biases."""
+    settings = Explainer(tuple(w.shape[1] for w in weights[:-1]), activation=activation)
+    layers = [(w[None], torch.zeros(1, 1, w.shape[1])) for w in weights]
+    return Networks(settings, layers, linear)
+
+
+# Samplers
+
+
+def test_bernoulli_features_are_independent_and_fair():
+    masks = bernoulli_masks(20_000, 6, generator(0))
+    assert set(masks.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(masks.mean(0), torch.full((6,), 0.5), atol=0.02, rtol=0)
+    correlation = torch.corrcoef(masks.T) - torch.eye(6)
+    assert correlation.abs().max() < 0.04
+
+
+def test_lime_switches_off_a_uniform_number_of_features():
+    masks = lime_masks(20_000, 5, generator(0))
+    shares = torch.bincount((5 - masks.sum(1)).long(), minlength=6) / len(masks)
+    torch.testing.assert_close(
+        shares, torch.tensor([0, 0.2, 0.2, 0.2, 0.2, 0.2]), atol=0.02, rtol=0
+    )
+    assert masks.mean(0).std() < 0.01  # no feature is preferred
+
+
+def test_lime_weights_fall_with_the_cosine_distance():
+    masks = torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0]])
+    expected = [1.0, math.sqrt(math.exp(-(0.5**2) / 0.25**2))]
+    assert lime_weights(masks).tolist() == pytest.approx(expected)
+
+
+def test_the_truncated_normal_keeps_to_its_region_and_its_variance():
+    x = torch.tensor([1.0, -2.0, 0.0])
+    z, points = TruncatedNormal(sigma=0.6).draw(x, 50_000, generator(0))
+    torch.testing.assert_close(points, x + 0.6 * z)
+    assert z.abs().max() <= 1
+    # the variance of a standard normal cut off at 1: 1 - 2 phi(1) / (2 Phi(1) - 1)
+    density, mass = math.exp(-0.5) / math.sqrt(2 * math.pi), math.erf(1 / math.sqrt(2))
+    assert z.var(0).tolist() == pytest.approx([1 - 2 * density / mass] * 3, abs=0.01)
+    assert z.mean(0).abs().max() < 0.01
+
+
+def test_a_seed_gives_the_same_neighbours_again():
+    draws = [OnOff(torch.zeros(2)).draw(instance(), 10, generator(3, s))[0] for s in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+# On and off
+
+
+def test_off_is_the_mean_of_a_number_and_minus_one_for_an_id():
+    row = instance()
+    masks, rows = OnOff(torch.tensor([5.0, 6.0])).draw(row, 200, generator(0))
+    on = masks > 0.5
+    assert torch.equal(
+        rows.numerical, torch.where(on[:, :2], row.numerical, torch.tensor([5.0, 6]))
+    )
+    assert torch.equal(rows.categorical, torch.where(on[:, 2:], row.categorical, -1))
+
+
+@pytest.mark.parametrize("model_class", [DeepFM, xDeepFM])
+def test_a_field_that_is_off_has_a_zero_embedding_and_no_weight(model_class):
+    torch.manual_seed(0)
+    model = model_class(SCHEMA, embedding_dim=4, embedding_std=1.0, hidden_units=[8]).eval()
+    batch = instance()
+    off = batch._replace(categorical=torch.tensor([[-1, int(batch.categorical[0, 1])]]))
+    found = model(off)
+    with torch.no_grad():
+        model.embedding.table[batch.categorical[0, 0]] = 0
+    torch.testing.assert_close(found, model(batch))
+
+
+# Strengths
+
+
+def test_nid_by_hand():
+    first = torch.tensor([[3.0, 0.0], [-2.0, 1.0], [0.5, -4.0]])  # [d, H]
+    net = network(first, torch.tensor([[-2.0], [1.0]]))
+    assert influence(net).tolist() == [[2.0, 1.0]]
+    (ranking,) = nid(net)
+    # unit 0 gives {0,1}: 2 * 2 and {0,1,2}: 2 * 0.5, unit 1 gives {1,2}: 1 and {0,1,2}: 0
+    expected = {(0, 1): 4.0, (0, 1, 2): 1.0, (1, 2): 1.0}
+    assert dict(ranking) == expected
+    assert ranking[0] == Interaction((0, 1), 4.0)
+    assert [i.features for i in nid(net, max_order=2)[0]] == [(0, 1), (1, 2)]
+    pairs = nid_pairs(net)[0]
+    assert pairs[0, 1] == 2 * 2 + 0
+    assert pairs[1, 2] == 2 * 0.5 + 1 * 1
+    assert pairs[0, 2] == 2 * 0.5
+
+
+def test_influence_is_the_product_of_absolute_weights():
+    torch.manual_seed(0)
+    weights = [torch.randn(3, 4), torch.randn(4, 5), torch.randn(5, 6), torch.randn(6, 1)]
+    expected = (weights[1].abs() @ weights[2].abs() @ weights[3].abs()).T
+    torch.testing.assert_close(influence(network(*weights)), expected)
+
+
+@given(st.integers(2, 6), st.integers(1, 5), st.integers(0, 100))
+@settings(deadline=None, max_examples=30)
+def test_greedy_ranking_equals_its_definition(features, units, seed):
+    torch.manual_seed(seed)
+    first, last = torch.randn(features, units), torch.randn(units, 1)
+    expected = {}
+    for unit in range(units):
+        order = first[:, unit].abs().argsort(descending=True).tolist()
+        for end in range(2, features + 1):
+            strength = last[unit].abs() * first[order[end - 1], unit].abs()
+            name = tuple(sorted(order[:end]))
+            expected[name] = expected.get(name, 0) + strength.item()
+    (ranking,) = nid(network(first, last))
+    assert dict(ranking) == pytest.approx(expected, rel=1e-4)
+    strengths = [strength for _, strength in ranking]
+    assert strengths == sorted(strengths, reverse=True)
+
+
+def test_gradient_nid_is_the_squared_mixed_derivative():
+    torch.manual_seed(0)
+    weights = [torch.randn(3, 4), torch.randn(4, 5), torch.randn(5, 1)]
+    net = network(*weights, activation="softplus", linear=torch.randn(1, 3, 1))
+    points = torch.randn(1, 2, 3)
+    softplus = torch.nn.functional.softplus
+
+    def plain(x):
+        return (softplus(softplus(x @ weights[0]) @ weights[1]) @ weights[2])[0]
+
+    expected = sum(torch.autograd.functional.hessian(plain, p) ** 2 for p in points[0]) / 2
+    torch.testing.assert_close(gradient_nid(net, points)[0], expected)
+
+
+def test_gradient_nid_refuses_a_network_without_curvature():
+    with pytest.raises(ZooError, match="needs softplus"):
+        gradient_nid(network(torch.ones(2, 3), torch.ones(3, 1)), torch.zeros(1, 1, 2))
+
+
+def test_subsets_of_stronger_interactions_are_pruned():
+    ranking = [Interaction(f, 1.0) for f in [(0, 1), (0, 1, 2), (1, 2), (2, 3), (0, 2)]]
+    assert [i.features for i in prune_subsets(ranking)] == [(0, 1), (0, 1, 2), (2, 3)]
+    assert len(prune_subsets(ranking, top=2)) == 2
+
+
+# Training
+
+
+def samples(function, features=6, count=1200, seed=0):
+    x = bernoulli_masks(count, features, generator(seed))[None]
+    return Samples(x, function(x))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_networks_learn_each_its_own_function(bf16):
+    functions = [lambda x: x[..., 0] * x[..., 1], lambda x: x[..., 2] - 3 * x[..., 3]]
+    parts = [samples(f, seed=i) for i, f in enumerate(functions)]
+    joined = Samples(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
+    train, val = standardise(
+        Samples(joined.x[:, :1000], joined.y[:, :1000]),
+        Samples(joined.x[:, 1000:], joined.y[:, 1000:]),
+    )
+    networks, errors = fit(
+        train, val, Explainer(hidden_units=(32, 16), max_epochs=20, bf16=bf16), generator(0)
+    )
+    assert errors.max() < 0.05
+    with torch.no_grad():
+        recomputed = (networks(val.x) - val.y).square().mean(1)
+    # the best weights are those of the errors
+    torch.testing.assert_close(
+        recomputed, errors, rtol=0.3 if bf16 else 1e-4, atol=1e-2 if bf16 else 0
+    )
+
+
+def test_networks_that_have_finished_leave_and_change_nothing_for_the_others(monkeypatch):
+    train = samples(lambda x: x[..., 0] * x[..., 1], count=200)
+    constant = Samples(train.x, torch.zeros_like(train.y))
+    both = Samples(torch.cat((constant.x, train.x)), torch.cat((constant.y, train.y)))
+    sizes = []
+    from zoo.glider import nid as module
+
+    original = module._train_epoch
+
+    def spy(networks, *rest):
+        sizes.append(len(networks))
+        original(networks, *rest)
+
+    monkeypatch.setattr(module, "_train_epoch", spy)
+    networks, errors = fit(
+        both, both, Explainer((8,), max_epochs=60, l1=0.0, patience=3), generator(0)
+    )
+    assert sizes[0] == 2
+    assert set(sizes) == {1, 2} or set(sizes) == {2}
+    assert sizes == sorted(sizes, reverse=True)
+    with torch.no_grad():
+        torch.testing.assert_close((networks(both.x) - both.y).square().mean(1), errors)
+
+
+def test_the_penalty_shrinks_weights():
+    train = samples(lambda x: x[..., 0] * x[..., 1], count=400)
+    sums = []
+    for l1 in (0.0, 1e-2):
+        networks, _ = fit(train, train, Explainer((16,), max_epochs=10, l1=l1), generator(0))
+        sums.append(networks.layers[0][0][:, 2:].abs().sum().item())  # of features without effect
+    assert sums[1] < sums[0] / 2
+
+
+def test_constant_targets_become_zero():
+    train = samples(lambda x: 0 * x[..., 0] + 7.1)
+    (found,) = standardise(train)
+    assert not found.y.any()
+
+
+# MADEX
+
+
+def pairs_of(explanation):
+    return [i.features for i in explanation.interactions]
+
+
+def test_madex_finds_the_planted_terms_of_any_callable():
+    # a sum of unanimity games: its interactions are its terms
+    def scores(rows):
+        on = (rows.categorical >= 0).float()
+        return on @ torch.tensor([1.0, -2.0]) + 3 * rows.numerical[:, 0] * on[:, 1]
+
+    row = Batch(torch.tensor([[2.0, 1.0]]), torch.tensor([[3, 4]]), torch.zeros(1))
+    found = madex(scores, row, OnOff(torch.zeros(2)), QUICK)
+    assert pairs_of(found)[0] == (0, 3)
+    assert found.fidelity[2] > 0.95 > found.fidelity[1]
+
+
+def test_an_additive_black_box_has_no_interaction():
+    def scores(rows):
+        return rows.numerical.sum(1) + 2 * (rows.categorical >= 0).float().sum(1)
+
+    assert madex(scores, instance(), OnOff(torch.zeros(2)), QUICK).interactions == []
+
+
+def test_a_constant_black_box_has_no_interaction():
+    found = madex(
+        lambda rows: torch.zeros(len(rows.label)), instance(), OnOff(torch.zeros(2)), QUICK
+    )
+    assert found.interactions == []
+
+
+@pytest.mark.parametrize("detector", ["nid", "gradient_nid"])
+def test_madex_explains_continuous_black_boxes(detector):
+    explainer = Explainer((32, 16), "softplus", linear=True, l1=0.0, max_epochs=15)
+    settings = Settings(
+        detector, explainer if detector == "gradient_nid" else SMALL, samples=(1000, 200, 200)
+    )
+    found = madex(
+        lambda x: 10 * x[:, 1] * x[:, 2] + x.sum(1), torch.rand(5), TruncatedNormal(), settings
+    )
+    assert found.ranking[0].features == (1, 2)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_scores_that_are_not_finite_are_refused(bad):
+    def scores(rows):
+        return torch.where(rows.categorical[:, 0] < 0, bad, 1.0)
+
+    with pytest.raises(ZooError, match=r"NaN or infinite scores for \d+ of 1400 rows"):
+        madex(scores, instance(), OnOff(torch.zeros(2)), QUICK)
+
+
+def test_scores_of_another_shape_are_refused():
+    with pytest.raises(ZooError, match=r"scores of shape \[1400, 2\] for 1400 rows"):
+        madex(
+            lambda rows: torch.zeros(len(rows.label), 2), instance(), OnOff(torch.zeros(2)), QUICK
+        )
+
+
+def test_a_single_feature_cannot_interact():
+    with pytest.raises(ZooError, match="two features"):
+        madex(lambda x: x.sum(1), torch.zeros(1), TruncatedNormal(), QUICK)
+
+
+def test_an_unknown_detector_is_named():
+    with pytest.raises(ZooError, match=r"detector must be one of .* got 'magic'"):
+        Settings(detector="magic")
+
+
+def test_k_stops_where_products_stop_helping():
+    x = bernoulli_masks(600, 4, generator(0))
+    y = x @ torch.tensor([1.0, 2, 3, 4]) + 2 * x[:, 0] * x[:, 1]
+    parts = [Samples(x[s], y[s]) for s in (slice(0, 400), slice(400, 500), slice(500, 600))]
+    rankings = itertools.permutations([(0, 1), (2, 3), (1, 2)])
+    for ranking in rankings:
+        found = madex_module._linear_r2(
+            *parts, [Interaction(f, 1.0) for f in ranking], min_gain=1e-3
+        )
+        assert found.k == (1 if ranking[0] == (0, 1) else 0)
+    assert found.with_k <= 1

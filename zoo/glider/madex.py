@@ -1,0 +1,186 @@
+"""MADEX: the interactions of a black box around one instance.
+
+Tsang et al., *Feature Interaction Interpretability: A Case for Explaining Ad-Recommendation
+Systems via Neural Interaction Detection*, ICLR 2020, section 3.
+
+Shapes: K instances, N samples, d features.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.glider.nid import (
+    GRADIENT_NID,
+    NID,
+    Explainer,
+    Interaction,
+    Samples,
+    fit,
+    gradient_nid,
+    nid,
+    prune_subsets,
+    ranked_pairs,
+    standardise,
+)
+from zoo.glider.perturb import OnOff, TruncatedNormal, generator, score
+from zoo.schema import ZooError
+
+DETECTORS = {"nid": NID, "gradient_nid": GRADIENT_NID}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How MADEX samples, detects and stops (Tsang et al. 2020, section 6.1).
+
+    Attributes:
+        detector: `nid` (any order) or `gradient_nid` (pairs).
+        explainer: settings of the networks; None takes those of the detector.
+        samples: numbers of training, validation and test samples.
+        max_order: of an interaction.
+        max_interactions: candidates for the k-threshold.
+        min_gain: share of the variance that the k-th interaction must explain on the
+            validation samples, beyond the k - 1 before it.
+        region_points: GradientNID averages over this many training samples; 0 takes the
+            instance alone, as the paper.
+    """
+
+    detector: str = "nid"
+    explainer: Explainer | None = None
+    samples: tuple[int, int, int] = (5000, 500, 500)
+    max_order: int | None = None
+    max_interactions: int = 50
+    min_gain: float = 1e-3
+    region_points: int = 0
+
+    def __post_init__(self) -> None:
+        if self.detector not in DETECTORS:
+            raise ZooError(f"detector must be one of {[*DETECTORS]}, got {self.detector!r}")
+
+
+class Explanation(NamedTuple):
+    """What MADEX says of one instance.
+
+    Attributes:
+        interactions: the first k of the ranking.
+        ranking: the candidates, strongest first.
+        fidelity: R^2 on the test samples: of the network, of a linear model, of the linear
+            model with the k products.
+    """
+
+    interactions: list[Interaction]
+    ranking: list[Interaction]
+    fidelity: tuple[float, float, float]
+
+
+def madex(
+    scores: Callable[[Any], Any],
+    instance: Any,
+    neighbours: OnOff | TruncatedNormal,
+    settings: Settings = Settings(),
+    seed: int = 0,
+) -> Explanation:
+    """The interactions of a black box around an instance.
+
+    Args:
+        scores: the black box: rows to logits, whatever it is made of.
+        instance: a batch of one row, or [d] continuous features.
+        neighbours: how to draw rows around it.
+        settings: see `Settings`.
+        seed: of all that is random.
+
+    Raises:
+        ZooError: where the instance has a single feature, or a score is not finite.
+    """
+    random = generator(seed)
+    x, rows = neighbours.draw(instance, sum(settings.samples), random)
+    y = score(scores, rows)
+    (explanation,) = explain(x[None], y[None], neighbours.centre(instance)[None], settings, random)
+    return explanation
+
+
+def explain(
+    x: Tensor, y: Tensor, centres: Tensor, settings: Settings, random: torch.Generator
+) -> list[Explanation]:
+    """The interactions of K functions, from samples [K, N, d] and their values [K, N].
+
+    `centres` [K, d] are the instances among the samples' coordinates.
+    """
+    if x.shape[2] < 2:
+        raise ZooError("an interaction needs two features, these data have one")
+    parts = [
+        Samples(*p)
+        for p in zip(x.split(settings.samples, 1), y.split(settings.samples, 1), strict=True)
+    ]
+    train, val, test = standardise(*parts)
+    explainer = settings.explainer or DETECTORS[settings.detector]
+    networks, _ = fit(train, val, explainer, random)
+    if settings.detector == "nid":
+        rankings = nid(networks, settings.max_order)
+    else:
+        points = (
+            train.x[:, : settings.region_points] if settings.region_points else centres[:, None]
+        )
+        rankings = ranked_pairs(gradient_nid(networks, points))
+    with torch.no_grad():
+        predicted = networks(test.x).float()
+    explanations = []
+    for k, ranking in enumerate(rankings):
+        data = [Samples(s.x[k], s.y[k]) for s in (train, val, test)]
+        candidates = prune_subsets(ranking, settings.max_interactions)
+        linear = _linear_r2(*data, candidates, settings.min_gain)
+        network = r2(predicted[k], test.y[k])
+        explanations.append(
+            Explanation(
+                candidates[: linear.k], candidates, (network, linear.without, linear.with_k)
+            )
+        )
+    return explanations
+
+
+def r2(predicted: Tensor, target: Tensor) -> float:
+    """1 - the mean squared error over the target's variance; 1 for a constant that is met."""
+    rest, total = (predicted - target).square().mean(), target.var(unbiased=False)
+    return float(1 - rest / total) if total > 0 else float(rest == 0)
+
+
+class _Threshold(NamedTuple):
+    k: int
+    without: float
+    with_k: float
+
+
+def _linear_r2(
+    train: Samples, val: Samples, test: Samples, ranking: Sequence[Interaction], min_gain: float
+) -> _Threshold:
+    """k of section 3.3: products of interactions join a linear regression while they help.
+
+    The regression learns from the training samples; the validation samples decide.
+    """
+    designs = [_design(s.x, ranking) for s in (train, val, test)]
+    columns = train.x.shape[1] + 1
+    gram, right = designs[0].T @ designs[0], designs[0].T @ train.y.double()
+
+    def r2_of(k: int, design: Tensor, target: Tensor) -> float:
+        n = columns + k
+        ridge = 1e-9 * gram.diagonal()[:n].diag()
+        weights = torch.linalg.solve(gram[:n, :n] + ridge, right[:n])
+        return r2(design[:, :n] @ weights, target.double())
+
+    k, best = 0, r2_of(0, designs[1], val.y)
+    while k < len(ranking):
+        found = r2_of(k + 1, designs[1], val.y)
+        if found < best + min_gain:
+            break
+        k, best = k + 1, found
+    return _Threshold(k, *(r2_of(j, designs[2], test.y) for j in (0, k)))
+
+
+def _design(x: Tensor, ranking: Sequence[Interaction]) -> Tensor:
+    """[N, 1 + d + len(ranking)] ones, features, products of the interactions' features."""
+    x = x.double()
+    products = [x[:, list(interaction.features)].prod(1) for interaction in ranking]
+    return torch.stack([torch.ones_like(x[:, 0]), *x.unbind(1), *products], 1)

@@ -1,0 +1,364 @@
+"""Neural interaction detection: many small networks trained at once, and what they interact.
+
+Shapes: K networks, N samples, d features, H units of the first layer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zoo.schema import ZooError
+
+ACTIVATIONS = {"relu": functional.relu, "softplus": functional.softplus}
+
+
+class Interaction(NamedTuple):
+    """Features that interact, in ascending order, and how strongly."""
+
+    features: tuple[int, ...]
+    strength: float
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """The networks and their training (Tsang et al. 2020, section 6.1).
+
+    Attributes:
+        hidden_units: widths of the hidden layers.
+        activation: `relu` or `softplus`.
+        linear: add a linear function of the features, unpenalised, to the network.
+        l1: penalty on the absolute weights of all layers.
+        learning_rate: of Adam.
+        batch_size: samples of a step.
+        max_epochs: at most.
+        patience: epochs without a lower validation error after which a network has finished.
+        bf16: multiply in bfloat16.
+    """
+
+    hidden_units: tuple[int, ...] = (256, 128, 64)
+    activation: str = "relu"
+    linear: bool = False
+    l1: float = 1e-4
+    learning_rate: float = 1e-2
+    batch_size: int = 100
+    max_epochs: int = 100
+    patience: int = 5
+    bf16: bool = False
+
+
+NID = Explainer()
+GRADIENT_NID = Explainer(activation="softplus", linear=True, l1=0.0)
+
+
+class Networks:
+    """K multilayer perceptrons of one shape, as batched matrices.
+
+        g_k(x) = W_L act(.. act(W_1 x + b_1) ..) + b_L  (+ v^T x)
+
+    Args:
+        settings: see `Explainer`.
+        layers: pairs of weights [K, in, out] and biases [K, 1, out].
+        linear: [K, d, 1], or None.
+    """
+
+    def __init__(
+        self, settings: Explainer, layers: list[tuple[Tensor, Tensor]], linear: Tensor | None
+    ) -> None:
+        self.settings = settings
+        self.layers = layers
+        self.linear = linear
+
+    @classmethod
+    def random(
+        cls, count: int, features: int, settings: Explainer, generator: torch.Generator
+    ) -> "Networks":
+        """Each network from its own start: U(-1/sqrt(in), 1/sqrt(in)), as `torch.nn.Linear`."""
+        sizes = [features, *settings.hidden_units, 1]
+        layers = []
+        for inputs, outputs in pairwise(sizes):
+            drawn = torch.rand(count, inputs + 1, outputs, generator=generator)
+            drawn = (2 * drawn - 1) / inputs**0.5
+            layers.append((drawn[:, :-1].contiguous(), drawn[:, -1:].contiguous()))
+        linear = torch.zeros(count, features, 1) if settings.linear else None
+        return cls(settings, layers, linear)
+
+    def __len__(self) -> int:
+        return len(self.layers[0][0])
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All parameters."""
+        flat = [tensor for layer in self.layers for tensor in layer]
+        return flat if self.linear is None else [*flat, self.linear]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Networks":
+        """The networks with a function applied to every parameter."""
+        layers = [(function(weight), function(bias)) for weight, bias in self.layers]
+        linear = None if self.linear is None else function(self.linear)
+        return Networks(self.settings, layers, linear)
+
+    def __getitem__(self, index: Tensor | slice) -> "Networks":
+        return self.map(lambda tensor: tensor[index])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[K, N, d] -> [K, N]."""
+        activation = ACTIVATIONS[self.settings.activation]
+        h = x
+        for weight, bias in self.layers[:-1]:
+            h = activation(torch.baddbmm(bias, h, weight))
+        weight, bias = self.layers[-1]
+        out = torch.baddbmm(bias, h, weight)
+        if self.linear is not None:
+            out = out + torch.bmm(x, self.linear)
+        return out.squeeze(2)
+
+
+class Samples(NamedTuple):
+    """What networks learn from: inputs [K, N, d], targets and weights of samples [K, N]."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None = None
+
+    def select(self, index: Tensor) -> "Samples":
+        """Those of some networks."""
+        return Samples(*(None if part is None else part[index] for part in self))
+
+
+def standardise(train: Samples, *others: Samples) -> list[Samples]:
+    """Targets less their mean over the training samples, divided by their deviation.
+
+    So that `l1` means the same for every instance. Constant targets become zero.
+    """
+    mean, deviation = train.y.mean(1, keepdim=True), train.y.std(1, keepdim=True)
+    # rounding of a constant must not become a target
+    deviation = torch.where(deviation > 1e-6 * (1 + mean.abs()), deviation, torch.inf)
+    return [s._replace(y=(s.y - mean) / deviation) for s in (train, *others)]
+
+
+def error(predicted: Tensor, samples: Samples) -> Tensor:
+    """[K] mean squared error, by the samples' weights."""
+    squares = (predicted - samples.y).square()
+    if samples.weight is None:
+        return squares.mean(1)
+    return (squares * samples.weight).sum(1) / samples.weight.sum(1)
+
+
+def fit(
+    train: Samples, val: Samples, settings: Explainer, generator: torch.Generator
+) -> tuple[Networks, Tensor]:
+    """Trains K networks, each on its own samples, and gives their best weights.
+
+    Each has its own initialisation, order and early stopping; those that have finished leave
+    the batch. The targets should be standardised.
+
+    Returns:
+        the networks, and [K] their validation errors.
+    """
+    count, _, features = train.x.shape
+    device = train.x.device
+    start = Networks.random(count, features, settings, generator).map(lambda t: t.to(device))
+    best, errors = start.map(torch.clone), torch.full((count,), torch.inf, device=device)
+    active = torch.arange(count, device=device)
+    stale = torch.zeros(count, dtype=torch.long, device=device)
+    networks, optimizer = start, _optimizer(start, settings)
+    for _ in range(settings.max_epochs):
+        _train_epoch(networks, optimizer, train, generator)
+        with torch.no_grad(), _precision(settings, device):
+            found = error(networks(val.x).float(), val)
+        better = found < errors[active]
+        places = active[better]
+        errors[places] = found[better]
+        for kept, now in zip(best.tensors, networks.tensors, strict=True):
+            kept[places] = now.detach()[better]
+        stale = torch.where(better, 0, stale + 1)
+        going = stale < settings.patience
+        if not going.any():
+            break
+        if not going.all():
+            active, stale = active[going], stale[going]
+            train, val = train.select(going), val.select(going)
+            networks, optimizer = _keep(networks, optimizer, going)
+    return best, errors
+
+
+def _precision(settings: Explainer, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16)
+
+
+def _optimizer(networks: Networks, settings: Explainer) -> torch.optim.Adam:
+    for tensor in networks.tensors:
+        tensor.requires_grad_()
+    return torch.optim.Adam(networks.tensors, lr=settings.learning_rate, fused=True)
+
+
+def _keep(
+    networks: Networks, optimizer: torch.optim.Adam, index: Tensor
+) -> tuple[Networks, torch.optim.Adam]:
+    """Some of the networks, and the optimiser with their moments."""
+    kept = networks[index].map(torch.Tensor.detach)
+    new = _optimizer(kept, networks.settings)
+    for old_tensor, tensor in zip(networks.tensors, kept.tensors, strict=True):
+        state = optimizer.state[old_tensor]
+        moments = {name: state[name][index] for name in ("exp_avg", "exp_avg_sq")}
+        new.state[tensor] = {"step": state["step"], **moments}
+    return kept, new
+
+
+def _train_epoch(
+    networks: Networks, optimizer: torch.optim.Adam, train: Samples, generator: torch.Generator
+) -> None:
+    settings = networks.settings
+    count, samples, _ = train.x.shape
+    order = torch.rand(count, samples, generator=generator).argsort(1).to(train.x.device)
+    rows = torch.arange(count, device=train.x.device).unsqueeze(1)
+    train = Samples(*(None if part is None else part[rows, order] for part in train))
+    weights = [weight for weight, _ in networks.layers]
+    for first in range(0, samples, settings.batch_size):
+        part = slice(first, first + settings.batch_size)
+        batch = Samples(*(None if t is None else t[:, part] for t in train))
+        with _precision(settings, train.x.device):
+            predicted = networks(batch.x)
+        error(predicted.float(), batch).sum().backward()
+        if settings.l1:
+            gradients = [weight.grad for weight in weights]
+            signs = torch._foreach_sign([weight.detach() for weight in weights])
+            torch._foreach_add_(gradients, signs, alpha=settings.l1)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+# Strengths
+
+
+def influence(networks: Networks) -> Tensor:
+    """[K, H] z = |w_y|^T |W_L| .. |W_2|: a bound on what a unit of the first layer can do.
+
+    Tsang et al., *Detecting Statistical Interactions from Neural Network Weights*, ICLR 2018,
+    equation 3.
+    """
+    z = networks.layers[-1][0].detach().abs()
+    for weight, _ in networks.layers[-2:0:-1]:
+        z = weight.detach().abs() @ z
+    return z.squeeze(2)
+
+
+def nid_pairs(networks: Networks) -> Tensor:
+    """[K, d, d] pairwise strengths: sum_i z_i min(|w_ia|, |w_ib|)."""
+    first = networks.layers[0][0].detach().abs()
+    z = influence(networks)
+    return torch.stack(
+        [
+            torch.einsum("kdh,kh->kd", torch.minimum(first, row[:, None]), z)
+            for row in first.unbind(1)
+        ],
+        1,
+    )
+
+
+def nid(networks: Networks, max_order: int | None = None) -> list[list[Interaction]]:
+    """Interactions of any order by greedy ranking, strongest first, for each network.
+
+    At a unit with its features by descending |w|, the candidates are the first two, the first
+    three, and so on; a candidate's strength is the sum over all units of z_i times the smallest
+    |w_i| in it (Tsang et al. 2018, section 4.2, equation 4 with the minimum). The set of all
+    features is a candidate as any other.
+    """
+    first = networks.layers[0][0].detach().abs().transpose(1, 2).cpu()  # [K, H, d]
+    smallest, order = first.sort(2, descending=True)
+    strength = smallest * influence(networks).cpu().unsqueeze(2)
+    top = min(max_order or first.shape[2], first.shape[2])
+    # a random code for each feature makes the sum over a set its name, whatever the order
+    codes = torch.randint(
+        -(2**62), 2**62, (first.shape[2],), generator=torch.Generator().manual_seed(0)
+    )
+    names = codes[order].cumsum(2)
+    return [_ranked(*k) for k in zip(names[:, :, 1:top], strength[:, :, 1:top], order, strict=True)]
+
+
+def _ranked(names: Tensor, strength: Tensor, order: Tensor) -> list[Interaction]:
+    """The candidates of a network, [H, orders], merged over units."""
+    distinct, place = names.flatten().unique(return_inverse=True)
+    total = torch.zeros(len(distinct)).index_add_(0, place, strength.flatten())
+    where = torch.empty(len(distinct), dtype=torch.long)
+    where[place] = torch.arange(len(place))
+    ranking = total.argsort(descending=True, stable=True)
+    ranking = ranking[total[ranking] > 0]
+    units, ends = where[ranking] // names.shape[1], where[ranking] % names.shape[1] + 2
+    return [
+        Interaction(tuple(sorted(order[unit, :end].tolist())), strength)
+        for unit, end, strength in zip(
+            units.tolist(), ends.tolist(), total[ranking].tolist(), strict=True
+        )
+    ]
+
+
+def gradient_nid(networks: Networks, points: Tensor) -> Tensor:
+    """[K, d, d] pairwise strengths: (d^2 g / dx_a dx_b)^2, averaged over points [K, P, d].
+
+    Tsang et al. 2020, section 3.2.2; at one point, the instance, as there. The mean over points
+    drawn from the sampling region estimates the expectation of Friedman & Popescu 2008.
+
+    The derivatives are exact. With J_l = da_l/dx of the values a_l that enter the softplus of
+    layer l, and delta_l = dg/dh_l of what leaves it,
+
+        d^2 g / dx^2 = sum_l J_l^T diag(delta_l * softplus''(a_l)) J_l
+    """
+    if networks.settings.activation != "softplus":
+        raise ZooError("GradientNID needs softplus: the curvature of a ReLU network is zero")
+    with torch.no_grad():
+        return torch.stack([_curvature(networks[k : k + 1], x) for k, x in enumerate(points)])
+
+
+def _curvature(network: Networks, x: Tensor) -> Tensor:
+    """[d, d] the mean over points [P, d] of one network's squared second derivatives."""
+    layers = [(weight[0], bias[0]) for weight, bias in network.layers]
+    h, jacobian = x, torch.eye(x.shape[1], device=x.device)
+    slopes, jacobians = [], []
+    for weight, bias in layers[:-1]:
+        a, jacobian = h @ weight + bias, jacobian @ weight
+        slope = a.sigmoid()
+        slopes.append(slope)
+        jacobians.append(jacobian.expand(len(x), -1, -1))
+        h, jacobian = functional.softplus(a), jacobian * slope.unsqueeze(1)
+    delta = layers[-1][0].T
+    total = torch.zeros(len(x), x.shape[1], x.shape[1], device=x.device)
+    for slope, jacobian, (weight, _) in zip(
+        slopes[::-1], jacobians[::-1], layers[-2::-1], strict=True
+    ):
+        curvature = (delta * slope * (1 - slope)).unsqueeze(1)
+        total += (jacobian * curvature) @ jacobian.transpose(1, 2)
+        delta = (delta * slope) @ weight.T
+    return total.square().mean(0)
+
+
+def ranked_pairs(strengths: Tensor) -> list[list[Interaction]]:
+    """[K, d, d] -> pairs, strongest first, for each network."""
+    rows, columns = torch.triu_indices(*strengths.shape[1:], offset=1)
+    found = []
+    for values in strengths[:, rows.to(strengths.device), columns.to(strengths.device)].cpu():
+        order = values.argsort(descending=True, stable=True)
+        pairs = zip(
+            rows[order].tolist(), columns[order].tolist(), values[order].tolist(), strict=True
+        )
+        found.append([Interaction((a, b), strength) for a, b, strength in pairs])
+    return found
+
+
+def prune_subsets(ranking: Sequence[Interaction], top: int | None = None) -> list[Interaction]:
+    """The ranking without interactions that lie inside a stronger one."""
+    kept: list[Interaction] = []
+    sets: list[frozenset[int]] = []
+    for interaction in ranking:
+        if top is not None and len(kept) == top:
+            break
+        features = frozenset(interaction.features)
+        if not any(features < other for other in sets):
+            kept.append(interaction)
+            sets.append(features)
+    return kept
