@@ -1,22 +1,24 @@
 """What all datamodules of click-through data share: preparation, splits, loaders, prediction."""
 
-import os
 import re
 import shutil
 import tempfile
 import weakref
 from abc import abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
 
+from datamodules.crosses import Cross, cross_folder, encode_crosses, prepare_crosses
 from datamodules.encoder import Encoder
-from datamodules.loader import BatchLoader
+from datamodules.interactions import Crossing
+from datamodules.loader import BatchLoader, fits
 from datamodules.prepare import Splitting, encode_file, prepare
 from datamodules.raw import RawField, RawFile
-from datamodules.store import SPLITS, Arrays, Manifest, built, key, locked, source_identity
+from datamodules.store import SPLITS, Arrays, Manifest, build_once, key, source_identity
 from zoo.schema import Schema, ZooError
 
 
@@ -38,7 +40,14 @@ class CTRDataModule(LightningDataModule):
         resident: keep a split in the memory of the device instead of reading it batch by batch
             from disk; `auto` does so where it fills at most a quarter of that memory.
         verify: compare prepared data with their checksums before use.
-        encoder: the `encoder` folder of a run. `predict` scores with it and needs no `path`.
+        crosses: interactions.json; its interactions become cross fields (`datamodules.crosses`)
+            behind the categorical ones.
+        top_k: cross the first K interactions; null crosses all.
+        cross_bins: quantile bins of a numerical field in a cross, at most.
+        cross_min_share: a combination gets an id of its own if its count exceeds this share of
+            the training rows.
+        encoder: the `encoder` folder of a run. `predict` scores with it, its crosses included,
+            and needs neither `path` nor `crosses`.
         predict_path: raw file to score, labelled or not.
         predict_output: Parquet file that `predict` writes.
     """
@@ -57,6 +66,10 @@ class CTRDataModule(LightningDataModule):
         prepared: str = "prepared",
         resident: Literal["auto"] | bool = "auto",
         verify: bool = True,
+        crosses: str | None = None,
+        top_k: int | None = None,
+        cross_bins: int = 100,
+        cross_min_share: float = 1e-4,
         encoder: str | None = None,
         predict_path: str | None = None,
         predict_output: str | None = None,
@@ -76,6 +89,8 @@ class CTRDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.min_count = min_count
         self.splitting = Splitting(split, tuple(split_ratio), split_seed, self.time())
+        file = Path(crosses) if crosses else None
+        self.crossing = Crossing(file, top_k, cross_bins, cross_min_share)
         self.shuffle_seed = shuffle_seed
         self.max_bad_rows = max_bad_rows
         self.memory_limit = memory_limit
@@ -122,18 +137,25 @@ class CTRDataModule(LightningDataModule):
 
     @property
     def manifest(self) -> Manifest:
-        """Of the prepared data, which are prepared first if need be."""
+        """Of the prepared data without crosses; all is prepared first if need be."""
+        return self._manifests[self.folder]
+
+    @property
+    def _manifests(self) -> dict[Path, Manifest]:
+        """Of the prepared data and of each cross field, by folder."""
         if self.encoder:
             raise ZooError("data.encoder serves predict alone: leave it out")
         self.prepare_data()
-        return Manifest.load(self.folder)
+        return {folder: Manifest.load(folder) for folder in (self.folder, *self._cross_folders)}
 
     @property
     def schema(self) -> Schema:
         """Of the batches: that of the encoder where one is given, else of the prepared data."""
         if self.encoder:
-            return Encoder.load(self.encoder).schema
-        return Schema.from_dict(self.manifest.schema)
+            crosses = [Cross.load(encoder).field for encoder in self._cross_encoders]
+            return Schema((*Encoder.load(self.encoder).schema.fields, *crosses))
+        schemas = (Schema.from_dict(manifest.schema) for manifest in self._manifests.values())
+        return Schema(tuple(field for schema in schemas for field in schema.fields))
 
     @property
     def positive_rate(self) -> float:
@@ -143,32 +165,55 @@ class CTRDataModule(LightningDataModule):
 
     @property
     def encoder_folder(self) -> Path:
-        """The encoder of the batches."""
+        """The encoder of the batches, without their crosses."""
         return self.encoder or self.folder / "encoder"
 
+    def save_encoder(self, folder: Path) -> None:
+        """Writes a folder that `encoder` can name: all that turns raw rows into these batches."""
+        shutil.copytree(self.encoder_folder, folder, dirs_exist_ok=True)
+        for i, encoder in enumerate(self._cross_encoders):
+            shutil.copytree(encoder, folder / f"crosses/{i:04}", dirs_exist_ok=True)
+
     def prepare_data(self) -> None:
-        """Prepares the raw file unless it has been prepared with these options before."""
+        """Prepares what has not been prepared with these options before."""
         if self.encoder:
             return
+        interactions = self._interactions  # first of all: their file may be wrong
         self.ensure_source()
-        folder = self.folder
-        with locked(folder):
-            if folder.exists():
-                return
-            with built(folder) as partial:
-                prepare(
-                    partial,
-                    self.raw_file(self.path),
-                    self.raw_fields(),
-                    self.splitting,
-                    dataset=type(self).__name__,
-                    encoder_options=self.encoder_options(),
-                    min_count=self.min_count,
-                    max_bad_rows=self.max_bad_rows,
-                    memory_limit=self.memory_limit,
-                    source=self._source(),
-                    options=self._options(),
-                )
+        build_once(self.folder, self._prepare)
+        prepare_crosses(
+            self.folder, interactions, self.crossing, self.memory_limit, verify=self.verify
+        )
+
+    def _prepare(self, folder: Path) -> None:
+        prepare(
+            folder,
+            self.raw_file(self.path),
+            self.raw_fields(),
+            self.splitting,
+            dataset=type(self).__name__,
+            encoder_options=self.encoder_options(),
+            min_count=self.min_count,
+            max_bad_rows=self.max_bad_rows,
+            memory_limit=self.memory_limit,
+            source=self._source(),
+            options=self._options(),
+        )
+
+    @cached_property
+    def _interactions(self) -> list[tuple[str, ...]]:
+        return self.crossing.interactions([field.name for field in self.raw_fields()])
+
+    @property
+    def _cross_folders(self) -> list[Path]:
+        base = self.folder
+        return [cross_folder(base, members, self.crossing) for members in self._interactions]
+
+    @property
+    def _cross_encoders(self) -> list[Path]:
+        if self.encoder:
+            return sorted(self.encoder.glob("crosses/*"))
+        return [folder / "encoder" for folder in self._cross_folders]
 
     def _source(self) -> dict[str, Any]:
         return source_identity(self.path)
@@ -190,10 +235,12 @@ class CTRDataModule(LightningDataModule):
         if stage == "predict":
             self._encode_predictions()
         elif not self._arrays:
-            manifest = self.manifest
+            manifests = self._manifests
             if self.verify and (self.trainer is None or self.trainer.local_rank == 0):
-                manifest.verify(self.folder)
-            self._arrays = {s: Arrays.open(self.folder / s) for s in SPLITS}
+                for folder, manifest in manifests.items():
+                    manifest.verify(folder)
+            base, *crosses = manifests
+            self._arrays = {s: Arrays.open(base / s, [c / s for c in crosses]) for s in SPLITS}
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled batches of the training split."""
@@ -219,17 +266,9 @@ class CTRDataModule(LightningDataModule):
         if trainer:
             options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
-        keep = device if self._is_resident(arrays, device) else None
+        resident = fits(arrays, device) if self.resident == "auto" else self.resident
+        keep = device if resident else None
         return BatchLoader(arrays, self.batch_size, device=keep, **options)
-
-    def _is_resident(self, arrays: Arrays, device: torch.device) -> bool:
-        if self.resident != "auto":
-            return self.resident
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-        else:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return arrays.nbytes <= free // 4
 
     # Prediction
 
@@ -237,7 +276,8 @@ class CTRDataModule(LightningDataModule):
         if self.predict_path is None:
             raise ZooError("predict needs a raw file to score: give --data.predict_path FILE")
         encoder = self.encoder_folder
-        Encoder.load(encoder).check(type(self).__name__, self.encoder_options(), encoder)
+        fitted = Encoder.load(encoder)
+        fitted.check(type(self).__name__, self.encoder_options(), encoder)
         folder = Path(tempfile.mkdtemp(prefix="interpretable-zoo-"))
         # when this object goes, or the process ends
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -249,4 +289,5 @@ class CTRDataModule(LightningDataModule):
             max_bad_rows=self.max_bad_rows,
             memory_limit=self.memory_limit,
         )
-        self._arrays["predict"] = Arrays.open(folder / "rows")
+        crosses = encode_crosses(folder, self._cross_encoders, fitted.schema, self.memory_limit)
+        self._arrays["predict"] = Arrays.open(folder / "rows", crosses)

@@ -8,6 +8,7 @@ to score new raw files.
 import glob
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from datamodules.raw import RawField
 from zoo.schema import MISSING, UNKNOWN, Field, Schema, ZooError
 
 FORMAT = 1
+VOCABULARY = "vocabulary.parquet"
 CHUNK = 500_000  # rows encoded at once
 
 
@@ -42,8 +44,7 @@ class Encoder:
     def save(self, engine: Engine, folder: Path) -> None:
         """Writes the folder; the engine holds the vocabulary."""
         folder.mkdir()
-        target = quote(folder / "vocabulary.parquet")
-        engine.run(f"COPY (SELECT * FROM vocabulary ORDER BY field, id) TO {target}")
+        save_vocabulary(engine, folder, order="field, id")
         description = {
             "format": FORMAT,
             "dataset": self.dataset,
@@ -55,30 +56,10 @@ class Encoder:
 
     @classmethod
     def load(cls, folder: Path) -> "Encoder":
-        """Reads the description; `use` reads the vocabulary."""
-        path = folder / "encoder.json"
-        if not path.is_file() or not (folder / "vocabulary.parquet").is_file():
-            raise ZooError(
-                f"{folder} is not an encoder: encoder.json or vocabulary.parquet is missing"
-            )
-        try:
-            data = json.loads(path.read_text())
-            if data["format"] != FORMAT:
-                raise ZooError(f"{path} has format {data['format']}, this version reads {FORMAT}")
+        """Reads the description; `load_vocabulary` reads the rest."""
+        with described(folder / "encoder.json") as data:
             schema = Schema.from_dict(data["schema"])
             return cls(data["dataset"], data["options"], schema, data["means"])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ZooError(f"{path} is damaged: {error!r}") from error
-
-    @staticmethod
-    def use(engine: Engine, folder: Path) -> None:
-        """Puts the vocabulary of a saved encoder into the engine."""
-        path = folder / "vocabulary.parquet"
-        source = f"read_parquet({quote(glob.escape(str(path)))}, hive_partitioning=false)"
-        try:
-            engine.run(f"CREATE TABLE vocabulary AS SELECT field, value, id FROM {source}")
-        except duckdb.Error as error:
-            raise ZooError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
 
     def check(self, dataset: str, options: dict[str, Any], where: Path) -> None:
         """Raises `ZooError` unless raw rows of `dataset` read with `options` suit this encoder."""
@@ -90,6 +71,36 @@ class Encoder:
                     f"{where} was fitted with data.{option} = {value}, this config has "
                     f"{options.get(option)}: use the config.yaml of that run"
                 )
+
+
+@contextmanager
+def described(path: Path) -> Iterator[dict[str, Any]]:
+    """What the JSON file of an encoder's folder says; what is amiss in it becomes a `ZooError`."""
+    if not path.is_file() or not (path.parent / VOCABULARY).is_file():
+        raise ZooError(f"{path.parent} is not an encoder: {path.name} or {VOCABULARY} is missing")
+    try:
+        data = json.loads(path.read_text())
+        if data["format"] != FORMAT:
+            raise ZooError(f"{path} has format {data['format']}, this version reads {FORMAT}")
+        yield data
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ZooError(f"{path} is damaged: {error!r}") from error
+
+
+def save_vocabulary(engine: Engine, folder: Path, order: str) -> None:
+    """Writes the engine's table `vocabulary`."""
+    target = quote(folder / VOCABULARY)
+    engine.run(f"COPY (SELECT * FROM vocabulary ORDER BY {order}) TO {target}")
+
+
+def load_vocabulary(engine: Engine, folder: Path, columns: str) -> None:
+    """Puts these columns of a saved vocabulary into the engine's table `vocabulary`."""
+    path = folder / VOCABULARY
+    source = f"read_parquet({quote(glob.escape(str(path)))}, hive_partitioning=false)"
+    try:
+        engine.run(f"CREATE OR REPLACE TABLE vocabulary AS SELECT {columns} FROM {source}")
+    except duckdb.Error as error:
+        raise ZooError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
 
 
 def fit_vocabulary(engine: Engine, fields: list[RawField], min_count: int) -> None:

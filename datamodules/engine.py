@@ -1,5 +1,6 @@
 """DuckDB, the engine of streaming preparation: bounded memory, a progress bar, Ctrl-C."""
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from typing import TypeVar
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -20,7 +22,7 @@ class Engine:
     """One DuckDB database in a folder of its own, for as long as a `with` block lasts.
 
     Args:
-        folder: existing folder for the database and what does not fit in memory.
+        folder: for what does not fit in memory; it is removed at the end.
         memory_limit: bound of DuckDB's memory, such as `1GB`.
     """
 
@@ -31,6 +33,7 @@ class Engine:
         self.progress = Progress(*columns, console=Console(stderr=True))
 
     def __enter__(self) -> "Engine":
+        self.folder.mkdir(exist_ok=True)
         self.connection = duckdb.connect(":memory:")
         self.connection.execute(f"SET temp_directory = {quote(self.folder / 'spill')}")
         self.connection.execute("SET enable_progress_bar = true")
@@ -42,6 +45,7 @@ class Engine:
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
         self.connection.close()
+        shutil.rmtree(self.folder)
 
     def run(self, sql: str, task: str | None = None) -> list[tuple]:
         """Executes one statement and gives its rows; `task` names its progress bar."""
@@ -50,6 +54,10 @@ class Engine:
     def arrays(self, sql: str) -> dict[str, np.ndarray]:
         """Executes one query and gives its columns, none of which may hold a NULL."""
         return self._interruptible(lambda: self.connection.execute(sql).fetchnumpy(), None)
+
+    def view(self, table: str, columns: dict[str, np.ndarray]) -> None:
+        """Lets SQL read arrays of one length as a table's columns; replaces an earlier view."""
+        self.connection.register(table, pa.table(columns))
 
     def _interruptible(self, work: Callable[[], Result], task: str | None) -> Result:
         # DuckDB does not see Ctrl-C: it works in a thread while this one listens.

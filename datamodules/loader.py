@@ -5,6 +5,7 @@ steps; the order depends on the seed and the epoch alone, so a resumed run sees 
 the unbroken run would have seen.
 """
 
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -112,17 +113,42 @@ class BatchLoader:
     def _columns(
         self, rows: slice | list[slice], device: torch.device | None = None
     ) -> list[torch.Tensor]:
-        arrays = [self.arrays.numerical, self.arrays.categorical, self.arrays.label]
-        arrays += [self.arrays.row] if self.with_row else []
-        if isinstance(rows, slice):
-            # np.array copies: batches must not alias a read-only file
-            return [torch.from_numpy(np.array(array[rows])).to(device) for array in arrays]
-        return [
-            torch.from_numpy(np.concatenate([array[piece] for piece in rows])) for array in arrays
-        ]
+        pieces = [rows] if isinstance(rows, slice) else rows
+        columns = [_copied(self.arrays.numerical, pieces), self._categorical(pieces)]
+        columns.append(_copied(self.arrays.label, pieces))
+        if self.with_row:
+            columns.append(_copied(self.arrays.row, pieces))
+        return [torch.from_numpy(column).to(device) for column in columns]
+
+    def _categorical(self, pieces: list[slice]) -> np.ndarray:
+        """int32 [R, C + K] ids of the C categorical and the K cross fields."""
+        ids, crosses = self.arrays.categorical, self.arrays.crosses
+        if not crosses:
+            return _copied(ids, pieces)
+        rows = sum(len(range(*piece.indices(len(self.arrays)))) for piece in pieces)
+        fields = ids.shape[1]
+        matrix = np.empty((rows, fields + len(crosses)), np.int32)
+        _copied(ids, pieces, out=matrix[:, :fields])
+        for column, cross in enumerate(crosses, fields):
+            _copied(cross, pieces, out=matrix[:, column])
+        return matrix
 
     def _epoch_seed(self) -> int:
         return int(np.random.SeedSequence((self.seed, self.epoch())).generate_state(1)[0])
+
+
+def _copied(array: np.ndarray, pieces: list[slice], out: np.ndarray | None = None) -> np.ndarray:
+    """The rows of all pieces, copied: batches must not alias a read-only file."""
+    return np.concatenate([array[piece] for piece in pieces], out=out)
+
+
+def fits(arrays: Arrays, device: torch.device) -> bool:
+    """Whether all rows fill at most a quarter of the device's free memory."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return arrays.nbytes <= free // 4
 
 
 def _positions(

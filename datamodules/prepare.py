@@ -4,7 +4,6 @@ Memory stays bounded whatever the file's size: DuckDB spills to the folder being
 arrays are appended to chunk by chunk.
 """
 
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from datamodules.encoder import (
     fit_means,
     fit_schema,
     fit_vocabulary,
+    load_vocabulary,
 )
 from datamodules.engine import Engine, name, quote
 from datamodules.raw import RawField, RawFile, Rows, check_malformed, read_rows
@@ -141,9 +141,7 @@ def prepare(
     """
     if file.label is None:
         raise ZooError(f"{file.path} has no label column: a model cannot be trained on it")
-    work = folder / "work"
-    work.mkdir()
-    with Engine(work, memory_limit) as engine:
+    with Engine(folder / "work", memory_limit) as engine:
         rows = read_rows(engine, file, fields, splitting.extra)
         check_malformed(rows, file, max_bad_rows)
         splitting.assign(engine)
@@ -154,7 +152,6 @@ def prepare(
         Encoder(dataset, encoder_options, schema, means).save(engine, folder / "encoder")
         sizes = [(folder / s, splits[s]["rows"]) for s in SPLITS]
         _write_arrays(engine, schema, rows, sizes)
-    shutil.rmtree(work)
     manifest = Manifest(
         source, options, schema.to_dict(), splits, rows.malformed, rows.examples, checksums(folder)
     )
@@ -171,16 +168,13 @@ def encode_file(
     memory_limit: str,
 ) -> int:
     """Encodes a raw file by a fitted encoder into `folder`/rows; returns the file's rows."""
-    work = folder / "work"
-    work.mkdir()
-    with Engine(work, memory_limit) as engine:
+    with Engine(folder / "work", memory_limit) as engine:
         rows = read_rows(engine, file, fields, {})
         check_malformed(rows, file, max_bad_rows)
-        Encoder.use(engine, encoder)
+        load_vocabulary(engine, encoder, "field, value, id")
         schema = Encoder.load(encoder).schema
         usable = rows.count - sum(rows.malformed.values())
         _write_arrays(engine, schema, rows, [(folder / "rows", usable)])
-    shutil.rmtree(work)
     return rows.count
 
 

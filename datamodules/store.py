@@ -3,6 +3,7 @@
     <name>-<key>/manifest.json     schema, split sizes, rejected rows, checksums
                  encoder/          what scores new raw rows
                  train/ val/ test/ numerical.npy categorical.npy label.npy row.npy
+    <name>-<key>-cross-<key>/      a cross field of these rows (crosses.py): ids.npy per split
 
 A folder is built under a lock in a temporary folder beside it and renamed when complete, so
 that a folder of this name is whole, or was damaged later, which its checksums show.
@@ -12,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from zoo.schema import Schema, ZooError
 FORMAT = 1
 SPLITS = ("train", "val", "test")
 ARRAYS = ("numerical", "categorical", "label", "row")
+IDS = "ids"  # the array of a cross field
 
 
 @dataclass(frozen=True)
@@ -34,29 +36,49 @@ class Arrays:
     """The rows of one split, or of a file to predict; n rows, memory-mapped.
 
     numerical float32 [n, N], categorical int32 [n, C], label float32 [n], row int64 [n] (the
-    row's number in the raw file).
+    row's number in the raw file); crosses, an [n] array of unsigned integers for each cross
+    field, which batches hold beside the categorical ones.
     """
 
     numerical: np.ndarray
     categorical: np.ndarray
     label: np.ndarray
     row: np.ndarray
+    crosses: tuple[np.ndarray, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path) -> "Arrays":
-        """Maps the arrays of a folder into memory, read-only."""
-        try:
-            return cls(*(np.load(folder / f"{array}.npy", mmap_mode="r") for array in ARRAYS))
-        except (OSError, ValueError) as error:
-            raise ZooError(f"{folder} is damaged: {error}; {_mend(folder.parent)}") from error
+    def open(cls, folder: Path, crosses: Sequence[Path] = ()) -> "Arrays":
+        """Maps the arrays of a folder, and the ids of folders of crosses, read-only."""
+        arrays = (_mapped(folder, array) for array in ARRAYS)
+        return cls(*arrays, tuple(_mapped(cross, IDS) for cross in crosses))
 
     def __len__(self) -> int:
         return len(self.label)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows, row numbers left out."""
-        return self.numerical.nbytes + self.categorical.nbytes + self.label.nbytes
+        """Bytes of all rows in batches, row numbers left out."""
+        crosses = 4 * len(self) * len(self.crosses)
+        return self.numerical.nbytes + self.categorical.nbytes + self.label.nbytes + crosses
+
+
+def _mapped(folder: Path, array: str) -> np.ndarray:
+    try:
+        return np.load(folder / f"{array}.npy", mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise ZooError(f"{folder} is damaged: {error}; {_mend(folder.parent)}") from error
+
+
+@contextmanager
+def array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[BinaryIO]:
+    """A .npy file whose values are yet to be written, in order.
+
+    Not a memory map, for which a full disk is a crash of the process.
+    """
+    with open(path, "wb") as file:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file
 
 
 class ArraysWriter:
@@ -73,10 +95,8 @@ class ArraysWriter:
 
     def __enter__(self) -> "ArraysWriter":
         for array, shape, dtype in zip(ARRAYS, self.shapes, self.dtypes, strict=True):
-            file = self.stack.enter_context(open(self.folder / f"{array}.npy", "wb"))
-            header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            self.files.append(file)
+            file = array_file(self.folder / f"{array}.npy", shape, dtype)
+            self.files.append(self.stack.enter_context(file))
         return self
 
     def write(self, *arrays: np.ndarray) -> None:
@@ -196,6 +216,14 @@ def built(folder: Path) -> Iterator[Path]:
         raise ZooError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Makes a folder by `fill(temporary folder)` unless this or another process has made it."""
+    with locked(folder):
+        if not folder.exists():
+            with built(folder) as partial:
+                fill(partial)
 
 
 def _mend(folder: Path) -> str:

@@ -114,11 +114,11 @@ class RunRecord(Callback):
         self._since: float | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Copies the encoder."""
-        source = getattr(trainer.datamodule, "encoder_folder", None)
-        if source and trainer.is_global_zero:
+        """Keeps the encoder."""
+        save = getattr(trainer.datamodule, "save_encoder", None)
+        if save and trainer.is_global_zero:
             partial = self.run / ".encoder.partial"
-            shutil.copytree(source, partial, dirs_exist_ok=True)
+            save(partial)
             os.replace(partial, self.run / "encoder")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
