@@ -61,7 +61,7 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def fit_ours(
-    config: Path, path: Path, seed: int, folder: Path
+    config: Path, path: Path, seed: int, folder: Path, *options: str
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics and resolved config of one run of `train.py fit`."""
     name = f"{config.stem}_{seed}"
@@ -69,7 +69,7 @@ def fit_ours(
     command += ["--data.path", str(path.resolve()), "--data.prepared", str(folder / "prepared")]
     command += ["--data.shuffle_seed", str(seed), "--seed_everything", str(seed)]
     command += ["--runs", str(folder / "runs"), "--name", name]
-    command += ["--trainer.enable_progress_bar", "false"]
+    command += ["--trainer.enable_progress_bar", "false", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)

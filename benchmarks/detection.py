@@ -144,7 +144,7 @@ def run_nid(seeds: int) -> None:
         train, val = standardise(
             Samples(x[:, :10_000], y[:, :10_000]), Samples(x[:, 10_000:], y[:, 10_000:])
         )
-        networks, _ = fit(train, val, settings, random)
+        networks, _ = fit(train, val, settings, [generator(i, seed) for seed in range(seeds)])
         truth = [pair in true_pairs(interactions) for pair in PAIRS]
         for seed, strengths in enumerate(nid_pairs(networks)):
             averages[i, seed] = roc_auc_score(truth, [float(strengths[pair]) for pair in PAIRS])
@@ -273,9 +273,9 @@ def explain_many(
         x, rows = neighbours.draw(point, sum(settings.samples), generator(seed, i))
         xs.append(x)
         ys.append(score(scores, rows))
-    return explain(
-        torch.stack(xs), torch.stack(ys), torch.zeros_like(points), settings, generator(seed)
-    )
+    generators = [generator(seed, i, 1) for i in range(len(points))]
+    centres = torch.zeros_like(points)
+    return explain(torch.stack(xs), torch.stack(ys), centres, settings, generators)
 
 
 def run_games(seeds: int) -> None:
@@ -302,7 +302,7 @@ def run_games(seeds: int) -> None:
             for detector, truth in (("nid", terms), ("gradient_nid", pairs)):
                 settings = Settings(detector, max_interactions=len(truth))
                 (found,) = explain(
-                    x[None], y[None], torch.ones(1, features), settings, generator(seed)
+                    x[None], y[None], torch.ones(1, features), settings, [generator(seed, 1)]
                 )
                 detected = {i.features for i in found.ranking}
                 recalls[detector].append(len(detected & truth) / len(truth))

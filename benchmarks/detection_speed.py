@@ -5,9 +5,9 @@
 Each instance has a black box of its own: main effects and 30 unanimity games of two or three of
 the fields, which cost nothing and have a known truth. It has 5,000 neighbours to train and 500
 to validate a network of 256-128-64 (Adam 1e-2, batches of 100, L1 1e-4, early stopping). Both
-contestants get the same samples, settings and threads; they differ in initialisation and order
-of samples. `seconds` are those of training and ranking, neighbours and scores left out; they
-take turns, and the figure is the median over the repeats.
+contestants get the same samples, settings, threads, initial weights and order of samples.
+`seconds` are those of training and ranking, neighbours and scores left out; they take turns, and
+the figure is the median over the repeats.
 
 - zoo: `zoo.glider.nid.fit`, many networks at once.
 - loop: one `nn.Sequential` at a time, with `torch.optim.Adam`, and the same rule for stopping.
@@ -19,7 +19,6 @@ import argparse
 import copy
 import statistics
 import time
-from itertools import pairwise
 
 import torch
 from common import console, make_table, print_machine
@@ -58,7 +57,8 @@ def explain_together(train: Samples, val: Samples, chunk: int) -> list[list[Inte
     rankings = []
     for first in range(0, len(train.x), chunk):
         part = torch.arange(first, min(first + chunk, len(train.x)))
-        networks, _ = fit(train.select(part), val.select(part), NID, generator(1, first))
+        generators = [generator(1, i) for i in part.tolist()]
+        networks, _ = fit(train.select(part), val.select(part), NID, generators)
         rankings += nid(networks)
     return rankings
 
@@ -67,27 +67,33 @@ def explain_one_by_one(train: Samples, val: Samples) -> list[list[Interaction]]:
     """Rankings by one network at a time."""
     rankings = []
     for i in range(len(train.x)):
-        torch.manual_seed(i)
-        x, y, val_x, val_y = train.x[i], train.y[i], val.x[i], val.y[i]
-        network = fit_sequential(x, y, val_x, val_y)
+        network = fit_sequential(train.x[i], train.y[i], val.x[i], val.y[i], generator(1, i))
         linears = [layer for layer in network if isinstance(layer, nn.Linear)]
         layers = [(x.weight.detach().T[None], x.bias.detach()[None, None]) for x in linears]
         rankings += nid(Networks(NID, layers, None))
     return rankings
 
 
-def fit_sequential(x: Tensor, y: Tensor, val_x: Tensor, val_y: Tensor) -> nn.Sequential:
-    """The plain way."""
-    sizes = [x.shape[1], *NID.hidden_units]
+def start(features: int, random: torch.Generator) -> nn.Sequential:
+    """A network with the initial weights of ours."""
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    network = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+    for weight, bias in Networks.random(features, NID, [random]).layers:
+        linear = nn.Linear(*weight.shape[1:])
+        linear.weight.data, linear.bias.data = weight[0].T.contiguous(), bias[0, 0].clone()
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def fit_sequential(
+    x: Tensor, y: Tensor, val_x: Tensor, val_y: Tensor, random: torch.Generator
+) -> nn.Sequential:
+    """The plain way."""
+    network = start(x.shape[1], random)
     weights = [p for name, p in network.named_parameters() if name.endswith("weight")]
     optimizer = torch.optim.Adam(network.parameters(), lr=NID.learning_rate)
     best, lowest, stale = copy.deepcopy(network.state_dict()), float("inf"), 0
     for _ in range(NID.max_epochs):
-        for rows in torch.randperm(len(x)).split(NID.batch_size):
+        for rows in torch.randperm(len(x), generator=random).split(NID.batch_size):
             loss = (network(x[rows]).squeeze(1) - y[rows]).square().mean()
             loss = loss + NID.l1 * sum(weight.abs().sum() for weight in weights)
             optimizer.zero_grad()

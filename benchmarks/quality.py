@@ -7,7 +7,7 @@ those of `metrics.json`. The peer reads its rows from the prepared arrays of tha
 settings from that run's `config.yaml`: sizes, Adagrad and its learning rate, batch size, and
 early stopping on the validation logloss with the same patience, the best weights restored; it
 has no regularisation, and keeps its own initialisation. Its AutoInt attends to categorical fields
-alone, in the embedding's width. A seed decides initialisation and order.
+alone, in the embedding's width. A seed decides split, initialisation and order.
 
 Each cell gives mean and sample standard deviation over the seeds. The difference is ours minus
 the peer's, seed by seed: a negative logloss is in our favour.
@@ -96,7 +96,9 @@ def main() -> None:
             ours, peer = [], []
             for seed in track(range(options.seeds), model, console=console):
                 config_file = PROJECT / "configs" / options.data / f"{model}.yaml"
-                found, config = fit_ours(config_file, options.path, seed, Path(folder))
+                found, config = fit_ours(
+                    config_file, options.path, seed, Path(folder), f"--data.split_seed={seed}"
+                )
                 ours.append(found)
                 peer.append(fit_peer(config, open_data(config), seed))
             logloss, auc = (([f[m] for f in ours], [f[m] for f in peer]) for m in METRICS)

@@ -216,7 +216,10 @@ def test_networks_learn_each_its_own_function(bf16):
         Samples(joined.x[:, 1000:], joined.y[:, 1000:]),
     )
     networks, errors = fit(
-        train, val, Explainer(hidden_units=(32, 16), max_epochs=20, bf16=bf16), generator(0)
+        train,
+        val,
+        Explainer(hidden_units=(32, 16), max_epochs=20, bf16=bf16),
+        [generator(0), generator(1)],
     )
     assert errors.max() < 0.05
     with torch.no_grad():
@@ -242,7 +245,7 @@ def test_networks_that_have_finished_leave_and_change_nothing_for_the_others(mon
 
     monkeypatch.setattr(module, "_train_epoch", spy)
     networks, errors = fit(
-        both, both, Explainer((8,), max_epochs=60, l1=0.0, patience=3), generator(0)
+        both, both, Explainer((8,), max_epochs=60, l1=0.0, patience=3), [generator(0), generator(1)]
     )
     assert sizes[0] == 2
     assert set(sizes) == {1, 2} or set(sizes) == {2}
@@ -251,11 +254,22 @@ def test_networks_that_have_finished_leave_and_change_nothing_for_the_others(mon
         torch.testing.assert_close((networks(both.x) - both.y).square().mean(1), errors)
 
 
+def test_a_network_becomes_the_same_whatever_it_is_trained_beside():
+    functions = [lambda x: x[..., 0] * x[..., 1], lambda x: 0 * x[..., 0], lambda x: x[..., 2]]
+    parts = [samples(f, count=300, seed=i) for i, f in enumerate(functions)]
+    joined = Samples(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
+    together, _ = fit(joined, joined, SMALL, [generator(i) for i in range(3)])
+    for i, part in enumerate(parts):
+        alone, _ = fit(part, part, SMALL, [generator(i)])
+        for ours, theirs in zip(together[i : i + 1].tensors, alone.tensors, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
 def test_the_penalty_shrinks_weights():
     train = samples(lambda x: x[..., 0] * x[..., 1], count=400)
     sums = []
     for l1 in (0.0, 1e-2):
-        networks, _ = fit(train, train, Explainer((16,), max_epochs=10, l1=l1), generator(0))
+        networks, _ = fit(train, train, Explainer((16,), max_epochs=10, l1=l1), [generator(0)])
         sums.append(networks.layers[0][0][:, 2:].abs().sum().item())  # of features without effect
     assert sums[1] < sums[0] / 2
 

@@ -40,8 +40,8 @@ class CrossNetwork(nn.Module):
         self.is_matrix = parameterization == "matrix"
         self.kernels = nn.Parameter(torch.empty(layers, width, width if self.is_matrix else 1))
         self.bias = nn.Parameter(torch.zeros(layers, width))
-        for kernel in self.kernels:
-            nn.init.xavier_normal_(kernel)
+        # the output grows with the product of all 1 + x_0^T w_l: start close to the identity
+        nn.init.normal_(self.kernels, std=0.01)
 
     def forward(self, x0: Tensor) -> Tensor:
         """Applies all layers."""

@@ -98,16 +98,22 @@ def madex(
     random = generator(seed)
     x, rows = neighbours.draw(instance, sum(settings.samples), random)
     y = score(scores, rows)
-    (explanation,) = explain(x[None], y[None], neighbours.centre(instance)[None], settings, random)
+    centre = neighbours.centre(instance)[None]
+    (explanation,) = explain(x[None], y[None], centre, settings, [random])
     return explanation
 
 
 def explain(
-    x: Tensor, y: Tensor, centres: Tensor, settings: Settings, random: torch.Generator
+    x: Tensor,
+    y: Tensor,
+    centres: Tensor,
+    settings: Settings,
+    generators: Sequence[torch.Generator],
 ) -> list[Explanation]:
     """The interactions of K functions, from samples [K, N, d] and their values [K, N].
 
-    `centres` [K, d] are the instances among the samples' coordinates.
+    `centres` [K, d] are the instances among the samples' coordinates; each function has its own
+    generator.
     """
     if x.shape[2] < 2:
         raise ZooError("an interaction needs two features, these data have one")
@@ -117,7 +123,7 @@ def explain(
     ]
     train, val, test = standardise(*parts)
     explainer = settings.explainer or DETECTORS[settings.detector]
-    networks, _ = fit(train, val, explainer, random)
+    networks, _ = fit(train, val, explainer, generators)
     if settings.detector == "nid":
         rankings = nid(networks, settings.max_order)
     else:
