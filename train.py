@@ -1,9 +1,10 @@
-"""The command line: fit, validate, test, predict and prepare, driven by config files.
+"""The command line: fit, validate, test, predict, prepare and detect, driven by config files.
 
     python train.py fit --config configs/demo.yaml
     python train.py fit --config configs/criteo/deepfm.yaml --data.path train.txt
     python train.py predict --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt \\
         --data.predict_path new_rows.txt
+    python train.py detect --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt
 """
 
 import errno
@@ -11,8 +12,9 @@ import logging
 import pickle
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
@@ -100,6 +102,46 @@ class ZooTrainer(Trainer):
         """Prepare the data of a config and print what they hold."""
         _print_manifest(datamodule)
 
+    def detect(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+        instances: int = 1000,
+        detector: Literal["nid", "gradient_nid"] = "nid",
+        sampler: Literal["bernoulli", "lime"] = "bernoulli",
+        max_order: int | None = None,
+        permutations: int = 1,
+        prune_subsets: bool = False,
+        bf16: bool = False,
+        seed: int = 0,
+        output: str = "interactions.json",
+    ) -> None:
+        """Find the interactions of fields that a model has learned (GLIDER).
+
+        An interrupted detection goes on where it stopped when the command is repeated.
+
+        Args:
+            ckpt_path: checkpoint of the model.
+            instances: validation rows to explain.
+            detector: nid (interactions of any order) or gradient_nid (pairs).
+            sampler: of a row's neighbours, bernoulli or that of lime.
+            max_order: fields of an interaction at most.
+            permutations: explanations of permuted scores for each row, on which q-values rest.
+            prune_subsets: leave out interactions inside a more frequent one.
+            bf16: train the explainers in bfloat16.
+            seed: of rows, neighbours and explainers.
+            output: file of the interactions; a picture is written beside it.
+        """
+        from zoo.glider.command import Detection
+        from zoo.glider.madex import DETECTORS, Settings
+
+        explainer = replace(DETECTORS[detector], bf16=bf16)
+        settings = Settings(detector, explainer, max_order=max_order)
+        Detection(
+            Path(output), settings, sampler, instances, permutations, prune_subsets, seed
+        ).run(self, model, datamodule, Path(ckpt_path))
+
 
 class ZooCLI(LightningCLI):
     """LightningCLI with run directories, `prepare`, and the data's schema given to the model."""
@@ -107,7 +149,7 @@ class ZooCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The subcommands, and those of their arguments that are no options."""
-        names = ("fit", "validate", "test", "predict", "prepare")
+        names = ("fit", "validate", "test", "predict", "prepare", "detect")
         return {name: {"model", "datamodule"} for name in names}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -136,11 +178,11 @@ class ZooCLI(LightningCLI):
             raise ZooError(f"no such checkpoint: {checkpoint} (ckpt_path)")
         if checkpoint:
             check_checkpoint(Path(checkpoint))
+        if self.subcommand in ("predict", "detect") and not checkpoint:
+            raise ZooError(
+                f"{self.subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt"
+            )
         if self.subcommand == "predict":
-            if not checkpoint:
-                raise ZooError(
-                    "predict needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt"
-                )
             self._use_run(run_of(Path(checkpoint)))
 
     def _use_run(self, run: Path) -> None:
@@ -239,6 +281,7 @@ def main() -> None:
     # Lightning's hints and its use of deprecated names are not the user's to mend.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".*LeafSpec.*is deprecated")
+    warnings.filterwarnings("ignore", r"predict returned None")
     warnings.filterwarnings("ignore", r"Be aware that when using `ckpt_path`")
     warnings.filterwarnings(
         "ignore", r"The number of training batches .* is smaller than the logging"

@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 
 from datamodules.crosses import Cross, cross_folder, encode_crosses, prepare_crosses
-from datamodules.encoder import Encoder
+from datamodules.encoder import CHUNK, Encoder
 from datamodules.interactions import Crossing
 from datamodules.loader import BatchLoader, fits
 from datamodules.prepare import Splitting, encode_file, prepare
@@ -162,6 +163,12 @@ class CTRDataModule(LightningDataModule):
         """Share of clicks among the training rows."""
         train = self.manifest.splits["train"]
         return train["positives"] / train["rows"]
+
+    def numerical_means(self) -> np.ndarray:
+        """[N] float32 means of the numerical fields over the training rows, once set up."""
+        rows = self._arrays["train"].numerical
+        pieces = (rows[i : i + CHUNK].sum(0, dtype=np.float64) for i in range(0, len(rows), CHUNK))
+        return (sum(pieces, np.zeros(rows.shape[1])) / len(rows)).astype(np.float32)
 
     @property
     def encoder_folder(self) -> Path:

@@ -1,0 +1,188 @@
+"""What `train.py detect` does: rows in, interactions.json, a table and a picture out."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader
+
+from zoo.glider.detect import (
+    LEVEL,
+    Detector,
+    check_instances,
+    read_results,
+    sample_rows,
+    summarise,
+)
+from zoo.glider.madex import Settings
+from zoo.glider.perturb import OnOff
+from zoo.schema import ZooError
+
+SHOWN = 20  # interactions in the terminal
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A detection over validation rows; see `Trainer.detect` in train.py for the options."""
+
+    output: Path
+    settings: Settings
+    sampler: str = "bernoulli"
+    instances: int = 1000
+    permutations: int = 1
+    prune_subsets: bool = False
+    seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """Where the results lie until all are there."""
+        return self.output.with_name(f".{self.output.name}.partial")
+
+    def run(
+        self,
+        trainer: Trainer,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        checkpoint: Path,
+    ) -> None:
+        """Explains the rows on all processes of the trainer, and reports on the first."""
+        datamodule.prepare_data()
+        datamodule.setup("validate")
+        schema = datamodule.schema
+        names = [field.name for field in (*schema.numerical, *schema.categorical)]
+        rows = datamodule.manifest.splits["val"]["rows"]
+        check_instances(self.instances, rows, len(names))
+        if self.permutations < 0:
+            raise ZooError(f"permutations must be at least 0, got {self.permutations}")
+        load_weights(model, checkpoint)
+        self._begin(checkpoint)
+        means = torch.from_numpy(datamodule.numerical_means())
+        detector = Detector(
+            model.eval(),
+            sample_rows(datamodule.val_dataloader(), rows, self.instances, self.seed),
+            OnOff(means, self.sampler),
+            self.settings,
+            self.folder,
+            self.permutations,
+            self.seed,
+        )
+        chunks = DataLoader(detector.chunks(), batch_size=None)
+        # Lightning's own, whatever a subclass of Trainer takes
+        Trainer.predict(trainer, detector, dataloaders=chunks, return_predictions=False)
+        trainer.strategy.barrier("all explained")
+        if trainer.is_global_zero:
+            self._finish(names, type(model).__name__)
+
+    def _begin(self, checkpoint: Path) -> None:
+        """Makes the folder of the results, or checks that those in it are of this detection."""
+        digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+        plain = asdict(replace(self, output=Path(), prune_subsets=False))
+        mine = json.loads(json.dumps({**plain, "checkpoint": digest}, default=str))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "options"
+        if file.exists() and json.loads(file.read_text()) != mine:
+            raise ZooError(
+                f"{self.folder} holds an unfinished detection with other options: repeat that "
+                "command to finish it, remove the folder, or give another --output"
+            )
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(mine))
+        partial.rename(file)
+
+    def _finish(self, names: list[str], model: str) -> None:
+        results = read_results(self.folder)
+        found = {
+            "model": model,
+            "detector": self.settings.detector,
+            "sampler": self.sampler,
+            "seed": self.seed,
+            **summarise(results, names, self.prune_subsets),
+        }
+        partial = self.folder / "interactions"
+        partial.write_text(json.dumps(found, indent=1))
+        partial.rename(self.output)
+        picture(found).write_html(self.output.with_suffix(".html"), include_plotlyjs=True)
+        shutil.rmtree(self.folder)
+        report(found)
+        console = Console(highlight=False)
+        for file in (self.output, self.output.with_suffix(".html")):
+            console.print(str(file), soft_wrap=True)
+
+
+def load_weights(model: LightningModule, checkpoint: Path) -> None:
+    """Gives a model the weights of a checkpoint of it."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    model.on_load_checkpoint(content)
+    model.load_state_dict(content["state_dict"])
+
+
+def report(found: dict[str, Any]) -> None:
+    """Prints the most frequent interactions."""
+    console = Console(highlight=False)
+    title = f"interactions of {found['model']} in {found['instances']:,} rows"
+    table = Table(title=title, title_justify="left")
+    table.add_column("fields", overflow="fold")
+    for column in ("count", "permuted", "p uniform", "q permutation"):
+        table.add_column(column, justify="right")
+    for row in found["interactions"][:SHOWN]:
+        null = "-" if row["null_count"] is None else f"{row['null_count']:g}"
+        p_values = (f"{row[name]:.2g}" for name in ("p_uniform", "q_permutation"))
+        table.add_row(" x ".join(row["fields"]), f"{row['count']:,}", null, *p_values)
+    console.print(table)
+    fidelity = found["fidelity"]
+    significant = sum(row["q_permutation"] < LEVEL for row in found["interactions"])
+    console.print(
+        f"{significant} of {len(found['interactions']):,} are significant (q < {LEVEL}); mean R^2 "
+        f"of the explainers {fidelity['network']:.3f}, of main effects {fidelity['linear']:.3f}, "
+        f"with the interactions {fidelity['with_interactions']:.3f}"
+    )
+
+
+def picture(found: dict[str, Any]) -> Any:
+    """Count against rank, the order beside each point (Tsang et al. 2020, figures 2 and 7)."""
+    import plotly.graph_objects as go
+
+    rows = found["interactions"]
+    ranks = list(range(1, len(rows) + 1))
+    figure = go.Figure()
+    for significant, name, colour in ((True, "significant", "#1f77b4"), (False, "not", "#c0c0c0")):
+        chosen = [
+            (rank, row)
+            for rank, row in zip(ranks, rows, strict=True)
+            if (row["q_permutation"] < LEVEL) == significant
+        ]
+        figure.add_scatter(
+            x=[rank for rank, _ in chosen],
+            y=[row["count"] for _, row in chosen],
+            text=[str(row["order"]) if row["order"] > 2 else "" for _, row in chosen],
+            customdata=[
+                [" x ".join(row["fields"]), row["q_permutation"], row["p_uniform"]]
+                for _, row in chosen
+            ],
+            hovertemplate=(
+                "%{customdata[0]}<br>count %{y}<br>q permutation %{customdata[1]:.2g}"
+                "<br>p uniform %{customdata[2]:.2g}<extra></extra>"
+            ),
+            mode="markers+text",
+            textposition="top center",
+            marker={"color": colour},
+            name=name,
+        )
+    critical = found["critical_count"]
+    figure.add_hline(critical, line_dash="dash", annotation_text=f"uniform null, p < {LEVEL}")
+    figure.update_layout(
+        title=f"{found['model']}: interactions in {found['instances']:,} rows",
+        xaxis={"title": "rank", "type": "log"},
+        yaxis={"title": "count"},
+        legend_title="q permutation < 0.05",
+        template="plotly_white",
+    )
+    return figure
