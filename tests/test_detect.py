@@ -1,0 +1,158 @@
+"""`train.py detect`, from a run directory to interactions.json and back into a model."""
+
+import json
+import warnings
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+import datamodules
+import train
+import zoo.glider.detect
+
+ROOT = Path(train.__file__).parent
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """Each test runs in a folder of its own; small chunks let a few instances make several."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(zoo.glider.detect, "CHUNK", 2)
+
+
+def command(*args):
+    with mock.patch("sys.argv", ["train.py", *map(str, args)]), warnings.catch_warnings():
+        train.main()
+
+
+def error_of(*args):
+    with pytest.raises(SystemExit) as exit_:
+        command(*args)
+    assert isinstance(exit_.value.code, str)
+    assert exit_.value.code.count("\n") == 0
+    return exit_.value.code
+
+
+@pytest.fixture
+def run(criteo_file):
+    config = ROOT / "configs/criteo/deepfm.yaml"
+    small = ["--model.hidden_units=[16]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
+    given = ["--data.path", criteo_file, "--data.min_count=3", "--name=t", "--trainer.max_epochs=1"]
+    command("fit", "--config", config, *given, *small, *QUIET)
+    return Path("runs/t/version_0")
+
+
+def given(run, *more):
+    checkpoint = run / "checkpoints/best.ckpt"
+    return ["detect", "--config", run / "config.yaml", "--ckpt_path", checkpoint, *more]
+
+
+FEW = ["--instances=3", "--permutations=0"]
+
+
+def plant(run):
+    """Makes the checkpoint's model one of I1 and C1 alone, whose product it is."""
+    file = run / "checkpoints/best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    state = checkpoint["state_dict"]
+    for name, value in state.items():
+        if name.startswith(("embedding", "head", "deep")):
+            value.zero_()
+    dim = checkpoint["hyper_parameters"]["embedding_dim"]
+    cardinality = {
+        f["name"]: f["cardinality"] for f in checkpoint["hyper_parameters"]["schema"]["fields"]
+    }
+    table = state["embedding.table"]
+    # DeepFM's <e_C1, e_C2> is the only term
+    table[: cardinality["C1"] + cardinality["C2"], :dim] = 1.0
+    torch.save(checkpoint, file)
+
+
+def test_detect_finds_the_only_interaction_of_a_model(run, capsys):
+    plant(run)
+    command(*given(run, *FEW), *QUIET)
+    found = json.loads(Path("interactions.json").read_text())
+    assert found["format"] == 1
+    assert found["instances"] == 3
+    assert found["model"] == "DeepFM"
+    first = found["interactions"][0]
+    assert (first["fields"], first["count"]) == (["C1", "C2"], 3)
+    assert "C1 x C2" in capsys.readouterr().out
+    assert "Plotly" in Path("interactions.html").read_text(errors="ignore")
+    assert not list(Path().glob(".interactions*"))
+
+
+def test_what_is_detected_becomes_a_cross_field(run, criteo_file):
+    plant(run)
+    command(*given(run, *FEW), *QUIET)
+    crosses = ["--data.crosses=interactions.json", "--data.top_k=1", "--name=crossed"]
+    command("fit", "--config", run / "config.yaml", *crosses)
+    checkpoint = torch.load("runs/crossed/version_0/checkpoints/best.ckpt", weights_only=True)
+    fields = checkpoint["hyper_parameters"]["schema"]["fields"]
+    assert fields[-1]["name"] == "C1 x C2"
+    assert fields[-1]["group"] == "cross"
+
+
+def test_an_interrupted_detection_goes_on_where_it_stopped(run):
+    plant(run)
+    original = zoo.glider.detect.Detector.explain
+    asked = []
+
+    def once(self, indices):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(list(indices))
+        return original(self, indices)
+
+    stopping = mock.patch.object(zoo.glider.detect.Detector, "explain", once)
+    with stopping, pytest.raises(SystemExit):
+        command(*given(run, *FEW), *QUIET)
+    assert not Path("interactions.json").exists()
+    assert asked == [[0, 1]]
+
+    def rest(self, indices):
+        asked.append(list(indices))
+        return original(self, indices)
+
+    with mock.patch.object(zoo.glider.detect.Detector, "explain", rest):
+        command(*given(run, *FEW), *QUIET)
+    assert asked == [[0, 1], [2]]
+    assert json.loads(Path("interactions.json").read_text())["instances"] == 3
+
+
+def test_an_unfinished_detection_with_other_options_is_not_mixed_up(run):
+    interrupted = mock.patch.object(
+        zoo.glider.detect.Detector, "explain", mock.Mock(side_effect=KeyboardInterrupt)
+    )
+    with interrupted, pytest.raises(SystemExit):
+        command(*given(run, *FEW), *QUIET)
+    message = error_of(*given(run, "--instances=4", "--permutations=0"), *QUIET)
+    assert "unfinished detection with other options" in message
+
+
+def test_mistakes_are_told_in_one_sentence(run):
+    assert "the validation split has" in error_of(*given(run, "--instances=1000000"), *QUIET)
+    assert "instances must be at least 1" in error_of(*given(run, "--instances=0"), *QUIET)
+    assert "permutations must be at least 0" in error_of(*given(run, "--permutations=-1"), *QUIET)
+    assert "detect needs a checkpoint" in error_of("detect", "--config", run / "config.yaml")
+
+
+def test_a_model_with_nan_weights_is_told(run):
+    file = run / "checkpoints/best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["state_dict"]["bias"].fill_(torch.nan)
+    torch.save(checkpoint, file)
+    message = error_of(*given(run, *FEW), *QUIET)
+    assert "NaN or infinite scores" in message
+
+
+def test_off_is_the_mean_of_the_training_rows(criteo_file):
+    data = datamodules.Criteo(str(criteo_file))
+    data.prepare_data()
+    data.setup("validate")
+    expected = np.asarray(data._arrays["train"].numerical, np.float64).mean(0)
+    np.testing.assert_allclose(data.numerical_means(), expected, rtol=1e-6)
