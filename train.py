@@ -110,6 +110,7 @@ class ZooTrainer(Trainer):
         instances: int = 1000,
         detector: Literal["nid", "gradient_nid"] = "nid",
         sampler: Literal["bernoulli", "lime"] = "bernoulli",
+        lime_weights: bool = False,
         max_order: int | None = None,
         permutations: int = 1,
         prune_subsets: bool = False,
@@ -126,6 +127,7 @@ class ZooTrainer(Trainer):
             instances: validation rows to explain.
             detector: nid (interactions of any order) or gradient_nid (pairs).
             sampler: of a row's neighbours, bernoulli or that of lime.
+            lime_weights: weigh the neighbours by their distance to the row, as lime does.
             max_order: fields of an interaction at most.
             permutations: explanations of permuted scores for each row, on which q-values rest.
             prune_subsets: leave out interactions inside a more frequent one.
@@ -137,7 +139,7 @@ class ZooTrainer(Trainer):
         from zoo.glider.madex import DETECTORS, Settings
 
         explainer = replace(DETECTORS[detector], bf16=bf16)
-        settings = Settings(detector, explainer, max_order=max_order)
+        settings = Settings(detector, explainer, max_order=max_order, lime_weights=lime_weights)
         Detection(
             Path(output), settings, sampler, instances, permutations, prune_subsets, seed
         ).run(self, model, datamodule, Path(ckpt_path))

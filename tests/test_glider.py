@@ -1,5 +1,6 @@
 """Interaction detection: formulas by hand, planted truths, and what it says of bad black boxes."""
 
+import dataclasses
 import itertools
 import math
 
@@ -28,6 +29,7 @@ from zoo.glider.nid import (
     Interaction,
     Networks,
     Samples,
+    error,
     fit,
     gradient_nid,
     influence,
@@ -55,6 +57,7 @@ SCHEMA = Schema(
 )
 SMALL = Explainer(hidden_units=(32, 16), max_epochs=15)
 QUICK = Settings(explainer=SMALL, samples=(1000, 200, 200))
+ON_OFF_LIME = OnOff(torch.zeros(0), "lime")
 
 
 def instance(seed=0):
@@ -148,7 +151,7 @@ def test_nid_by_hand():
     first = torch.tensor([[3.0, 0.0], [-2.0, 1.0], [0.5, -4.0]])  # [d, H]
     net = network(first, torch.tensor([[-2.0], [1.0]]))
     assert influence(net).tolist() == [[2.0, 1.0]]
-    (ranking,) = nid(net)
+    ranking = [*nid(net)[0]]
     # unit 0 gives {0,1}: 2 * 2 and {0,1,2}: 2 * 0.5, unit 1 gives {1,2}: 1 and {0,1,2}: 0
     expected = {(0, 1): 4.0, (0, 1, 2): 1.0, (1, 2): 1.0}
     assert dict(ranking) == expected
@@ -179,7 +182,7 @@ def test_greedy_ranking_equals_its_definition(features, units, seed):
             strength = last[unit].abs() * first[order[end - 1], unit].abs()
             name = tuple(sorted(order[:end]))
             expected[name] = expected.get(name, 0) + strength.item()
-    (ranking,) = nid(network(first, last))
+    ranking = [*nid(network(first, last))[0]]
     assert dict(ranking) == pytest.approx(expected, rel=1e-4)
     strengths = [strength for _, strength in ranking]
     assert strengths == sorted(strengths, reverse=True)
@@ -277,6 +280,33 @@ def test_a_network_becomes_the_same_whatever_it_is_trained_beside():
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("activation", ["relu", "softplus"])
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradients_are_those_of_autograd(activation, linear, weighted):
+    parameters = Explainer((8, 5), activation, linear, l1=0.01)
+    networks = Networks.random(4, parameters, [generator(i) for i in range(3)])
+    networks = networks.map(torch.Tensor.requires_grad_)
+    random = generator(7)
+    x, y, weight = (
+        torch.rand(*shape, generator=random) for shape in ((3, 20, 4), (3, 20), (3, 20))
+    )
+    h = x
+    for matrix, bias in networks.layers[:-1]:
+        h = getattr(torch.nn.functional, activation)(h @ matrix + bias)
+    out = h @ networks.layers[-1][0] + networks.layers[-1][1]
+    out = (out + x @ networks.linear if linear else out).squeeze(2)
+    share = weight / weight.sum(1, keepdim=True) if weighted else torch.full_like(y, 1 / 20)
+    loss = (share * (out - y) ** 2).sum() + 0.01 * sum(w.abs().sum() for w, _ in networks.layers)
+    expected = torch.autograd.grad(loss, networks.tensors)
+    with torch.no_grad():
+        predicted, inputs = networks.forward(x)
+        samples_ = Samples(x, y, weight if weighted else None)
+        networks.backward(inputs, error(predicted, samples_)[1])
+    for ours, theirs in zip(networks.tensors, expected, strict=True):
+        torch.testing.assert_close(ours.grad, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_the_penalty_shrinks_weights():
     train = samples(lambda x: x[..., 0] * x[..., 1], count=400)
     sums = []
@@ -351,6 +381,31 @@ def test_scores_of_another_shape_are_refused():
         madex(
             lambda rows: torch.zeros(len(rows.label), 2), instance(), OnOff(torch.zeros(2)), QUICK
         )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_networks_learn_by_limes_weights_if_asked_to(monkeypatch, weighted):
+    learned = []
+
+    def spy(train, val, *rest):
+        learned.extend((train, val))
+        return fit(train, val, *rest)
+
+    monkeypatch.setattr(madex_module, "fit", spy)
+    row = Batch(torch.zeros(1, 0), torch.zeros(1, 10, dtype=torch.long), torch.zeros(1))
+    chosen = dataclasses.replace(QUICK, lime_weights=weighted)
+    found = madex(lambda batch: (batch.categorical[:, :2] == 0).all(1), row, ON_OFF_LIME, chosen)
+    assert pairs_of(found) == [(0, 1)]
+    for part in learned:
+        if weighted:
+            torch.testing.assert_close(part.weight, lime_weights(part.x))
+        else:
+            assert part.weight is None
+
+
+def test_lime_weights_need_neighbours_that_are_on_or_off():
+    with pytest.raises(ZooError, match="lime_weights are of on/off neighbours"):
+        madex(lambda x: x[:, 0], torch.zeros(3), TruncatedNormal(), Settings(lime_weights=True))
 
 
 def test_a_single_feature_cannot_interact():

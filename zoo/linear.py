@@ -1,5 +1,7 @@
-"""A linear layer that multiplies faster on CPUs."""
+"""Matrix products that are faster on CPUs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -67,3 +69,20 @@ class _OneDNNLinear(torch.autograd.Function):
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+@contextmanager
+def onednn_batches() -> Iterator[None]:
+    """Products of batches of matrices, and their gradients, go to oneDNN in here.
+
+    PyTorch gives it those of float32 only by leave to round to bfloat16. oneDNN makes no use of
+    that leave but on processors with units for such products (AMX), where it is not given.
+    """
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
+    if HAS_ONEDNN and not torch.cpu._is_amx_tile_supported():
+        settings.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before

@@ -131,11 +131,7 @@ class Detector(LightningModule):
     ) -> list[Explanation]:
         x, y = torch.stack(xs).to(self.device), torch.stack(ys).to(self.device)
         generators = [generator(self.seed, i, turn) for i in indices]
-        # Lightning predicts without gradients, but the explainers are trained here
-        with torch.inference_mode(False), torch.enable_grad():
-            return explain(
-                x.clone(), y.clone(), torch.ones_like(x[:, 0]), self.settings, generators
-            )
+        return explain(x, y, torch.ones_like(x[:, 0]), self.settings, generators)
 
 
 def _features(explanation: Explanation) -> list[tuple[int, ...]]:

@@ -26,7 +26,7 @@ from zoo.glider.nid import (
     ranked_pairs,
     standardise,
 )
-from zoo.glider.perturb import OnOff, TruncatedNormal, generator, score
+from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights, score
 from zoo.schema import ZooError
 
 DETECTORS = {"nid": NID, "gradient_nid": GRADIENT_NID}
@@ -44,6 +44,7 @@ class Settings:
         max_interactions: candidates for the k-threshold.
         min_gain: share of the variance that the k-th interaction must explain on the
             validation samples, beyond the k - 1 before it.
+        lime_weights: the networks learn by LIME's weights of samples (on/off neighbours only).
         region_points: GradientNID averages over this many training samples; 0 takes the
             instance alone, as the paper.
     """
@@ -54,6 +55,7 @@ class Settings:
     max_order: int | None = None
     max_interactions: int = 50
     min_gain: float = 1e-3
+    lime_weights: bool = False
     region_points: int = 0
 
     def __post_init__(self) -> None:
@@ -95,6 +97,8 @@ def madex(
     Raises:
         ZooError: where the instance has a single feature, or a score is not finite.
     """
+    if settings.lime_weights and not isinstance(neighbours, OnOff):
+        raise ZooError("lime_weights are of on/off neighbours, these are continuous")
     random = generator(seed)
     x, rows = neighbours.draw(instance, sum(settings.samples), random)
     y = score(scores, rows)
@@ -117,11 +121,9 @@ def explain(
     """
     if x.shape[2] < 2:
         raise ZooError("an interaction needs two features, these data have one")
-    parts = [
-        Samples(*p)
-        for p in zip(x.split(settings.samples, 1), y.split(settings.samples, 1), strict=True)
-    ]
-    train, val, test = standardise(*parts)
+    columns = [x, y, lime_weights(x)] if settings.lime_weights else [x, y]
+    parts = zip(*(column.split(settings.samples, 1) for column in columns), strict=True)
+    train, val, test = standardise(*(Samples(*part) for part in parts))
     explainer = settings.explainer or DETECTORS[settings.detector]
     networks, _ = fit(train, val, explainer, generators)
     if settings.detector == "nid":
@@ -132,7 +134,7 @@ def explain(
         )
         rankings = ranked_pairs(gradient_nid(networks, points))
     with torch.no_grad():
-        predicted = networks(test.x).float()
+        predicted = networks(test.x)
     explanations = []
     for k, ranking in enumerate(rankings):
         data = [Samples(s.x[k], s.y[k]) for s in (train, val, test)]
@@ -172,7 +174,8 @@ def _linear_r2(
 
     def r2_of(k: int, design: Tensor, target: Tensor) -> float:
         n = columns + k
-        ridge = 1e-9 * gram.diagonal()[:n].diag()
+        # a product that no sample has on is a column of zeros
+        ridge = 1e-9 * (1 + gram.diagonal()[:n]).diag()
         weights = torch.linalg.solve(gram[:n, :n] + ridge, right[:n])
         return r2(design[:, :n] @ weights, target.double())
 
