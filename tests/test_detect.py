@@ -1,6 +1,8 @@
 """`train.py detect`, from a run directory to interactions.json and back into a model."""
 
 import json
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from unittest import mock
@@ -156,3 +158,36 @@ def test_off_is_the_mean_of_the_training_rows(criteo_file):
     data.setup("validate")
     expected = np.asarray(data._arrays["train"].numerical, np.float64).mean(0)
     np.testing.assert_allclose(data.numerical_means(), expected, rtol=1e-6)
+
+
+def test_a_model_of_main_effects_has_no_significant_interaction(run):
+    file = run / "checkpoints/best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    state = checkpoint["state_dict"]
+    dim = checkpoint["hyper_parameters"]["embedding_dim"]
+    for name, value in state.items():
+        if name.startswith(("head", "deep")):
+            value.zero_()
+    state["embedding.table"][:, :dim] = 0
+    state["embedding.table"][:, dim:] = torch.randn(len(state["embedding.table"]), 1)
+    torch.save(checkpoint, file)
+    command(*given(run, "--instances=6"), *QUIET)
+    found = json.loads(Path("interactions.json").read_text())
+    assert found["fidelity"]["linear"] == pytest.approx(1, abs=1e-4)
+    assert not any(row["q_permutation"] < 0.05 for row in found["interactions"])
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_instances(run, monkeypatch):
+    monkeypatch.setattr(zoo.glider.detect, "CHUNK", 32)  # that of the other processes
+    plant(run)
+    many = ["--instances=33", "--permutations=0"]
+    command(*given(run, *many, "--output=one.json"), *QUIET)
+    arguments = given(run, *many, "--output=two.json", "--trainer.devices=2")
+    arguments += ["--trainer.strategy=ddp", "--trainer.accelerator=cpu", *QUIET]
+    subprocess.run([sys.executable, ROOT / "train.py", *map(str, arguments)], check=True)
+    one, two = (json.loads(Path(f"{name}.json").read_text()) for name in ("one", "two"))
+    assert one["instances"] == two["instances"] == 33
+    first = [(row["fields"], row["count"]) for row in one["interactions"][:1]]
+    assert first == [(row["fields"], row["count"]) for row in two["interactions"][:1]]
+    assert first == [(["C1", "C2"], 33)]
