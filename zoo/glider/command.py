@@ -147,7 +147,7 @@ def report(found: dict[str, Any]) -> None:
 
 
 def picture(found: dict[str, Any]) -> Any:
-    """Count against rank, the order beside each point (Tsang et al. 2020, figures 2 and 7)."""
+    """Count against rank, orders beside significant points (Tsang et al. 2020, figures 2 and 7)."""
     import plotly.graph_objects as go
 
     rows = found["interactions"]
@@ -162,7 +162,9 @@ def picture(found: dict[str, Any]) -> Any:
         figure.add_scatter(
             x=[rank for rank, _ in chosen],
             y=[row["count"] for _, row in chosen],
-            text=[str(row["order"]) if row["order"] > 2 else "" for _, row in chosen],
+            text=[
+                str(row["order"]) if significant and row["order"] > 2 else "" for _, row in chosen
+            ],
             customdata=[
                 [" x ".join(row["fields"]), row["q_permutation"], row["p_uniform"]]
                 for _, row in chosen
@@ -177,10 +179,19 @@ def picture(found: dict[str, Any]) -> Any:
             name=name,
         )
     critical = found["critical_count"]
-    figure.add_hline(critical, line_dash="dash", annotation_text=f"uniform null, p < {LEVEL}")
+    figure.add_hline(
+        critical,
+        line_dash="dash",
+        annotation_text=f"uniform null, p < {LEVEL}",
+        annotation_position="top left",
+    )
     figure.update_layout(
         title=f"{found['model']}: interactions in {found['instances']:,} rows",
-        xaxis={"title": "rank", "type": "log"},
+        xaxis={
+            "title": "rank",
+            "type": "log",
+            "tickvals": [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
+        },
         yaxis={"title": "count"},
         legend_title="q permutation < 0.05",
         template="plotly_white",
