@@ -133,7 +133,8 @@ class CTRModule(LightningModule):
         if split in self.metrics:
             self.metrics[split].update(logits, batch.label)
         # the few batches of a sanity check hold no whole lists
-        if batch.query is not None and not self.trainer.sanity_checking:
+        ranked = batch.query is not None and split in self.ranking
+        if ranked and not self.trainer.sanity_checking:
             self.ranking[split].update(logits, batch.label, batch.query)
 
     def on_train_epoch_end(self) -> None:
@@ -153,10 +154,9 @@ class CTRModule(LightningModule):
             return
         values = self.metrics[split].compute()
         self.metrics[split].reset()
-        ranking = self.ranking[split] if split in self.ranking else None
-        if ranking is not None and ranking.update_called:
-            values |= ranking.compute()
-            ranking.reset()
+        if split in self.ranking and self.ranking[split].update_called:
+            values |= self.ranking[split].compute()
+            self.ranking[split].reset()
         self.log_dict(
             {split + name: value for name, value in values.items()},
             prog_bar=True,
