@@ -2,5 +2,6 @@
 
 from datamodules.avazu import Avazu
 from datamodules.criteo import Criteo
+from datamodules.movielens import MovieLens
 
-__all__ = ["Avazu", "Criteo"]
+__all__ = ["Avazu", "Criteo", "MovieLens"]

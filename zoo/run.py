@@ -60,21 +60,35 @@ def run_of(checkpoint: Path) -> Path:
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt` (lowest `val/logloss`) and `last.ckpt` of a run.
+    """Keeps `best.ckpt` and `last.ckpt` of a run.
 
     A fit resumed from another run's `last.ckpt` takes that run's best checkpoint along, so
     that the best of the whole training is kept.
+
+    Args:
+        run: directory of the run.
+        monitor: metric that says which is best: a logloss at its lowest, any other at its
+            highest.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, monitor: str = "val/logloss") -> None:
         super().__init__(
             dirpath=run / "checkpoints",
             filename="best",
-            monitor="val/logloss",
-            mode="min",
+            monitor=monitor,
+            mode="min" if monitor.endswith("logloss") else "max",
             save_last=True,
             enable_version_counter=False,
         )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves, where the validation logged the metric."""
+        known = sorted(name for name in trainer.callback_metrics if "/" in name)
+        if not trainer.sanity_checking and self.monitor not in known:
+            raise ZooError(
+                f"monitor: this fit logs no {self.monitor}; choose one of {', '.join(known)}"
+            )
+        super().on_validation_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the state, with the paths of this run."""

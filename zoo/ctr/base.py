@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from zoo.embedding import Embedded, FusedEmbedding
 from zoo.memory import keep_freed_memory
-from zoo.metrics import ClickMetrics
+from zoo.metrics import ClickMetrics, RankingMetrics
 from zoo.optim import Adagrad
 from zoo.schema import Batch, Schema, ZooError
 
@@ -93,6 +93,8 @@ class CTRModule(LightningModule):
         self.bias = torch.nn.Parameter(torch.zeros(1))
         splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
         self.metrics = torch.nn.ModuleDict({split: ClickMetrics() for split in splits})
+        ranked = ("val/", "test/")
+        self.ranking = torch.nn.ModuleDict({split: RankingMetrics() for split in ranked})
 
     @abstractmethod
     def interact(self, embedded: Embedded) -> Tensor:
@@ -130,17 +132,21 @@ class CTRModule(LightningModule):
     def _score(self, logits: Tensor, batch: Batch, split: str) -> None:
         if split in self.metrics:
             self.metrics[split].update(logits, batch.label)
+        # the few batches of a sanity check hold no whole lists
+        ranked = batch.query is not None and split in self.ranking
+        if ranked and not self.trainer.sanity_checking:
+            self.ranking[split].update(logits, batch.label, batch.query)
 
     def on_train_epoch_end(self) -> None:
         """Logs `train/auc` and `train/logloss`."""
         self._log_metrics("train/")
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `val/auc` and `val/logloss`."""
+        """Logs `val/auc` and `val/logloss`; of lists also `val/hr@10` and `val/ndcg@10`."""
         self._log_metrics("val/")
 
     def on_test_epoch_end(self) -> None:
-        """Logs `test/auc` and `test/logloss`."""
+        """Logs `test/auc` and `test/logloss`; of lists also `test/hr@10` and `test/ndcg@10`."""
         self._log_metrics("test/")
 
     def _log_metrics(self, split: str) -> None:
@@ -148,6 +154,9 @@ class CTRModule(LightningModule):
             return
         values = self.metrics[split].compute()
         self.metrics[split].reset()
+        if split in self.ranking and self.ranking[split].update_called:
+            values |= self.ranking[split].compute()
+            self.ranking[split].reset()
         self.log_dict(
             {split + name: value for name, value in values.items()},
             prog_bar=True,
