@@ -1,6 +1,6 @@
 """Downloads MovieLens from GroupLens, checked against the published MD5.
 
-    python -m datamodules.download ml-1m --to data
+python -m datamodules.download ml-1m --to data
 """
 
 import hashlib

@@ -8,7 +8,6 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from zoo.ctr.base import CTRModule, require
 from zoo.embedding import Embedded
 from zoo.experts.lattice import Lattice
 from zoo.experts.layers import ExpertNorm, MaskedLinear, Restriction
@@ -23,12 +22,13 @@ from zoo.experts.mixture import (
     log_selection,
     mixture_logit,
 )
+from zoo.module import RowModule, require
 from zoo.schema import Batch, Schema
 
 COLLAPSED = 0.99  # share of rows in which one expert has most to say, from which it is told
 
 
-class InterpretableMLP(CTRModule):
+class InterpretableMLP(RowModule):
     """A mixture of multilayer perceptrons, each of which sees a subset of the fields.
 
         F_i = tanh(z_i),   z_i the head of a masked network over the fields of S_i
@@ -55,7 +55,7 @@ class InterpretableMLP(CTRModule):
         embedding_std: standard deviation of the initial embeddings.
         optimizer: `adagrad`, `adam` or `sgd`.
         learning_rate: of the optimizer.
-        shared: the options of `CTRModule`.
+        shared: the options of `RowModule`.
     """
 
     def __init__(
