@@ -65,7 +65,7 @@ def test_what_is_there_is_not_downloaded_again(server, tmp_path):
     with mock.patch.object(download, "_fetch", side_effect=AssertionError):
         assert download.download("ml-1m", str(tmp_path), url) == target
         target.write_bytes(b"another")
-        with pytest.raises(ZooError, match="exists and its MD5 is .*: delete it"):
+        with pytest.raises(ZooError, match=r"exists and its MD5 is .*: delete it"):
             download.download("ml-1m", str(tmp_path), url)
     assert target.read_bytes() == b"another"
 
