@@ -83,10 +83,10 @@ def test_lists_may_be_spread_over_batches_and_processes(rows, cut):
     processes = [RankingMetrics(), RankingMetrics()]
     for process, part in zip(processes, parts, strict=True):
         process.update(logits[part], labels[part], query[part])
-    # what torchmetrics does to gather: the states of all processes, one after the other
+    # what torchmetrics does to gather: one tensor of the states of all processes
     joined = RankingMetrics()
     for name in ("logits", "labels", "queries"):
-        getattr(joined, name).append(torch.cat([getattr(p, name)[0] for p in processes]))
+        setattr(joined, name, torch.cat([getattr(p, name)[0] for p in processes]))
         assert joined._reductions[name].__name__ == "dim_zero_cat"
     joined._update_count = 1
     found = {name: float(value) for name, value in joined.compute().items()}

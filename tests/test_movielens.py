@@ -3,6 +3,8 @@
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -369,7 +371,7 @@ def lists_file(tmp_path, *lines, name="lists.tsv"):
 @pytest.mark.parametrize("name", ["lists.tsv", "lists.tsv.gz"])
 def test_a_published_list_wins_over_the_rule(movielens, tmp_path, name):
     # 14 is user 1's last; 15 and 16 were never met, 14 was; 16 is in no rating
-    path = lists_file(tmp_path, "1\t12\t15,16,14,15,12", "2\t11\t14,15", name=name)
+    path = lists_file(tmp_path, "1\t12\t15,16,14,15,12", "2\t11\t14,15", "3\t10\t14", name=name)
     data = movielens(test_list=path)
     _, splits = opened(data)
     assert positives(data, splits, "test") == {1: 12, 2: 11}
@@ -377,7 +379,7 @@ def test_a_published_list_wins_over_the_rule(movielens, tmp_path, name):
     training = set(zip(*(column.tolist() for column in splits["train"]), strict=True))
     assert (1, 12) not in training
     assert (1, 14) in training | set(positives(data, splits, "val").items())
-    assert list(data.manifest.notes.values()) == [1, 1, 2, 0]
+    assert list(data.manifest.notes.values()) == [1, 1, 2, 0, 1]
 
 
 def test_a_held_out_movie_that_was_never_rated_is_no_validation_negative(movielens, tmp_path):
@@ -395,6 +397,7 @@ def test_a_held_out_movie_that_was_never_rated_is_no_validation_negative(moviele
         ("1\t14\t15,999", "line 2: the ratings hold no movie 999"),
         ("1\t999\t15", "line 2: the ratings hold no movie 999"),
         ("77\t14\t15", "line 2: the ratings hold no user 77"),
+        ("3\t10\t14", "no user of these lists has enough interactions"),
         ("1\t14", "line 2: it is not user, movie and negatives"),
         ("1\t14\t15\n1\t14\t15", "line 3: user 1 has a list already"),
     ],
@@ -656,6 +659,22 @@ def test_an_unknown_metric_to_monitor_is_named(tmp_path, monkeypatch, planted):
     assert "val/hr@10" in message
 
 
+@pytest.mark.slow
+def test_two_processes_and_one_measure_the_same(tmp_path, planted):
+    options = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
+    line = [sys.executable, ROOT / "train.py", *fit_arguments(planted, *options)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs/t/version_0"
+    measured = json.loads((run / "metrics.json").read_text())
+    data = MovieLens(str(planted), prepared=str(tmp_path / "prepared"))
+    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    (alone,) = trainer.test(model, data, verbose=False)
+    for name in ("test/hr@10", "test/ndcg@10", "test/auc"):
+        assert alone[name] == pytest.approx(measured[name], abs=1e-6)
+
+
 # The real files, where they lie beside the repository
 
 
@@ -679,7 +698,7 @@ def test_the_held_out_movies_of_ml_1m_are_the_published_ones(shared_data, tmp_pa
     manifest = data.manifest
     assert manifest.notes["held-out movies of data.test_list are not their user's last"] == 0
     # 156 of the published negatives are the held-out movie itself
-    assert sorted(manifest.notes.values()) == [0, 0, 0, 156]
+    assert sorted(manifest.notes.values()) == [0, 0, 0, 0, 156]
     assert manifest.splits["test"] == {"rows": 6040 * 100 - 156, "positives": 6040}
     assert manifest.splits["train"]["items"] == 3706
     assert manifest.splits["train"]["positives"] == 1_000_209 - 2 * 6040
