@@ -45,9 +45,18 @@ def download(
     expected = (md5 or _published(url)).lower()
     if target.exists():
         return _present(target, expected)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _complete(target, url, expected)
+    except OSError as error:
+        raise ZooError(f"cannot write {target}: {error.strerror or error}") from error
+    return target
+
+
+def _complete(target: Path, url: str, expected: str) -> None:
+    """Downloads a file whose MD5 is known; whole or not at all."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
         found = _fetch(url, partial)
         if found != expected:
             raise ZooError(
@@ -55,11 +64,8 @@ def download(
                 "off or the file is another one; try again"
             )
         os.replace(partial, target)
-    except OSError as error:
-        raise ZooError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    return target
 
 
 def _present(target: Path, expected: str) -> Path:

@@ -1,6 +1,5 @@
 """MovieLens 1M and 100K (GroupLens): which movies users rate, ranked leave-one-out."""
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +12,10 @@ from datamodules.encoder import Encoder
 from datamodules.leave_one_out import NegativeSampler
 from datamodules.movielens_prepare import Protocol, prepare_movielens
 from datamodules.movielens_raw import movielens_identity
-from datamodules.pairs import FixedPairs, Tables, TrainingPairs, find
+from datamodules.pairs import FixedPairs, Tables, TrainingPairs, find, read_pairs
 from datamodules.store import Manifest, build_once, key, locked, source_identity
 from datamodules.synthetic_movielens import PlantedRatings
 from zoo.schema import Schema, ZooError
-
-PAIR = re.compile(r"\s*(\d{1,18})\s*[,\t]\s*(\d{1,18})\s*", re.ASCII)
-HEADER = re.compile(r"\W*[A-Za-z]\w*\W+[A-Za-z]\w*\W*")
 
 
 class MovieLens(LightningDataModule):
@@ -231,28 +227,3 @@ def _arrays(folder: Path, *names: str) -> list[np.ndarray]:
         raise ZooError(
             f"{folder} is damaged: {error}; delete {folder.parent} to prepare the data again"
         ) from error
-
-
-def read_pairs(path: Path, tolerated: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Original ids [n, 2] and row numbers [n] of the well-formed lines, and all lines' number.
-
-    Raises:
-        ZooError: where more than a share `tolerated` of the lines is malformed.
-    """
-    if not path.is_file():
-        raise ZooError(f"no such file: {path} (data.predict_path)")
-    lines = path.read_text("utf-8", "replace").splitlines()
-    header = bool(lines) and HEADER.fullmatch(lines[0]) is not None
-    found = [PAIR.fullmatch(line) for line in lines[header:]]
-    if not found:
-        raise ZooError(f"{path} is empty: it holds no rows")
-    row = np.flatnonzero([pair is not None for pair in found])
-    bad = np.flatnonzero([pair is None for pair in found])
-    if len(bad) > tolerated * len(found) or not len(row):
-        raise ZooError(
-            f"{path}: {len(bad)} of {len(found)} rows are malformed, more than data.max_bad_rows "
-            f"allows ({tolerated:.3%}); the first is line {bad[0] + 1 + header}: it is not "
-            "user,movie"
-        )
-    pairs = np.array([found[i].groups() for i in row]).astype(np.int64)
-    return pairs, row, len(found)

@@ -148,6 +148,8 @@ def _published(
         if users[user] < rows.users:
             tests[users[user]] = items[entry.movie]
             parts.append((users[user], [items[movie] for movie in movies]))
+    if not parts:
+        raise ZooError(f"{path}: no user of these lists has enough interactions (data.test_list)")
     sizes = [len(movies) for _, movies in parts]
     label = np.zeros(sum(sizes), bool)
     label[np.cumsum([0, *sizes[:-1]])] = True
@@ -177,4 +179,6 @@ def _differences(
             entry.repeated for entry in lists.values()
         ),
         "users have no list in data.test_list": int((tests < 0).sum()),
+        "users of data.test_list have too few interactions and are left out": len(lists)
+        - int((tests >= 0).sum()),
     }

@@ -4,6 +4,7 @@ Shapes: B batch, U users, I items, C_u, C_i categorical fields of a user and an 
 numerical fields of an item.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +14,9 @@ import torch
 
 from datamodules.leave_one_out import NegativeSampler
 from zoo.schema import MISSING, UNKNOWN, Batch, ZooError
+
+PAIR = re.compile(r"\s*(\d{1,18})\s*[,\t]\s*(\d{1,18})\s*", re.ASCII)
+HEADER = re.compile(r"\W*[A-Za-z]\w*\W+[A-Za-z]\w*\W*")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,31 @@ def find(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     place = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)
     found = order[place]
     return np.where(ids[found] == wanted, found, -1)
+
+
+def read_pairs(path: Path, tolerated: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Original ids [n, 2] and row numbers [n] of the well-formed lines, and all lines' number.
+
+    Raises:
+        ZooError: where more than a share `tolerated` of the lines is malformed.
+    """
+    if not path.is_file():
+        raise ZooError(f"no such file: {path} (data.predict_path)")
+    lines = path.read_text("utf-8", "replace").splitlines()
+    header = bool(lines) and HEADER.fullmatch(lines[0]) is not None
+    found = [PAIR.fullmatch(line) for line in lines[header:]]
+    if not found:
+        raise ZooError(f"{path} is empty: it holds no rows")
+    row = np.flatnonzero([pair is not None for pair in found])
+    bad = np.flatnonzero([pair is None for pair in found])
+    if len(bad) > tolerated * len(found) or not len(row):
+        raise ZooError(
+            f"{path}: {len(bad)} of {len(found)} rows are malformed, more than data.max_bad_rows "
+            f"allows ({tolerated:.3%}); the first is line {bad[0] + 1 + header}: it is not "
+            "user,movie"
+        )
+    pairs = np.array([found[i].groups() for i in row]).astype(np.int64)
+    return pairs, row, len(found)
 
 
 class _Share:

@@ -90,10 +90,12 @@ class RankingMetrics(Metric):
         Raises:
             ZooError: where a query has no positive, or several.
         """
-        if not self.logits or not len(logits := dim_zero_cat(self.logits)):
+        # a list before the states of all ranks are gathered, a tensor after
+        parts = [self.logits] if isinstance(self.logits, Tensor) else self.logits
+        if not sum(map(len, parts)):
             nan = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
             return {f"hr@{self.k}": nan, f"ndcg@{self.k}": nan.clone()}
-        positive = dim_zero_cat(self.labels) > 0.5
+        logits, positive = dim_zero_cat(self.logits), dim_zero_cat(self.labels) > 0.5
         higher, equal = _rivals(logits, positive, dim_zero_cat(self.queries))
         first, last = higher.clamp(max=self.k), (higher + equal + 1).clamp(max=self.k)
         ranks = torch.arange(2, self.k + 2, dtype=torch.float64, device=logits.device)
