@@ -3,5 +3,6 @@
 from datamodules.avazu import Avazu
 from datamodules.criteo import Criteo
 from datamodules.movielens import MovieLens
+from datamodules.toy import GaussianClusters
 
-__all__ = ["Avazu", "Criteo", "MovieLens"]
+__all__ = ["Avazu", "Criteo", "GaussianClusters", "MovieLens"]

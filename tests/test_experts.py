@@ -1,13 +1,23 @@
 """Interpretable experts: nothing outside its subset reaches an expert, in either direction."""
 
 import itertools
+import json
 import math
+import warnings
+from pathlib import Path
+from unittest import mock
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import pytorch_lightning as pl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
+import train
+from datamodules import GaussianClusters
 from zoo import Batch, Field, Schema, ZooError
 from zoo.experts import InterpretableMLP
 from zoo.experts.lattice import Lattice
@@ -23,6 +33,8 @@ from zoo.experts.mixture import (
     mixture_logit,
 )
 
+ROOT = Path(train.__file__).parent
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 FIELDS = (
     Field("n0", "numerical", group="user"),
     Field("n1", "numerical"),
@@ -62,6 +74,11 @@ class nothing:
 
     def __exit__(self, *_):
         return None
+
+
+def command(*args):
+    with mock.patch("sys.argv", ["train.py", *map(str, args)]), warnings.catch_warnings():
+        train.main()
 
 
 def covered(given_subsets):
@@ -339,6 +356,66 @@ def test_attribution_metrics_are_exact_in_any_batches():
 
 
 # Model
+
+
+@pytest.fixture
+def run(criteo_file, tmp_path, monkeypatch):
+    """The run directory of a short fit on generated Criteo rows."""
+    monkeypatch.chdir(tmp_path)
+    subsets = '{numbers: [numerical], ids: [categorical], all: ["*"]}'
+    command(
+        *["fit", "--config", ROOT / "configs/criteo/deepfm.yaml", "--model=zoo.InterpretableMLP"],
+        *[f"--model.subsets={subsets}", "--model.hidden_units=[8]", "--model.embedding_dim=4"],
+        *["--data.path", criteo_file, "--trainer.max_epochs=1", "--name=t", *QUIET],
+    )
+    return Path("runs/t/version_0")
+
+
+def test_a_fit_logs_who_has_what_to_say_and_reloads(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    for split in ("val", "test"):
+        shares = [metrics[f"{split}/attribution/{name}"] for name in ("numbers", "ids", "all")]
+        assert sum(shares) == pytest.approx(1)
+        assert 0 <= metrics[f"{split}/entropy"] <= math.log(3)
+    loaded = InterpretableMLP.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)
+    assert loaded.lattice.names == ("numbers", "ids", "all")
+
+
+def test_predictions_of_a_file_hold_the_attribution(run, criteo_file):
+    checkpoint = run / "checkpoints/best.ckpt"
+    command(
+        *["predict", "--config", run / "config.yaml", "--ckpt_path", checkpoint, *QUIET],
+        *["--data.predict_path", criteo_file],
+    )
+    table = pq.read_table(run / f"predictions/{criteo_file.stem}.parquet").to_pandas()
+    attributed = table[["attribution_numbers", "attribution_ids", "attribution_all"]]
+    assert len(table) == 20_000
+    assert attributed.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_an_expert_that_takes_all_is_told():
+    network = model({"n": ["n0"], "all": ["*"]})
+    data = DataLoader([random_batch(20)], batch_size=None)
+    with torch.no_grad():
+        for head, bias in zip(network.head.experts, (0.0, 9.0), strict=True):
+            head.weight.zero_()
+            head.bias.fill_(bias)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", **quiet)
+    with pytest.warns(UserWarning, match="expert all has most to say in 100.0% of the val rows"):
+        trainer.validate(network, data, verbose=False)
+
+
+def test_the_clusters_are_where_the_paper_has_them():
+    data = GaussianClusters(8000)
+    arrays, truth = data.arrays["train"], data.truth["train"]
+    x1, x2 = arrays.numerical.T
+    outer = truth == 2
+    assert np.mean((x1 > 0)[truth == 0] == arrays.label[truth == 0]) > 0.999
+    assert np.mean((x2 > 0)[truth == 1] == arrays.label[truth == 1]) > 0.999
+    assert np.mean(((x1 > 0) != (x2 > 0))[outer] == arrays.label[outer]) > 0.999
+    assert np.abs(x1[outer]).mean() == pytest.approx(2, abs=0.02)
+    assert arrays.label.mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_one_subset_is_the_plain_network():

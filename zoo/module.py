@@ -112,6 +112,11 @@ class RowModule(LightningModule):
         """Adds a batch to the test metrics."""
         self._step(batch, "test/")
 
+    @property
+    def prediction_columns(self) -> tuple[str, ...]:
+        """What `predict_step` gives beside `row`."""
+        return ("probability", "label")
+
     def predict_step(self, batch: Batch) -> dict[str, Tensor | None]:
         """`row` [B], `probability` [B] and `label` [B] (NaN where unknown)."""
         return {"row": batch.row, "probability": self(batch).sigmoid(), "label": batch.label}

@@ -81,6 +81,7 @@ class InterpretableMLP(RowModule):
             first_order=False,
             **shared,
         )
+        self.hparams.pop("first_order")  # no option here, so none to reload with
         require(len(hidden_units) > 0, "hidden_units must name at least one layer", hidden_units)
         require(min(hidden_units) > 0, "hidden_units must be positive", hidden_units)
         require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
@@ -143,6 +144,12 @@ class InterpretableMLP(RowModule):
         if split in self.attributions:
             self.attributions[split].update(attributed)
         return gem_loss(z, batch.label, log_alpha, self.normalization)
+
+    @property
+    def prediction_columns(self) -> tuple[str, ...]:
+        """What `predict_step` gives beside `row`."""
+        named = (f"attribution_{name}" for name in self.lattice.names)
+        return (*super().prediction_columns, *named)
 
     def predict_step(self, batch: Batch) -> dict[str, Tensor | None]:
         """`row`, `probability`, `label`, and `attribution_<name>` [B] of each subset."""
