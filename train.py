@@ -161,6 +161,11 @@ class ZooCLI(LightningCLI):
         parser.add_argument(
             "--compile", type=bool, default=False, help="fit with torch.compile (for GPUs)"
         )
+        parser.add_argument(
+            "--monitor",
+            default="val/logloss",
+            help="metric that best.ckpt keeps: the lowest of a logloss, the highest of any other",
+        )
         parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
@@ -203,7 +208,7 @@ class ZooCLI(LightningCLI):
         if self.subcommand == "fit" and not trainer["fast_dev_run"]:
             run = new_run_directory(Path(self.options.runs), self.options.name)
             self.record = RunRecord(run)
-            callbacks = [RunCheckpoint(run), self.record]
+            callbacks = [RunCheckpoint(run, self.options.monitor), self.record]
             where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
             kwargs["logger"] = [CSVLogger(**where), TensorBoardLogger(**where)]
         elif self.subcommand == "predict" and self.options.data.init_args.predict_output:
@@ -274,6 +279,8 @@ def _print_manifest(datamodule: LightningDataModule) -> None:
     console.print(f"{rejected:,} malformed rows left out")
     for reason, count in manifest.rejected.items():
         console.print(f"  {count:,}: {reason}")
+    for note, count in manifest.notes.items():
+        console.print(f"{count:,} {note}")
     for line, reason in manifest.rejected_examples:
         console.print(f"  line {line}: {reason}")
 

@@ -2,5 +2,7 @@
 
 from datamodules.avazu import Avazu
 from datamodules.criteo import Criteo
+from datamodules.movielens import MovieLens
+from datamodules.toy import GaussianClusters
 
-__all__ = ["Avazu", "Criteo"]
+__all__ = ["Avazu", "Criteo", "GaussianClusters", "MovieLens"]

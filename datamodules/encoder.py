@@ -45,6 +45,10 @@ class Encoder:
         """Writes the folder; the engine holds the vocabulary."""
         folder.mkdir()
         save_vocabulary(engine, folder, order="field, id")
+        self.save_description(folder)
+
+    def save_description(self, folder: Path) -> None:
+        """Writes `encoder.json`."""
         description = {
             "format": FORMAT,
             "dataset": self.dataset,

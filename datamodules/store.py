@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -120,6 +120,7 @@ class Manifest:
         rejected: malformed rows by reason.
         rejected_examples: [line, reason] of the first of them.
         checksums: SHA-256 of every other file of the folder, by relative path.
+        notes: further counts that a user should know of, by what they count.
     """
 
     source: dict[str, Any]
@@ -129,6 +130,7 @@ class Manifest:
     rejected: dict[str, int]
     rejected_examples: list[tuple[int, str]]
     checksums: dict[str, str]
+    notes: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
 
     def save(self, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Models whose predictions can be explained, and what explains them."""
 
 from zoo.ctr import DCN, AutoInt, DeepFM, WideDeep, xDeepFM
+from zoo.experts import InterpretableMLP
 from zoo.schema import Batch, Field, Schema, ZooError
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Batch",
     "DeepFM",
     "Field",
+    "InterpretableMLP",
     "Schema",
     "WideDeep",
     "ZooError",

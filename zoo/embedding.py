@@ -3,6 +3,7 @@
 Shapes: B batch, N numerical fields, C categorical fields, F embedded fields, D embedding.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -177,6 +178,17 @@ class FusedEmbedding(nn.Module):
         if self.numerical_weight is not None:
             linear = linear + batch.numerical @ self.numerical_weight
         return Embedded(vectors, linear, flat)
+
+    def columns(self, schema: Schema, names: Sequence[str]) -> list[int]:
+        """The columns of `Embedded.flat` that hold the given fields, ascending."""
+        numerical = self.numerical_vectors is not None
+        order = (*(schema.numerical if numerical else ()), *schema.categorical)
+        dim = self.embedding_dim
+        found = [
+            f * dim + d for f, field in enumerate(order) if field.name in names for d in range(dim)
+        ]
+        start = self.n_fields * dim
+        return found + [start + n for n, f in enumerate(schema.numerical) if f.name in names]
 
     @property
     def n_fields(self) -> int:

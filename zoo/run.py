@@ -60,21 +60,35 @@ def run_of(checkpoint: Path) -> Path:
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt` (lowest `val/logloss`) and `last.ckpt` of a run.
+    """Keeps `best.ckpt` and `last.ckpt` of a run.
 
     A fit resumed from another run's `last.ckpt` takes that run's best checkpoint along, so
     that the best of the whole training is kept.
+
+    Args:
+        run: directory of the run.
+        monitor: metric that says which is best: a logloss at its lowest, any other at its
+            highest.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, monitor: str = "val/logloss") -> None:
         super().__init__(
             dirpath=run / "checkpoints",
             filename="best",
-            monitor="val/logloss",
-            mode="min",
+            monitor=monitor,
+            mode="min" if monitor.endswith("logloss") else "max",
             save_last=True,
             enable_version_counter=False,
         )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves, where the validation logged the metric."""
+        known = sorted(name for name in trainer.callback_metrics if "/" in name)
+        if not trainer.sanity_checking and self.monitor not in known:
+            raise ZooError(
+                f"monitor: this fit logs no {self.monitor}; choose one of {', '.join(known)}"
+            )
+        super().on_validation_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the state, with the paths of this run."""
@@ -191,16 +205,12 @@ class RunRecord(Callback):
 class PredictionWriter(Callback):
     """Writes one line for every row of the scored file, in its order, to a Parquet file.
 
-    Columns: `row` (int64, from 0), `probability` (float32, null where the row is malformed),
-    `label` (float32, null where unknown).
+    Columns: `row` (int64, from 0), and the model's `prediction_columns`, float32: `probability`
+    (null where the row is malformed), `label` (null where unknown), and the like.
 
     Args:
         output: the Parquet file; it appears when it is complete.
     """
-
-    SCHEMA = pa.schema(
-        [("row", pa.int64()), ("probability", pa.float32()), ("label", pa.float32())]
-    )
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -211,7 +221,9 @@ class PredictionWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this rank's part."""
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.SCHEMA)
+        columns = [(name, pa.float32()) for name in pl_module.prediction_columns]
+        self.schema = pa.schema([("row", pa.int64()), *columns])
+        self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.schema)
 
     def on_predict_batch_end(
         self,
@@ -223,10 +235,10 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Writes a batch."""
-        columns = [outputs[name].float().cpu().numpy() for name in ("probability", "label")]
+        columns = [outputs[name].float().cpu().numpy() for name in self.schema.names[1:]]
         row = outputs["row"].cpu().numpy()
         arrays = [pa.array(row)] + [pa.array(c, mask=np.isnan(c)) for c in columns]
-        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.SCHEMA))
+        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Joins the parts of all ranks, with a line for each malformed row."""
@@ -236,7 +248,7 @@ class PredictionWriter(Callback):
             rows = trainer.datamodule.predict_rows
             parts = [self._part(rank) for rank in range(trainer.world_size)]
             joined = self._part(-1)
-            with pq.ParquetWriter(joined, self.SCHEMA) as writer:
+            with pq.ParquetWriter(joined, self.schema) as writer:
                 next_row = 0
                 for part in parts:
                     for batch in pq.ParquetFile(part).iter_batches():
@@ -244,7 +256,7 @@ class PredictionWriter(Callback):
                         writer.write_table(_fill(pa.table(batch), next_row, end))
                         next_row = end
                 if next_row < rows:
-                    writer.write_table(_fill(self.SCHEMA.empty_table(), next_row, rows))
+                    writer.write_table(_fill(self.schema.empty_table(), next_row, rows))
             os.replace(joined, self.output)
             for part in parts:
                 part.unlink()

@@ -27,12 +27,15 @@ class Batch(NamedTuple):
             0 (unknown), 1 (missing), 2 .. cardinality_c - 1 (most frequent first).
         label: float32 [B], 0 or 1; NaN where the label is not known.
         row: int64 [B], number of the row in its raw file; only where predictions are made.
+        query: int64 [B], number of the list that the row is ranked in; only where lists are
+            ranked.
     """
 
     numerical: Tensor
     categorical: Tensor
     label: Tensor
     row: Tensor | None = None
+    query: Tensor | None = None
 
 
 @dataclass(frozen=True)

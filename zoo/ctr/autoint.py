@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
-from zoo.ctr.base import CTRModule, require
+from zoo.ctr.base import CTRModule
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
 from zoo.linear import product, takes_onednn
+from zoo.module import require
 from zoo.schema import Schema
 
 CHUNK = 512  # rows that a CPU takes at once

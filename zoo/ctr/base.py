@@ -1,4 +1,4 @@
-"""What all click-through models share: embeddings, loss, metrics, optimiser, checkpoint.
+"""What the click-through models share: a bias, first-order effects, interactions.
 
 Shapes: B batch.
 """
@@ -6,93 +6,29 @@ Shapes: B batch.
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from zoo.embedding import Embedded, FusedEmbedding
-from zoo.memory import keep_freed_memory
-from zoo.metrics import ClickMetrics
-from zoo.optim import Adagrad
-from zoo.schema import Batch, Schema, ZooError
-
-OPTIMIZERS = {
-    "adagrad": Adagrad,
-    "adam": torch.optim.Adam,
-    "sgd": torch.optim.SGD,
-}
-SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are equal
+from zoo.embedding import Embedded
+from zoo.module import RowModule
+from zoo.schema import Batch, Schema
 
 
-class CTRModule(LightningModule):
+class CTRModule(RowModule):
     """A model of P(click) = sigmoid(logit), trained by binary cross-entropy on the logit.
 
-    A subclass implements `interact`. A checkpoint holds all constructor arguments as plain
-    data, so `load_from_checkpoint(path)` needs nothing else.
+    A subclass implements `interact`.
 
     Args:
         schema: of the batches.
-        embedding_dim: size of each field's embedding vector.
-        embed_numerical: numerical fields also get a vector, value times vector.
-        first_order: add sum_f w_f(x_f) to the logit.
-        embedding_std: standard deviation of the initial embeddings.
-        optimizer: `adagrad`, `adam` or `sgd`.
-        learning_rate: of the optimizer.
-        plateau_decay: multiply the learning rate by this after each epoch that does not lower
-            `val/logloss`; null keeps the rate.
-        sparse_gradients: gradients of the embedding table touch the rows of the batch only.
-            `auto`: on one device, with an optimizer for which this changes no result (adagrad,
-            sgd) and without gradient clipping. NCCL cannot reduce sparse gradients, so several GPUs
-            need dense ones; nor can they be clipped.
-        train_metrics: log the exact AUC and logloss of the training rows too, each as scored
-            just before its step.
+        shared: the options of `RowModule`.
     """
 
-    def __init__(
-        self,
-        schema: Schema | Mapping[str, Any],
-        embedding_dim: int = 16,
-        embed_numerical: bool = False,
-        first_order: bool = True,
-        embedding_std: float = 0.0001,
-        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
-        learning_rate: float = 0.01,
-        plateau_decay: float | None = None,
-        sparse_gradients: Literal["auto"] | bool = "auto",
-        train_metrics: bool = True,
-    ) -> None:
-        super().__init__()
-        require(embedding_dim >= 1, "embedding_dim must be at least 1", embedding_dim)
-        require(learning_rate > 0, "learning_rate must be positive", learning_rate)
-        require(
-            plateau_decay is None or 0 < plateau_decay < 1,
-            "plateau_decay must be between 0 and 1",
-            plateau_decay,
-        )
-        require(optimizer in OPTIMIZERS, f"optimizer must be one of {[*OPTIMIZERS]}", optimizer)
-        require(
-            sparse_gradients is not True or optimizer in SPARSE_OPTIMIZERS,
-            f"sparse_gradients needs an optimizer of {SPARSE_OPTIMIZERS}",
-            optimizer,
-        )
-        self.schema = Schema.from_dict(schema)
-        self.save_hyperparameters(ignore="schema", logger=False)
-        # plain data, so that a checkpoint loads with weights_only=True
-        self.save_hyperparameters({"schema": self.schema.to_dict()}, logger=False)
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.plateau_decay = plateau_decay
-        self.sparse_gradients = sparse_gradients
-        self.embedding = FusedEmbedding(
-            self.schema, embedding_dim, embed_numerical, first_order, embedding_std
-        )
+    def __init__(self, schema: Schema | Mapping[str, Any], **shared: Any) -> None:
+        super().__init__(schema, **shared)
         self.bias = torch.nn.Parameter(torch.zeros(1))
-        splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
-        self.metrics = torch.nn.ModuleDict({split: ClickMetrics() for split in splits})
 
     @abstractmethod
     def interact(self, embedded: Embedded) -> Tensor:
@@ -103,70 +39,6 @@ class CTRModule(LightningModule):
         embedded = self.embedding(batch)
         return self.bias + embedded.linear + self.interact(embedded)
 
-    # One step serves all splits
-
-    def training_step(self, batch: Batch) -> Tensor:
-        """The loss of a batch."""
-        return self._step(batch, "train/")
-
-    def validation_step(self, batch: Batch) -> None:
-        """Adds a batch to the validation metrics."""
-        self._step(batch, "val/")
-
-    def test_step(self, batch: Batch) -> None:
-        """Adds a batch to the test metrics."""
-        self._step(batch, "test/")
-
-    def predict_step(self, batch: Batch) -> dict[str, Tensor | None]:
-        """`row` [B], `probability` [B] and `label` [B] (NaN where unknown)."""
-        return {"row": batch.row, "probability": self(batch).sigmoid(), "label": batch.label}
-
-    def _step(self, batch: Batch, split: str) -> Tensor:
-        logits = self(batch)
-        self._score(logits, batch, split)
-        return binary_cross_entropy_with_logits(logits, batch.label)
-
-    @torch.compiler.disable  # it would compile anew at every batch that is kept
-    def _score(self, logits: Tensor, batch: Batch, split: str) -> None:
-        if split in self.metrics:
-            self.metrics[split].update(logits, batch.label)
-
-    def on_train_epoch_end(self) -> None:
-        """Logs `train/auc` and `train/logloss`."""
-        self._log_metrics("train/")
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs `val/auc` and `val/logloss`."""
-        self._log_metrics("val/")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs `test/auc` and `test/logloss`."""
-        self._log_metrics("test/")
-
-    def _log_metrics(self, split: str) -> None:
-        if split not in self.metrics:
-            return
-        values = self.metrics[split].compute()
-        self.metrics[split].reset()
-        self.log_dict(
-            {split + name: value for name, value in values.items()},
-            prog_bar=True,
-            sync_dist=True,  # equal on all ranks: this only tells Lightning that it is known
-        )
-
-    # Optimiser and checkpoint
-
-    def setup(self, stage: str) -> None:
-        """Chooses the form of the embedding gradients, which depends on the trainer."""
-        if stage == "fit" and self.trainer.strategy.root_device.type == "cpu":
-            keep_freed_memory()
-        if self.sparse_gradients == "auto":
-            alone = self.trainer.world_size == 1
-            clipped = self.trainer.gradient_clip_val is not None
-            self.embedding.sparse = alone and not clipped and self.optimizer in SPARSE_OPTIMIZERS
-        else:
-            self.embedding.sparse = self.sparse_gradients
-
     def on_train_start(self) -> None:
         """Starts the bias at the log-odds of the training clicks, if the data know them.
 
@@ -176,34 +48,3 @@ class CTRModule(LightningModule):
         if rate is not None and self.global_step == 0:
             with torch.no_grad():
                 self.bias.fill_(math.log(rate / (1 - rate)))
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        """The optimizer over all parameters, and the decay of its learning rate."""
-        optimizer = OPTIMIZERS[self.optimizer](self.parameters(), lr=self.learning_rate)
-        if self.plateau_decay is None:
-            return {"optimizer": optimizer}
-        decay = ReduceLROnPlateau(optimizer, factor=self.plateau_decay, patience=0, threshold=0.0)
-        scheduler = {"scheduler": decay, "monitor": "val/logloss"}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Names the model class, so that a checkpoint says what it is."""
-        checkpoint["model_class"] = type(self).__name__
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the weights of another model or schema."""
-        model = checkpoint.get("model_class")
-        if model != type(self).__name__:
-            raise ZooError(f"the checkpoint holds {model or 'no model'}, not {type(self).__name__}")
-        saved = Schema.from_dict(checkpoint["hyper_parameters"]["schema"])
-        difference = saved.difference(self.schema)
-        if difference:
-            raise ZooError(
-                f"the checkpoint was trained on another schema than these data: {difference}"
-            )
-
-
-def require(condition: bool, rule: str, value: object) -> None:
-    """Raises `ZooError` where an option of a model breaks a rule."""
-    if not condition:
-        raise ZooError(f"model.{rule}, got {value!r}")

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.ctr.base import CTRModule, require
+from zoo.ctr.base import CTRModule
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
 from zoo.linear import linear
+from zoo.module import require
 from zoo.schema import Schema
 
 

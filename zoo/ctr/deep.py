@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from zoo._deepctr import layers
-from zoo.ctr.base import require
 from zoo.linear import Linear
+from zoo.module import require
 
 
 def deep_part(

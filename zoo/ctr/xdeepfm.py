@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from zoo.ctr.base import CTRModule, require
+from zoo.ctr.base import CTRModule
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
 from zoo.linear import product
+from zoo.module import require
 from zoo.schema import Schema
 
 CHUNK = 1 << 20  # numbers of an outer product on a CPU: about what its cache holds

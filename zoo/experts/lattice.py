@@ -1,0 +1,147 @@
+"""Subsets of the fields, ordered by inclusion: which expert may see what.
+
+Afchar & Hennequin, *Making Neural Networks Interpretable with Attribution: Application to
+Implicit Signals Prediction*, RecSys 2020, sections 3.2 and 3.3.2.
+
+Shapes: H subsets.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.schema import Schema, ZooError
+
+EVERYTHING = "*"
+
+
+class Lattice:
+    """Named subsets S_1 .. S_H of a schema's fields, partially ordered by inclusion.
+
+    Args:
+        schema: of the batches.
+        subsets: for each name the fields in it, each given by its own name, by that of its
+            group, or by `*` for all; a name that is both means the group. None is the single
+            subset `all` of all fields.
+
+    Attributes:
+        names: of the subsets.
+        fields: of each subset, in the order of the schema.
+        below: omega(i) of each subset: the subsets strictly inside it.
+        unused: fields in no subset.
+
+    Raises:
+        ZooError: where a subset is empty, names what does not exist, or equals another.
+    """
+
+    def __init__(self, schema: Schema, subsets: Mapping[str, Sequence[str]] | None = None) -> None:
+        if subsets is None:
+            subsets = {"all": [EVERYTHING]}
+        if not subsets:
+            raise ZooError("model.subsets must name at least one subset")
+        self.names = tuple(subsets)
+        sets = [_members(schema, name, tuple(given)) for name, given in subsets.items()]
+        for i, subset in enumerate(sets):
+            if subset in sets[:i]:
+                same = self.names[sets.index(subset)]
+                raise ZooError(f"model.subsets: {same} and {self.names[i]} hold the same fields")
+        every = [field.name for field in schema.fields]
+        self.fields = tuple(tuple(name for name in every if name in subset) for subset in sets)
+        self.below = tuple(
+            tuple(j for j, inner in enumerate(sets) if inner < subset) for subset in sets
+        )
+        self.unused = tuple(name for name in every if not any(name in subset for subset in sets))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """For each subset the largest ones inside it: the edges of the Hasse diagram."""
+        return tuple(
+            tuple(j for j in inside if not any(j in self.below[k] for k in inside))
+            for inside in self.below
+        )
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Of each subset, the number of subsets in the longest chain inside it."""
+        levels = [0] * len(self)
+        for i in sorted(range(len(self)), key=lambda i: len(self.fields[i])):
+            levels[i] = max((levels[j] + 1 for j in self.below[i]), default=0)
+        return tuple(levels)
+
+    def inclusion(self) -> Tensor:
+        """[H, H] float: 1 at (i, j) where S_j lies strictly inside S_i."""
+        matrix = torch.zeros(len(self), len(self))
+        for i, inside in enumerate(self.below):
+            matrix[i, list(inside)] = 1
+        return matrix
+
+    def block_mask(self, outputs: Sequence[int], inputs: Sequence[int]) -> Tensor:
+        """[sum outputs, sum inputs] bool: the weights of equation 14 that exist.
+
+        Block (i, j), outputs[i] by inputs[j], is true where S_j is S_i or lies inside it.
+        """
+        rows = [0, *accumulate(outputs)]
+        columns = [0, *accumulate(inputs)]
+        mask = torch.zeros(rows[-1], columns[-1], dtype=torch.bool)
+        for i, inside in enumerate(self.below):
+            for j in (i, *inside):
+                mask[rows[i] : rows[i + 1], columns[j] : columns[j + 1]] = True
+        return mask
+
+    def figure(self) -> Any:
+        """The Hasse diagram, as a plotly figure: small subsets below, edges for inclusion."""
+        import plotly.graph_objects as go
+
+        levels = self.levels
+        rows = [
+            [i for i in range(len(self)) if levels[i] == level] for level in range(max(levels) + 1)
+        ]
+        x = {i: (row.index(i) + 0.5) / len(row) for row in rows for i in row}
+        figure = go.Figure()
+        for i, inside in enumerate(self.children):
+            for j in inside:
+                line = {"x": [x[j], x[i]], "y": [levels[j], levels[i]], "mode": "lines"}
+                figure.add_scatter(**line, line_color="#c0c0c0", hoverinfo="skip")
+        figure.add_scatter(
+            x=[x[i] for i in range(len(self))],
+            y=levels,
+            text=self.names,
+            customdata=[", ".join(fields) for fields in self.fields],
+            hovertemplate="%{customdata}<extra>%{text}</extra>",
+            mode="markers+text",
+            textposition="top center",
+            marker={"size": 16, "color": "#1f77b4"},
+        )
+        axis = {"visible": False}
+        figure.update_layout(
+            title="subsets of the input, by inclusion",
+            xaxis={**axis, "range": [0, 1]},
+            yaxis={**axis, "range": [-0.5, max(levels) + 0.5]},
+            showlegend=False,
+            template="plotly_white",
+        )
+        return figure
+
+
+def _members(schema: Schema, name: str, given: tuple[str, ...]) -> frozenset[str]:
+    """The fields that a subset's entries mean."""
+    if not given:
+        raise ZooError(f"model.subsets: {name} is empty")
+    groups: dict[str, list[str]] = {EVERYTHING: [field.name for field in schema.fields]}
+    for field in schema.fields:
+        if field.group:
+            groups.setdefault(field.group, []).append(field.name)
+    known = {field.name: [field.name] for field in schema.fields} | groups
+    unknown = [entry for entry in given if entry not in known]
+    if unknown:
+        raise ZooError(
+            f"model.subsets: {name} names {', '.join(unknown)}, which is neither a field nor a "
+            f"group; groups: {', '.join(groups)}; fields: {', '.join(groups[EVERYTHING])}"
+        )
+    return frozenset(field for entry in given for field in known[entry])

@@ -1,0 +1,130 @@
+"""How experts are gated, selected, joined and trained.
+
+Afchar & Hennequin, RecSys 2020, sections 3.1 and 3.3. All in terms of z, of which F = tanh(z) is
+the expert's output, and in logarithms, so that a sure expert rounds nothing away:
+
+    f = (F + 1) / 2 = sigmoid(2 z)                                          (equation 5)
+    alpha_i = g_i prod_{j in omega(i)} (1 - g_j)                            (section 3.3.2)
+    p = sum_i alpha_i f_i / sum_i alpha_i                                   (equation 1)
+
+Shapes: B batch, H experts.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import Metric
+
+GATES = ("abs", "square", "smooth")
+NORMALIZATIONS = ("none", "sample", "expert")
+Gate = Literal["abs", "square", "smooth"]
+Normalization = Literal["none", "sample", "expert"]
+TINY = 1e-12  # |z| of an expert that knows nothing: all equal where no expert knows anything
+
+
+def log_gate(z: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
+    """log g and log(1 - g) of z, any shape.
+
+    `abs` |F| (equation 6), `square` F^2, `smooth` 2 |F|^p / (1 + |F|^(p - 1)) with p = 3, the two
+    of section 3.3.3 that dampen what is near zero.
+    """
+    a = z.abs().clamp_min(TINY)
+    log_f = torch.log(-torch.expm1(-2 * a)) - torch.log1p(torch.exp(-2 * a))  # log |F|
+    log_rest = math.log(2) - functional.softplus(2 * a)  # log(1 - |F|)
+    if gate == "abs":
+        return log_f, log_rest
+    if gate == "square":  # 1 - F^2 = (1 - |F|) (1 + |F|)
+        return 2 * log_f, log_rest + torch.log1p(log_f.exp())
+    # 1 + F^2 - 2 |F|^3 = (1 - |F|) (1 + |F| + 2 F^2)
+    f = log_f.exp()
+    log_denominator = torch.log1p(f * f)
+    log_g = math.log(2) + 3 * log_f - log_denominator
+    return log_g, log_rest + torch.log1p(f + 2 * f * f) - log_denominator
+
+
+def log_selection(z: Tensor, inclusion: Tensor, gate: Gate) -> Tensor:
+    """[B, H] log alpha of the experts.
+
+    Args:
+        z: [B, H] outputs of the experts before tanh.
+        inclusion: [H, H] of `Lattice.inclusion`.
+        gate: see `log_gate`.
+    """
+    log_g, log_rest = log_gate(z, gate)
+    return log_g + log_rest @ inclusion.T
+
+
+def mixture_logit(z: Tensor, log_alpha: Tensor) -> Tensor:
+    """[B] logit of equation 1, log(sum alpha f) - log(sum alpha (1 - f))."""
+    positive = torch.logsumexp(log_alpha + functional.logsigmoid(2 * z), 1)
+    return positive - torch.logsumexp(log_alpha + functional.logsigmoid(-2 * z), 1)
+
+
+def attribution(log_alpha: Tensor) -> Tensor:
+    """[B, H] alpha_i / sum_i alpha_i: how much each expert has to say."""
+    return log_alpha.softmax(1)
+
+
+def gem_loss(
+    z: Tensor, label: Tensor, log_alpha: Tensor, normalization: Normalization = "none"
+) -> Tensor:
+    """The loss of the generalised M-step, mean over the batch (equations 4 and 7).
+
+        L = mean_b sum_i w_i BCE(y, f_i),   w held constant
+
+    with w = alpha (`none`, as the paper), alpha / sum_i alpha_i (`sample`: every sample counts
+    alike), or alpha_i / mean_b alpha_i / H (`expert`: every expert counts alike).
+
+    Args:
+        z: [B, H] outputs of the experts before tanh.
+        label: [B], 0 or 1.
+        log_alpha: [B, H].
+        normalization: see above.
+    """
+    alpha = log_alpha.detach().exp()
+    if normalization == "sample":
+        alpha = attribution(log_alpha.detach())
+    elif normalization == "expert":
+        alpha = alpha / (alpha.mean(0) + 1e-6) / alpha.shape[1]
+    target = label.unsqueeze(1).expand_as(z)
+    loss = functional.binary_cross_entropy_with_logits(2 * z, target, reduction="none")
+    return (alpha * loss).sum(1).mean()
+
+
+class AttributionMetrics(Metric):
+    """What the experts of a split have to say: exact sums over all rows and ranks.
+
+    Args:
+        experts: H.
+    """
+
+    full_state_update = False
+    total: Tensor
+    largest: Tensor
+    entropy: Tensor
+    rows: Tensor
+
+    def __init__(self, experts: int) -> None:
+        super().__init__()
+        for name, size in (("total", experts), ("largest", experts), ("entropy", 1), ("rows", 1)):
+            zeros = torch.zeros(size, dtype=torch.float64)
+            self.add_state(name, zeros, dist_reduce_fx="sum")
+
+    def update(self, attributed: Tensor) -> None:
+        """Adds a batch of attributions [B, H]."""
+        a = attributed.detach().double()
+        self.total += a.sum(0)
+        self.largest += torch.bincount(a.argmax(1), minlength=a.shape[1])
+        self.entropy -= torch.xlogy(a, a).sum()
+        self.rows += len(a)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`mean` [H], `largest` [H] (share of rows in which it has most to say), `entropy` []."""
+        return {
+            "mean": self.total / self.rows,
+            "largest": self.largest / self.rows,
+            "entropy": (self.entropy / self.rows).squeeze(0),
+        }
