@@ -26,8 +26,9 @@ from rich.progress import track
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from zoo.glider.explainer import GRADIENT_NID, NID, Explainer, Samples, fit, standardise
 from zoo.glider.madex import Explanation, Settings, explain
-from zoo.glider.nid import GRADIENT_NID, NID, Explainer, Samples, fit, nid_pairs, standardise
+from zoo.glider.nid import nid_pairs
 from zoo.glider.perturb import TruncatedNormal, bernoulli_masks, generator, score
 
 FEATURES = 10

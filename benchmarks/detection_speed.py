@@ -10,7 +10,7 @@ Both contestants get the same samples, settings, threads, initial weights and or
 `seconds` are those of training and ranking, neighbours and scores left out; they take turns, and
 the figure is the median over the repeats.
 
-- zoo: `zoo.glider.nid.fit`, many networks at once.
+- zoo: `zoo.glider.explainer.fit`, many networks at once.
 - loop: one `nn.Sequential` at a time, with `torch.optim.Adam`, and the same rule for stopping.
 
 `same top` is the share of instances whose strongest interaction is the same for both.
@@ -26,16 +26,8 @@ from common import console, make_table, print_machine
 from rich.progress import track
 from torch import Tensor, nn
 
-from zoo.glider.nid import (
-    NID,
-    Interaction,
-    Networks,
-    Samples,
-    fit,
-    nid,
-    prune_subsets,
-    standardise,
-)
+from zoo.glider.explainer import NID, Networks, Samples, fit, standardise
+from zoo.glider.nid import Interaction, nid, prune_subsets
 from zoo.glider.perturb import bernoulli_masks, generator
 
 TRAIN, VAL = 5000, 500

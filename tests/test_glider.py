@@ -23,21 +23,9 @@ from zoo.glider.detect import (
     summarise,
     uniform_p_values,
 )
+from zoo.glider.explainer import Explainer, Networks, Samples, error, fit, standardise
 from zoo.glider.madex import Settings, madex
-from zoo.glider.nid import (
-    Explainer,
-    Interaction,
-    Networks,
-    Samples,
-    error,
-    fit,
-    gradient_nid,
-    influence,
-    nid,
-    nid_pairs,
-    prune_subsets,
-    standardise,
-)
+from zoo.glider.nid import Interaction, gradient_nid, influence, nid, nid_pairs, prune_subsets
 from zoo.glider.perturb import (
     OnOff,
     TruncatedNormal,
@@ -250,7 +238,7 @@ def test_networks_that_have_finished_leave_and_change_nothing_for_the_others(mon
     constant = Samples(train.x, torch.zeros_like(train.y))
     both = Samples(torch.cat((constant.x, train.x)), torch.cat((constant.y, train.y)))
     sizes = []
-    from zoo.glider import nid as module
+    from zoo.glider import explainer as module
 
     original = module._train_epoch
 

@@ -13,19 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from zoo.glider.nid import (
-    GRADIENT_NID,
-    NID,
-    Explainer,
-    Interaction,
-    Samples,
-    fit,
-    gradient_nid,
-    nid,
-    prune_subsets,
-    ranked_pairs,
-    standardise,
-)
+from zoo.glider.explainer import GRADIENT_NID, NID, Explainer, Samples, fit, standardise
+from zoo.glider.nid import Interaction, gradient_nid, nid, prune_subsets, ranked_pairs
 from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights, score
 from zoo.schema import ZooError
 
