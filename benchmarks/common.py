@@ -81,7 +81,9 @@ def fit_ours(
 def open_data(config: dict[str, Any]) -> CTRDataModule:
     """The datamodule of a run, whose data have been prepared."""
     name = config["data"]["class_path"].rpartition(".")[2]
-    return getattr(datamodules, name)(**config["data"]["init_args"])
+    # generated rows exist by now
+    options = {k: v for k, v in config["data"]["init_args"].items() if k != "synthetic"}
+    return getattr(datamodules, name)(**options)
 
 
 def make_schema(ids: int) -> Schema:
