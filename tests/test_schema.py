@@ -10,7 +10,13 @@ from zoo.schema import Field, Schema, ZooError
 
 names = st.text(min_size=1, max_size=8)
 fields = st.one_of(
-    st.builds(Field, name=names, kind=st.just("numerical"), group=st.text(max_size=4)),
+    st.builds(
+        Field,
+        name=names,
+        kind=st.just("numerical"),
+        group=st.text(max_size=4),
+        past_only=st.booleans(),
+    ),
     st.builds(
         Field,
         name=names,
@@ -36,6 +42,7 @@ def test_json_round_trip(schema):
 def test_plain_data_holds_every_attribute_by_its_name(schema):
     assert schema.to_dict()["fields"] == [
         {"name": f.name, "kind": f.kind, "cardinality": f.cardinality, "group": f.group}
+        | ({"past_only": True} if f.past_only else {})
         for f in schema.fields
     ]
 
@@ -48,6 +55,12 @@ def test_a_schema_passes_through_from_dict():
 def test_columns_keep_the_order_of_the_fields():
     schema = Schema((C2, I1, C1))
     assert (schema.numerical, schema.categorical) == ((I1,), (C2, C1))
+
+
+def test_the_future_has_the_columns_that_are_not_of_the_past_only():
+    skip = Field("skip", "numerical", past_only=True)
+    schema = Schema((skip, I1, C1))
+    assert (schema.numerical, schema.future) == ((skip, I1), (I1,))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +93,11 @@ def test_message_of_a_wrong_schema(make, message):
             (C2,),
             (Field("C2", "numerical"),),
             "field C2 is categorical of 9 ids in group 'user' and numerical",
+        ),
+        (
+            (Field("I1", "numerical", past_only=True),),
+            (I1,),
+            "field I1 is numerical known of the past only and numerical",
         ),
         ((I1, C1), (C1, I1), "their fields stand in different order"),
     ],

@@ -2,7 +2,7 @@
 
 from zoo.ctr import DCN, AutoInt, DeepFM, WideDeep, xDeepFM
 from zoo.experts import InterpretableMLP
-from zoo.schema import Batch, Field, Schema, ZooError
+from zoo.schema import Batch, Field, Schema, SessionBatch, ZooError
 
 __all__ = [
     "DCN",
@@ -12,6 +12,7 @@ __all__ = [
     "Field",
     "InterpretableMLP",
     "Schema",
+    "SessionBatch",
     "WideDeep",
     "ZooError",
     "xDeepFM",

@@ -1,6 +1,6 @@
 """What a model must know of its data: ordered fields, and the batches they come in.
 
-Shapes: B batch, N numerical fields, C categorical fields.
+Shapes: B batch, N numerical fields, C categorical fields, T time.
 """
 
 from collections.abc import Mapping
@@ -38,6 +38,28 @@ class Batch(NamedTuple):
     query: Tensor | None = None
 
 
+class SessionBatch(NamedTuple):
+    """Sessions cut in two: all is known of the first part, the second is to be predicted.
+
+    Padding lies at the end of each part: zeros, and false in the mask.
+
+    Attributes:
+        past: float32 [B, T, N], in the order of `Schema.numerical`.
+        past_mask: bool [B, T], true where there is an event.
+        future: float32 [B, T', M], in the order of `Schema.future`.
+        future_mask: bool [B, T'].
+        label: float32 [B, T'], 0 or 1; NaN where not known, 0 where padded.
+        row: int64 [B], number of the session in its raw file; only where predictions are made.
+    """
+
+    past: Tensor
+    past_mask: Tensor
+    future: Tensor
+    future_mask: Tensor
+    label: Tensor
+    row: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class Field:
     """One input of a model.
@@ -48,12 +70,14 @@ class Field:
         cardinality: number of ids of a categorical field, unknown and missing included.
         group: what the field describes (user, item, time, ...); fields of one group belong
             together.
+        past_only: of sessions: not known of the events that are to be predicted.
     """
 
     name: str
     kind: Literal["numerical", "categorical"]
     cardinality: int = 0
     group: str = ""
+    past_only: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("numerical", "categorical"):
@@ -87,9 +111,18 @@ class Schema:
         """The columns of `Batch.categorical`."""
         return tuple(field for field in self.fields if field.kind == "categorical")
 
+    @cached_property
+    def future(self) -> tuple[Field, ...]:
+        """The columns of `SessionBatch.future`."""
+        return tuple(field for field in self.numerical if not field.past_only)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON and checkpoints hold it."""
-        return {"format": FORMAT, "fields": [asdict(field) for field in self.fields]}
+        fields = [asdict(field) for field in self.fields]
+        for field in fields:
+            if not field["past_only"]:  # as it was before there were sessions
+                del field["past_only"]
+        return {"format": FORMAT, "fields": fields}
 
     @classmethod
     def from_dict(cls, data: "Mapping[str, Any] | Schema") -> "Schema":
@@ -117,4 +150,5 @@ class Schema:
 def _describe(field: Field) -> str:
     cardinality = f" of {field.cardinality} ids" if field.kind == "categorical" else ""
     group = f" in group {field.group!r}" if field.group else ""
-    return f"{field.kind}{cardinality}{group}"
+    known = " known of the past only" if field.past_only else ""
+    return f"{field.kind}{cardinality}{group}{known}"

@@ -107,7 +107,7 @@ class InterpretableMLP(RowModule):
         self.norms = nn.ModuleList(ExpertNorm(w) for w in widths) if layer_norm else None
         self.dropout = nn.Dropout(dropout)
         self.head = MaskedLinear(self.lattice, widths[-1], [1] * len(self.lattice))
-        splits = ("val/", "test/")
+        splits = ("val/", "test/") if len(self.lattice) > 1 else ()
         self.attributions = nn.ModuleDict(
             {split: AttributionMetrics(len(self.lattice)) for split in splits}
         )
@@ -174,7 +174,7 @@ class InterpretableMLP(RowModule):
             logged[f"{split}largest/{name}"] = found["largest"][i]
         self.log_dict(logged, sync_dist=True)
         share, i = found["largest"].max(0)
-        if len(self.lattice) > 1 and share >= COLLAPSED and not self.trainer.sanity_checking:
+        if share >= COLLAPSED and not self.trainer.sanity_checking:
             rank_zero_warn(
                 f"expert {self.lattice.names[int(i)]} has most to say in {share:.1%} of the "
                 f"{split.rstrip('/')} rows: its prediction is hardly explained"
