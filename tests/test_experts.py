@@ -31,6 +31,7 @@ from zoo.experts.mixture import (
     log_gate,
     log_selection,
     mixture_logit,
+    silence_loss,
 )
 
 ROOT = Path(train.__file__).parent
@@ -186,14 +187,16 @@ def test_the_first_layer_sees_the_columns_of_its_subset():
 
 
 def expert_gradients(network, batch, expert):
-    """z of an expert, and the gradients of its part of the loss."""
+    """z of an expert, and the gradients of its part of both losses."""
     network.zero_grad()
     z = network.experts(network.embedding(batch))
     log_alpha = log_selection(z.detach(), network.inclusion, network.gate)
     part = torch.zeros(len(network.lattice))
     part[expert] = 1
     one = log_alpha + part.log()  # weight zero for all others
-    gem_loss(z, batch.label, one).backward()
+    loss = gem_loss(z, batch.label, one)
+    mine = torch.where(part.bool(), z, z.detach())  # the others' silence is constant
+    (loss + silence_loss(mine, network.inclusion, network.gate)).backward()
     gradients = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
     return z[:, expert].detach().clone(), gradients
 
@@ -318,6 +321,21 @@ def test_selections_are_held_constant_in_the_loss():
     torch.testing.assert_close(z.grad, expected.detach())
 
 
+@pytest.mark.parametrize("gate", GATES)
+def test_silence_costs_an_expert_what_its_children_have_decided(gate):
+    """KL(1/2 || f) where one child has the gate g is sure to that degree; nothing else costs."""
+    f = torch.tensor([[0.5, -0.2, 0.9]], dtype=torch.float64)
+    z = f.atanh().requires_grad_()
+    lattice = Lattice(SCHEMA, {"a": ["n0"], "b": ["n1"], "ab": ["n0", "n1"]})
+    loss = silence_loss(z, lattice.inclusion().double(), gate)
+    a, b = (log_gate(z[0, i].detach(), gate)[0].exp().item() for i in (0, 1))
+    divergence = 0.5 * math.log(0.5 / 0.95) + 0.5 * math.log(0.5 / 0.05)
+    assert loss.item() == pytest.approx((1 - (1 - a) * (1 - b)) * divergence)
+    loss.backward()
+    assert z.grad[0, :2].tolist() == [0, 0]
+    assert z.grad[0, 2] > 0  # towards zero
+
+
 def test_extreme_and_empty_opinions_stay_finite():
     z = torch.tensor([[0.0, 0.0], [500.0, -500.0], [1e-30, -1e-30]], requires_grad=True)
     inclusion = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
@@ -328,6 +346,7 @@ def test_extreme_and_empty_opinions_stay_finite():
         assert logit[0].abs() < 1e-6
         loss = gem_loss(z, torch.ones(3), log_alpha)
         assert loss.isfinite()
+        assert silence_loss(z, inclusion, gate).isfinite()
 
 
 @pytest.mark.parametrize("experts", [1, 3])
@@ -445,6 +464,7 @@ def test_predictions_come_with_their_attribution():
         ("gate", "soft"),
         ("inference_gate", "soft"),
         ("normalization", "batch"),
+        ("silence", -1.0),
     ],
 )
 def test_an_option_that_makes_no_sense_is_named(option, value):

@@ -96,10 +96,14 @@ class ExpertNorm(nn.Module):
 
 
 def initialise(linear: nn.Linear) -> None:
-    """Kaiming's uniform weights for ReLU over the inputs that exist (He et al. 2015)."""
-    bound = math.sqrt(6 / max(linear.in_features, 1))
-    nn.init.uniform_(linear.weight, -bound, bound)
-    nn.init.zeros_(linear.bias)
+    """Kaiming's uniform weights for ReLU over the inputs that exist (He et al. 2015).
+
+    The biases spread the kinks: with zeros, all units of an expert that sees a single number
+    would have theirs at the same place.
+    """
+    inputs = max(linear.in_features, 1)
+    nn.init.uniform_(linear.weight, -math.sqrt(6 / inputs), math.sqrt(6 / inputs))
+    nn.init.uniform_(linear.bias, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs))
 
 
 def _runs(columns: Sequence[int]) -> list[tuple[int, int]]:

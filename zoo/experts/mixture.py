@@ -94,6 +94,27 @@ def gem_loss(
     return (alpha * loss).sum(1).mean()
 
 
+def silence_loss(z: Tensor, inclusion: Tensor, gate: Gate) -> Tensor:
+    """What it costs an expert to speak where those inside it are sure, mean over the batch.
+
+        L = mean_b sum_i (1 - prod_{j in omega(i)} (1 - g_j)) KL(1/2 || f_i)
+
+    with the product held constant. The GEM loss gives such rows next to no weight, so that
+    nothing else keeps an expert from what it once learned of them: it stays sure, and takes over
+    wherever its children waver. Not in the paper, whose section 3.3.1 asks for the sparsest
+    selection that explains the data.
+
+    Args:
+        z: [B, H] outputs of the experts before tanh.
+        inclusion: [H, H] of `Lattice.inclusion`.
+        gate: see `log_gate`.
+    """
+    log_rest = log_gate(z.detach(), gate)[1]
+    decided = -torch.expm1(log_rest @ inclusion.T)
+    surprise = functional.softplus(2 * z) - z - math.log(2)  # -(log f + log(1 - f)) / 2 - log 2
+    return (decided * surprise).sum(1).mean()
+
+
 class AttributionMetrics(Metric):
     """What the experts of a split have to say: exact sums over all rows and ranks.
 

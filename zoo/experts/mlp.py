@@ -21,6 +21,7 @@ from zoo.experts.mixture import (
     gem_loss,
     log_selection,
     mixture_logit,
+    silence_loss,
 )
 from zoo.module import RowModule, require
 from zoo.schema import Batch, Schema
@@ -52,6 +53,8 @@ class InterpretableMLP(RowModule):
         gate: of an unsure expert: `abs` |F|, `square` F^2 or `smooth` 2 |F|^3 / (1 + F^2).
         inference_gate: gate of predictions; null takes `gate`.
         normalization: of the weights of the loss: `none` (the paper), `sample` or `expert`.
+        silence: weight of `silence_loss`, which keeps experts from speaking where those inside
+            them are sure; 0 is the paper.
         embedding_std: standard deviation of the initial embeddings.
         optimizer: `adagrad`, `adam` or `sgd`.
         learning_rate: of the optimizer.
@@ -68,6 +71,7 @@ class InterpretableMLP(RowModule):
         gate: Gate = "abs",
         inference_gate: Gate | None = None,
         normalization: Normalization = "none",
+        silence: float = 0.0,
         embedding_std: float = 0.01,
         optimizer: str = "adam",
         learning_rate: float = 0.001,
@@ -92,12 +96,14 @@ class InterpretableMLP(RowModule):
             f"normalization must be one of {NORMALIZATIONS}",
             normalization,
         )
+        require(silence >= 0, "silence must not be negative", silence)
         self.lattice = Lattice(self.schema, subsets)
         if self.lattice.unused:
             rank_zero_warn(f"fields in no subset: {', '.join(self.lattice.unused)}")
         self.gate: Gate = gate
         self.inference_gate: Gate = inference_gate or gate
         self.normalization = normalization
+        self.silence = silence
         self.register_buffer("inclusion", self.lattice.inclusion(), persistent=False)
         widths = [[width] * len(self.lattice) for width in hidden_units]
         columns = [self.embedding.columns(self.schema, fields) for fields in self.lattice.fields]
@@ -143,7 +149,10 @@ class InterpretableMLP(RowModule):
         self._score(logits, batch, split)
         if split in self.attributions:
             self.attributions[split].update(attributed)
-        return gem_loss(z, batch.label, log_alpha, self.normalization)
+        loss = gem_loss(z, batch.label, log_alpha, self.normalization)
+        if self.silence:
+            loss = loss + self.silence * silence_loss(z, self.inclusion, self.gate)
+        return loss
 
     @property
     def prediction_columns(self) -> tuple[str, ...]:
