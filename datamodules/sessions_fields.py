@@ -141,7 +141,7 @@ class Assembler:
         label[label == UNLABELLED] = np.nan
         arrays = [past, past_mask, future, future_mask, label]
         if with_row:
-            arrays.append(np.ascontiguousarray(records["row"]))
+            arrays.append(np.array(records["row"]))
         return SessionBatch(*(torch.from_numpy(array) for array in arrays))
 
     def _half(
