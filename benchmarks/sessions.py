@@ -26,6 +26,7 @@ from common import console, make_table, print_machine, spread
 from prepare import peak_memory
 
 from datamodules import SkipSessions
+from datamodules.raw import first_line
 from datamodules.synthetic_sessions import LOGS, TRACKS, PlantedSessions
 
 MEAN_LENGTH = 15  # rows of a generated session
@@ -50,7 +51,7 @@ def run_scan(root: Path, folder: Path) -> float:
     start = time.perf_counter()
     options = pa.csv.ReadOptions(use_threads=False)
     for file in sorted((root / LOGS).iterdir()):
-        names = file.open().readline().strip().split(",")
+        names = first_line(file).split(",")
         text = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
         for _ in pa.csv.open_csv(file, options, convert_options=text):
             pass

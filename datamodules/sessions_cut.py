@@ -25,7 +25,6 @@ from datamodules.sessions_raw import (
     ROW,
     VALUES,
     LogReader,
-    Rejected,
 )
 from zoo.schema import ZooError
 
@@ -77,63 +76,78 @@ class Dropped:
             )
 
 
-def read_sessions(
-    reader: LogReader, files: list[Path], dropped: Dropped, labelled: bool = True
-) -> Iterator[tuple[list[bytes], np.ndarray]]:
-    """Ids [S] and records [S] of `SESSION` of the usable sessions, in order.
+@dataclass
+class SessionReader:
+    """Reads whole sessions.
 
     Args:
-        reader: of the files.
+        reader: of rows.
         files: the logs.
-        dropped: where the other sessions are counted.
         labelled: whether rows of the second half need a label.
+
+    Attributes:
+        dropped: the sessions that cannot be used.
     """
-    ids, rows = pa.array([], pa.binary()), np.empty(0, ROW)
-    for more_ids, more in reader.blocks(files):
-        ids, rows = pa.concat_arrays([ids, more_ids]), np.concatenate((rows, more))
-        starts = _starts(ids)
-        last = starts[-1]  # this session may go on in the next block
-        yield _cut(ids, rows[:last], starts[:-1], files, reader.rejected, dropped, labelled)
-        ids, rows = ids[last:], rows[last:]
-    yield _cut(ids, rows, _starts(ids), files, reader.rejected, dropped, labelled)
+
+    reader: LogReader
+    files: list[Path]
+    labelled: bool = True
+    dropped: Dropped = field(default_factory=Dropped)
+
+    def __iter__(self) -> Iterator[tuple[list[bytes], np.ndarray]]:
+        """Ids [S] and records [S] of `SESSION` of the usable sessions, in order."""
+        ids, rows = pa.array([], pa.binary()), np.empty(0, ROW)
+        for more_ids, more in self.reader.blocks(self.files):
+            ids, rows = pa.concat_arrays([ids, more_ids]), np.concatenate((rows, more))
+            starts = _starts(ids)
+            last = starts[-1]  # this session may go on in the next block
+            if last:
+                yield self._cut(ids, rows[:last], starts[:-1])
+                ids, rows = ids[last:], rows[last:]
+        if len(ids):
+            yield self._cut(ids, rows, _starts(ids))
+
+    def _cut(
+        self, ids: pa.Array, rows: np.ndarray, starts: np.ndarray
+    ) -> tuple[list[bytes], np.ndarray]:
+        bad = _bad_cells(rows["cells"], self.labelled)
+        self._count_malformed(rows, bad)
+        problem = _problems(rows["cells"], starts, bad.any(1))
+        self._count_dropped(ids, rows, starts, problem)
+        good = np.flatnonzero(problem == 0)
+        records = _records(rows, starts[good])
+        records["row"] = self.dropped.sessions + good
+        self.dropped.sessions += len(starts)
+        for half in ("past", "future"):
+            real = np.arange(HALF) < records[half][:, None]
+            self.dropped.unknown += int(((records[f"{half}_track"] == 0) & real).sum())
+        return pc.take(ids, pa.array(starts[good])).to_pylist(), records
+
+    def _count_malformed(self, rows: np.ndarray, bad: np.ndarray) -> None:
+        malformed = np.flatnonzero(bad.any(1))
+        found = np.unique(bad[malformed].argmax(1), return_index=True, return_counts=True)
+        in_order = sorted(zip(*(part.tolist() for part in found), strict=True), key=lambda f: f[1])
+        for cell, first, count in in_order:
+            row, column = rows[malformed[first]], CELLS[cell]
+            reason = f"its {column} {PROBLEMS[column]}"
+            self.reader.rejected.add(self.files[row["file"]], int(row["line"]), reason, count)
+
+    def _count_dropped(
+        self, ids: pa.Array, rows: np.ndarray, starts: np.ndarray, problem: np.ndarray
+    ) -> None:
+        found = np.flatnonzero(problem)
+        self.dropped.reasons.update(REASONS[p] for p in problem[found].tolist())
+        if len(found) and not self.dropped.example:
+            start = int(starts[found[0]])
+            session = ids[start].as_py().decode("utf-8", "backslashreplace")
+            where = f"line {rows[start]['line']} of {self.files[rows[start]['file']]}"
+            self.dropped.example = f"{session} ({where}): {REASONS[problem[found[0]]]}"
 
 
 def _starts(ids: pa.Array) -> np.ndarray:
     """Where runs of one id begin."""
     changes = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
     return np.append(0, np.flatnonzero(changes) + 1) if len(ids) else np.empty(0, np.int64)
-
-
-def _cut(
-    ids: pa.Array,
-    rows: np.ndarray,
-    starts: np.ndarray,
-    files: list[Path],
-    rejected: Rejected,
-    dropped: Dropped,
-    labelled: bool,
-) -> tuple[list[bytes], np.ndarray]:
-    if not len(starts):
-        return [], np.empty(0, SESSION)
-    bad = _bad_cells(rows["cells"], labelled)
-    _count_malformed(rows, bad, files, rejected)
-    problem = _problems(rows["cells"], starts, bad.any(1))
-    if problem.any():
-        dropped.reasons.update(REASONS[p] for p in problem[problem > 0].tolist())
-        first = int(np.flatnonzero(problem)[0])
-        row = rows[starts[first]]
-        dropped.example = dropped.example or (
-            f"{ids[int(starts[first])].as_py().decode('utf-8', 'backslashreplace')} (line "
-            f"{row['line']} of {files[row['file']]}): {REASONS[problem[first]]}"
-        )
-    good = np.flatnonzero(problem == 0)
-    records = _records(rows, starts[good])
-    records["row"] = dropped.sessions + good
-    dropped.sessions += len(starts)
-    real = (np.arange(HALF) < records[half][:, None] for half in ("past", "future"))
-    tracks = zip(("past_track", "future_track"), real, strict=True)
-    dropped.unknown += sum(int(((records[t] == 0) & mask).sum()) for t, mask in tracks)
-    return pc.take(ids, pa.array(starts[good])).to_pylist(), records
 
 
 def _bad_cells(cells: np.ndarray, labelled: bool) -> np.ndarray:
@@ -147,17 +161,6 @@ def _bad_cells(cells: np.ndarray, labelled: bool) -> np.ndarray:
     needed[1, LABELS] = labelled
     bad &= needed[future.astype(np.intp)]
     return bad
-
-
-def _count_malformed(
-    rows: np.ndarray, bad: np.ndarray, files: list[Path], rejected: Rejected
-) -> None:
-    malformed = np.flatnonzero(bad.any(1))
-    cells, first, count = np.unique(bad[malformed].argmax(1), return_index=True, return_counts=True)
-    for cell, row, n in sorted(zip(cells, first, count, strict=True), key=lambda found: found[1]):
-        line, file = rows[malformed[row]]["line"], rows[malformed[row]]["file"]
-        column = CELLS[cell]
-        rejected.add(files[file], int(line), f"its {column} {PROBLEMS[column]}", int(n))
 
 
 def _problems(cells: np.ndarray, starts: np.ndarray, malformed: np.ndarray) -> np.ndarray:

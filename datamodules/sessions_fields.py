@@ -17,6 +17,7 @@ from zoo.schema import Field, Schema, SessionBatch
 HALF = 10  # positions of a half at most
 MOST = 2 * HALF  # rows of a session at most
 UNLABELLED = 255
+FARTHEST = 10.0  # deviations of a date: where nearly all are of one day, others would be huge
 
 CONTEXT_FLAGS = (
     "hist_user_behavior_is_shuffle",
@@ -169,7 +170,7 @@ class Assembler:
         """[B, T, .] parts of the first half, in the order of the schema."""
         flags = records["flags"][..., None] >> np.arange(len(FLAGS), dtype=np.uint16) & 1
         mean, deviation = self.date
-        gap = (records["date"][..., None] - mean) / deviation
+        gap = np.clip((records["date"][..., None] - mean) / deviation, -FARTHEST, FARTHEST)
         hour, forward, back, context, start, end = (
             self.tables[column][records["codes"][..., i]] for i, column in enumerate(CODES)
         )

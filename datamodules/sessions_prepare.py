@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.encoder import described
-from datamodules.sessions_cut import Dropped, read_sessions
+from datamodules.sessions_cut import Dropped, SessionReader
 from datamodules.sessions_fields import CODES, COUNTS, HALF, SESSION, VALUES, Fitted, short
 from datamodules.sessions_raw import LogReader, Rejected
 from datamodules.sessions_tracks import TABLE, RawTracks, open_tracks, read_tracks
@@ -88,20 +88,21 @@ def prepare_sessions(
     work, encoder = folder / "work", folder / "encoder"
     work.mkdir()
     encoder.mkdir()
-    rejected, rejected_tracks, dropped = Rejected(), Rejected(), Dropped()
+    rejected, rejected_tracks = Rejected("path"), Rejected("tracks")
     table = read_tracks(tracks, work, rejected_tracks)
     rejected_tracks.check(tolerance.rows)
     reader = LogReader(table.ids, {}, rejected)
+    sessions = SessionReader(reader, logs)
     counts = TrainingCounts(len(table.ids))
     with ExitStack() as stack:
         files = [stack.enter_context(open(work / split, "wb")) for split in SPLITS]
-        for ids, records in read_sessions(reader, logs, dropped):
+        for ids, records in sessions:
             split = split_of(ids, split_seed)
             for number, file in enumerate(files):
                 file.write(records[split == number].data)
             counts.add(records[split == 0])
     rejected.check(tolerance.rows)
-    dropped.check(tolerance.sessions)
+    sessions.dropped.check(tolerance.sessions)
     vocabulary = counts.vocabulary(reader.codes)
     scales = counts.scales() | table.save(encoder, counts.plays[1:])
     fitted = Fitted(vocabulary, scales)
@@ -116,7 +117,7 @@ def prepare_sessions(
         rejected.reasons | {f"track table: {r}": n for r, n in rejected_tracks.reasons.items()},
         (rejected.examples + rejected_tracks.examples)[:5],
         checksums(folder),
-        _notes(sizes, dropped, table),
+        _notes(sizes, sessions.dropped, table),
     ).save(folder)
 
 
@@ -124,16 +125,17 @@ def encode_sessions(
     folder: Path, logs: list[Path], encoder: Path, dataset: str, tolerance: Tolerance
 ) -> tuple[np.ndarray, int]:
     """Records of logs, by a fitted encoder, in a file of `folder`; and the number of sessions."""
-    rejected, dropped = Rejected(), Dropped()
+    rejected = Rejected("predict_path")
     fitted = load_encoder(encoder, dataset)
     ids, _ = open_tracks(encoder)
     reader = LogReader(ids, fitted.vocabulary, rejected)
+    sessions = SessionReader(reader, logs, labelled=False)
     with open(folder / "sessions", "wb") as file:
-        for _, records in read_sessions(reader, logs, dropped, labelled=False):
+        for _, records in sessions:
             file.write(records.data)
     rejected.check(tolerance.rows)
-    dropped.check(tolerance.sessions)
-    return np.memmap(folder / "sessions", SESSION, "r"), dropped.sessions
+    sessions.dropped.check(tolerance.sessions)
+    return np.memmap(folder / "sessions", SESSION, "r"), sessions.dropped.sessions
 
 
 def split_of(ids: list[bytes], seed: int) -> np.ndarray:

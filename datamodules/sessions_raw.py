@@ -72,11 +72,13 @@ class Rejected:
     """Rows that cannot be used.
 
     Attributes:
+        option: of the datamodule that names the files.
         rows: all rows read, these included.
         reasons: how many, by reason.
         examples: (line, file and reason) of the first.
     """
 
+    option: str
     rows: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     examples: list[tuple[int, str]] = field(default_factory=list)
@@ -106,7 +108,10 @@ def read_blocks(
     header = first_line(path).split(",")
     lacking = [column for column in columns if column not in header]
     if lacking:
-        raise ZooError(f"{path}: its header lacks {', '.join(lacking)}")
+        raise ZooError(
+            f"{path}: its header lacks {', '.join(lacking)}: name other files "
+            f"(data.{rejected.option})"
+        )
     passed: list[int] = []
 
     def pass_over(row: pa.csv.InvalidRow) -> str:
@@ -123,7 +128,10 @@ def read_blocks(
         raise ZooError(f"cannot read {path}: {error}") from error
     rejected.rows += rows + len(passed)
     if rows + len(passed) == 0:
-        raise ZooError(f"{path} is empty: it holds no rows")
+        raise ZooError(
+            f"{path} is empty: it holds no rows; remove it, or name other files "
+            f"(data.{rejected.option})"
+        )
 
 
 def _open(

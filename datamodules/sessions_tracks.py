@@ -76,7 +76,10 @@ class RawTracks:
 
 
 def read_tracks(files: list[Path], work: Path, rejected: Rejected) -> RawTracks:
-    """Reads the files of the track table; the features go to a file in `work`."""
+    """Reads the files of the track table; the features go to a file in `work`.
+
+    Of tracks with one id the first is looked up.
+    """
     columns = dict.fromkeys((TRACK_ID, *TRACK), pa.binary())
     ids, bad_cells = [], 0
     with open(work / "features", "wb") as raw:

@@ -33,9 +33,10 @@ class SkipSessions(LightningDataModule):
     Sessions are dealt 80-10-10 to training, validation and test by a hash of their id. Fields
     are numerical, in groups: position (scaled to at most 1), context and interaction (of the
     first half only), track_general and track_music. Track features, seek counts (as ln(1 + x))
-    and the date (days from the mean date) are scaled to mean 0 and deviation 1 over the rows of
-    training sessions; a track that the track table lacks has the mean features. Values of
-    context_type, reason_start and reason_end that training sessions lack are all zeros.
+    and the date gap (days from the mean date, 10 deviations at most) are scaled to mean 0 and
+    deviation 1 over the rows of training sessions that models see; a track that the track table
+    lacks has the mean features. Values of context_type, reason_start and reason_end that first
+    halves of training sessions lack are all zeros.
 
     Args:
         path: session logs, .csv or .csv.gz: a folder of them, one file or a pattern.
@@ -126,7 +127,7 @@ class SkipSessions(LightningDataModule):
         return ceiling(self.records(split), self.truth(split)["probability"])
 
     def truth(self, split: str) -> np.ndarray:
-        """[S] of `synthetic_sessions.TRUTH`: mechanisms and true probabilities of a split's
+        """[S] of `synthetic_mechanisms.TRUTH`: mechanisms and true probabilities of a split's
         generated sessions, in the order of the unshuffled loader."""
         if not self.synthetic:
             raise ZooError("the truth is known of generated sessions alone (data.synthetic)")

@@ -32,15 +32,15 @@ from datamodules.sessions_fields import (
     short,
 )
 from datamodules.sessions_prepare import split_of
-from datamodules.synthetic_sessions import (
+from datamodules.synthetic_mechanisms import (
     GROUPS,
     MECHANISMS,
     NOISE,
     PERSISTENCE,
     POPULARITY,
     TASTE,
-    PlantedSessions,
 )
+from datamodules.synthetic_sessions import PlantedSessions
 from zoo import Schema, ZooError
 
 ROOT = Path(train.__file__).parent
@@ -287,6 +287,21 @@ def test_seek_counts_have_a_limit(sessions, logs):
     assert len(batch.past[..., column][batch.past_mask].unique()) == 2
 
 
+def test_a_date_far_away_has_a_limit(sessions, logs):
+    rows = logs.assign(date="2018-07-15")
+    rows.loc[first_session(logs), "date"] = "1999-12-31"
+    data = sessions(rows)
+    column = [f.name for f in data.schema.numerical].index("date_gap")
+    splits = [batches(data, split)[0].past for split in ("train", "val", "test")]
+    assert torch.cat(splits)[..., column].abs().max() == 10
+
+
+def test_the_first_of_two_tracks_with_one_id_is_looked_up(sessions, tracks):
+    plain, twice = sessions(), sessions(table=pd.concat([tracks, tracks.assign(tempo="1")]))
+    for split in ("train", "val"):
+        assert torch.equal(batches(twice, split)[0].past, batches(plain, split)[0].past)
+
+
 def test_a_track_that_the_table_lacks_has_mean_features(sessions, logs, tracks):
     gone = logs.track_id_clean.iloc[0]
     table = tracks[tracks.track_id != gone]
@@ -510,7 +525,11 @@ def test_rows_of_a_wrong_width_and_odd_bytes(tmp_path, logs, sessions):
     [
         ("log.csv", "", r"log.csv is empty"),
         ("log.csv", "HEADER\n", r"log.csv is empty: it holds no rows"),
-        ("log.csv", "session_id,skip_2\na,True\n", r"log.csv: its header lacks track_id_clean, "),
+        (
+            "log.csv",
+            "session_id,skip_2\na,True\n",
+            r"log.csv: its header lacks track_id_clean, .*: name other files \(data.path\)",
+        ),
         ("tf.csv", "", r"tf.csv is empty"),
         ("tf.csv", "track_id,duration\nt,1\n", r"tf.csv: its header lacks release_year, "),
         ("tf.csv", None, r"no such file or folder: .*tf.csv \(data.tracks\)"),
