@@ -91,7 +91,7 @@ def prepare_sessions(
     rejected, rejected_tracks = Rejected("path"), Rejected("tracks")
     table = read_tracks(tracks, work, rejected_tracks)
     rejected_tracks.check(tolerance.rows)
-    reader = LogReader(table.ids, {}, rejected)
+    reader = LogReader(table.ids, None, rejected)
     sessions = SessionReader(reader, logs)
     counts = TrainingCounts(len(table.ids))
     with ExitStack() as stack:

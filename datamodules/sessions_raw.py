@@ -164,21 +164,19 @@ class LogReader:
 
     Args:
         tracks: ids of the track table; the number of a track is its place in it, from 1.
-        vocabulary: values of the columns of `VALUES` in the order of their codes; those of a
-            column that it lacks are numbered as they come.
+        vocabulary: values of the columns of `VALUES` in the order of their codes; without it
+            values get codes as they come, and those beyond the last code none.
         rejected: where malformed rows are counted.
     """
 
     def __init__(
-        self, tracks: pa.Array, vocabulary: dict[str, list[str]], rejected: Rejected
+        self, tracks: pa.Array, vocabulary: dict[str, list[str]] | None, rejected: Rejected
     ) -> None:
         self.tracks = tracks
         self.rejected = rejected
-        self.growing = not vocabulary
-        self.codes = {
-            column: {value: i for i, value in enumerate(vocabulary.get(column, []), 1)}
-            for column in VALUES
-        }
+        self.growing = vocabulary is None
+        known = vocabulary or dict.fromkeys(VALUES, ())
+        self.codes = {c: {value: i for i, value in enumerate(known[c], 1)} for c in VALUES}
         few = pa.dictionary(pa.int32(), pa.binary())
         self.columns = {SESSION_ID: pa.binary(), TRACK_ID: pa.binary()} | dict.fromkeys(CELLS, few)
 
