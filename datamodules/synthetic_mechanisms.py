@@ -3,17 +3,18 @@
 A session is born with one liked pole of the acoustic vectors, +v or -v for one of `TASTES`
 orthogonal directions v. Its first half A is a Markov chain of skips (a state is kept with
 probability 0.8), and its tracks agree with them: a kept track with a taste is of the liked pole,
-a skipped one of the opposite; a kept track with a popularity is mostly a hit (popular, recent),
-a skipped one mostly obscure (unpopular, old); the others are neutral. Of each track j = 1, 2, ...
-of the second half B one mechanism decides the label, and the track is chosen such that the
-mechanism can be told from what a model sees:
+a skipped one of the opposite; the others are neutral, hits (popular, recent) or obscure
+(unpopular, old), whether skipped or not, so that without the interactions A's tracks do not tell
+A's skips. Of each track j = 1, 2, ... of the second half B one mechanism decides the label, and
+the track is chosen such that the mechanism can be told from what a model sees:
 
     persistence  where j < r, for the last r tracks of A that share one skip_2: neutral track;
                  repeats that state with probability 0.97 - 0.02 (j - 1)
     popularity   a hit (skipped with probability 0.05) or an obscure track (0.95)
     taste        a track of the liked pole, near the mean of A's kept tracks with a taste (0.05),
-                 or of the opposite one, far from it (0.95); where A has no such kept track,
-                 popularity rules instead
+                 or of the opposite one, far from it (0.95); only where A has kept and skipped
+                 tracks with a taste (popularity rules instead), so that the acoustic vectors
+                 alone do not tell which pole is liked
     noise        neutral track; skipped with probability 0.517 whatever is known
 
 So persistence, which rules four tracks of five at j = 1 and fades along B, is decided by
@@ -49,8 +50,8 @@ GROUPS = {
     "taste": ["position", "interaction", "track_music"],
     "popularity": ["position", "track_general"],
 }
-PAST_SHARES = {NOISE: 0.25, TASTE: 0.45, POPULARITY: 0.3}  # of the tracks of A
-FUTURE_SHARES = {NOISE: 0.15, TASTE: 0.45, POPULARITY: 0.4}  # of B where persistence has ended
+PAST_SHARES = {NOISE: 0.2, TASTE: 0.6, POPULARITY: 0.2}  # of the tracks of A
+FUTURE_SHARES = {NOISE: 0.15, TASTE: 0.65, POPULARITY: 0.2}  # of B where persistence has ended
 NO_MECHANISM = 255
 TRUTH = np.dtype(
     [
@@ -83,7 +84,8 @@ class DrawnSessions:
             chance = SKIP_RATE + STAY * (self.label[:, i - 1] - SKIP_RATE)
             self.label[:, i] = uniform[:, i] < chance
         mechanism = _choose(rng, PAST_SHARES, self.label.shape)
-        obscure = self.label == (rng.random(self.label.shape) < SURE)
+        # not by the label: general features would tell the state that persists
+        obscure = rng.random(self.label.shape) < 0.5
         self.kind[:] = np.select(
             [mechanism == TASTE, mechanism == POPULARITY],
             [np.where(self.label, FAR, NEAR), np.where(obscure, OBSCURE, HIT)],
@@ -96,7 +98,7 @@ class DrawnSessions:
         j = position - self.past[:, None] + 1  # position in B, from 1
         state = np.take_along_axis(self.label, self.past[:, None] - 1, 1)
         run = _final_run(self.label, self.past)
-        told = (in_past & (self.kind == NEAR)).any(1)  # whether A tells the taste
+        told = np.logical_and(*((in_past & (self.kind == k)).any(1) for k in (NEAR, FAR)))
         mechanism = _choose(rng, FUTURE_SHARES, self.label.shape)
         mechanism[(mechanism == TASTE) & ~told[:, None]] = POPULARITY
         mechanism[j < run[:, None]] = PERSISTENCE

@@ -41,7 +41,7 @@ from datamodules.synthetic_mechanisms import (
     TASTE,
 )
 from datamodules.synthetic_sessions import PlantedSessions
-from zoo import Schema, ZooError
+from zoo import Schema, SessionBatch, ZooError
 
 ROOT = Path(train.__file__).parent
 START, END, CONTEXT = (
@@ -101,13 +101,16 @@ def sessions(tmp_path, logs, tracks):
     return make
 
 
+def whole(loader):
+    """All its batches joined in one, with row numbers."""
+    loader.with_row = True
+    return SessionBatch(*(torch.cat(column) for column in zip(*loader, strict=True)))
+
+
 def batches(data, split):
     """All batches of a split joined in one, and the ids of its sessions."""
     data.setup("fit")
-    loader = getattr(data, f"{split}_dataloader")()
-    loader.with_row = True
-    parts = list(loader)
-    joined = type(parts[0])(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    joined = whole(getattr(data, f"{split}_dataloader")())
     ids = pd.read_csv(data.path, dtype=str).session_id.drop_duplicates().to_numpy()
     return joined, ids[joined.row]
 
@@ -655,8 +658,9 @@ def test_an_encoder_scores_raw_sessions_whose_second_half_is_unknown(run, logs, 
     shutil.rmtree(Path(data.path).parent)
     new, found = predicting(encoder, tmp_path / "new.csv", batch_size=7)
     assert new.predict_rows == len(ids)
-    assert new.schema == Schema.from_dict(json.loads(Path(encoder, "encoder.json").read_text())["schema"])  # noqa: E501  # fmt: skip
-    joined = type(found[0])(*(torch.cat(column) for column in zip(*found, strict=True)))
+    description = json.loads(Path(encoder, "encoder.json").read_text())
+    assert new.schema == Schema.from_dict(description["schema"])
+    joined = SessionBatch(*(torch.cat(column) for column in zip(*found, strict=True)))
     assert joined.row.tolist() == list(range(len(ids)))
     for name in ("past", "past_mask", "future", "future_mask"):
         assert torch.equal(getattr(joined, name), getattr(want, name))
@@ -882,9 +886,10 @@ def test_true_probabilities_are_calibrated(many):
                 assert abs(label[mine].mean() - p[mine].mean()) < error
 
 
-def told(data, split):
-    """What the fields alone say of each track of B: its mechanism, and the likelier label."""
-    batch, _ = batches_of(data, split)
+def told(data):
+    """What the fields alone say of each track of B of the test split: its mechanism, and the
+    likelier label."""
+    batch = whole(data.test_dataloader())
     names = [field.name for field in data.schema.numerical]
     future = [field.name for field in data.schema.future]
     scales = json.loads((data.folder / "encoder/encoder.json").read_text())["scales"]
@@ -920,23 +925,34 @@ def told(data, split):
     return mechanism, answer
 
 
-def batches_of(data, split):
-    loader = getattr(data, f"{split}_dataloader")()
-    parts = [batch[:5] for batch in loader]
-    first = next(iter(loader))
-    return first._replace(
-        **{name: torch.cat([part[i] for part in parts]) for i, name in enumerate(first._fields[:5])}
-    ), None
-
-
 def test_the_truth_follows_from_the_fields(many):
-    mechanism, answer = told(many, "test")
+    mechanism, answer = told(many)
     truth, _, mask = joined(many, "test")
     assert (mechanism == truth["mechanism"])[mask].mean() > 0.99
     best = truth["probability"] > 0.5
     for m in (PERSISTENCE, TASTE, POPULARITY):
         mine = truth["mechanism"] == m
         assert (answer == best)[mine].mean() > 0.99
+
+
+def test_without_the_interactions_nothing_tells_persistence_or_taste(many):
+    batch = whole(many.test_dataloader())
+    names = [field.name for field in many.schema.numerical]
+    vectors = [names.index(f"acoustic_vector_{i}") for i in range(8)]
+    general = [names.index(name) for name in ("us_popularity_estimate", "release_year")]
+    skipped = batch.past[..., names.index("skip_2")] > 0
+    features = batch.past[..., general + vectors][batch.past_mask].numpy()
+    skips = skipped[batch.past_mask].numpy()
+    related = np.corrcoef(np.column_stack((skips, features)), rowvar=False)[0, 1:]
+    assert (np.abs(related) < 0.04).all()
+    # a track of B with a taste says that A has liked and disliked ones, not which they are
+    scales = json.loads((many.folder / "encoder/encoder.json").read_text())["scales"]
+    moments = torch.tensor([scales[names[i]] for i in vectors])
+    tasty = (batch.past[..., vectors] * moments[:, 1] + moments[:, 0]).norm(dim=-1) > 0.6
+    tasty &= batch.past_mask
+    ruled = (many.truth("test")["mechanism"] == TASTE).any(1)
+    for mine in (tasty & skipped, tasty & ~skipped):
+        assert mine.any(1)[ruled].float().mean() > 0.99
 
 
 def test_the_ceiling_is_that_of_the_bayes_rule(many):
