@@ -78,10 +78,13 @@ class Encoder:
 
 
 @contextmanager
-def described(path: Path) -> Iterator[dict[str, Any]]:
-    """What the JSON file of an encoder's folder says; what is amiss in it becomes a `ZooError`."""
-    if not path.is_file() or not (path.parent / VOCABULARY).is_file():
-        raise ZooError(f"{path.parent} is not an encoder: {path.name} or {VOCABULARY} is missing")
+def described(path: Path, beside: str = VOCABULARY) -> Iterator[dict[str, Any]]:
+    """What the JSON file of an encoder's folder says; what is amiss in it becomes a `ZooError`.
+
+    `beside` is the file that an encoder's folder holds next to it.
+    """
+    if not path.is_file() or not (path.parent / beside).is_file():
+        raise ZooError(f"{path.parent} is not an encoder: {path.name} or {beside} is missing")
     try:
         data = json.loads(path.read_text())
         if data["format"] != FORMAT:

@@ -18,6 +18,35 @@ BLOCK = 256  # consecutive rows read together when shuffling from disk
 WINDOW = 65_536  # rows shuffled among each other, from randomly chosen blocks
 
 
+class Share:
+    """The batches of one process: equally many on all, every row once.
+
+    Args:
+        rows: of all processes.
+        batch_size: rows of a batch on one process; only the last batch of an epoch differs.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, rows: int, batch_size: int, rank: int, world_size: int) -> None:
+        if rows < world_size:
+            raise ZooError(f"{rows} rows cannot be dealt to {world_size} processes")
+        self.rows = rows
+        self.start, self.stop = (rows * r // world_size for r in (rank, rank + 1))
+        self.steps = -(-(rows // world_size) // batch_size)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def slices(self) -> Iterator[slice]:
+        """The positions of each batch in the order of all rows."""
+        for step in range(self.steps):
+            first = self.start + step * self.batch_size
+            # shares differ by one row at most, which the last batch takes
+            yield slice(first, self.stop if step == self.steps - 1 else first + self.batch_size)
+
+
 class BatchLoader:
     """An iterable of `Batch`es over the share of this rank.
 
@@ -47,21 +76,17 @@ class BatchLoader:
         device: torch.device | None = None,
         with_row: bool = False,
     ) -> None:
-        if len(arrays) < world_size:
-            raise ZooError(f"{len(arrays)} rows cannot be dealt to {world_size} processes")
         self.arrays = arrays
-        self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = epoch
-        self.start, self.stop = (len(arrays) * r // world_size for r in (rank, rank + 1))
-        self.steps = -(-(len(arrays) // world_size) // batch_size)
+        self.share = Share(len(arrays), batch_size, rank, world_size)
         self.with_row = with_row
         self.device = device
         self.resident = None if device is None else self._columns(slice(None), device)
 
     def __len__(self) -> int:
-        return self.steps
+        return len(self.share)
 
     def __iter__(self) -> Iterator[Batch]:
         if not self.shuffle:
@@ -71,43 +96,26 @@ class BatchLoader:
         else:
             yield from self._permuted()
 
-    def _bounds(self) -> Iterator[tuple[int, int]]:
-        """First and last position of each batch in this rank's share of the order."""
-        for step in range(self.steps):
-            first = self.start + step * self.batch_size
-            # shares differ by one row at most, which the last batch takes
-            last = self.stop if step == self.steps - 1 else first + self.batch_size
-            yield first, last
-
     def _in_order(self) -> Iterator[Batch]:
-        for first, last in self._bounds():
+        for rows in self.share.slices():
             if self.resident is None:
-                yield Batch(*self._columns(slice(first, last)))
+                yield Batch(*self._columns(rows))
             else:
-                yield Batch(*(column[first:last] for column in self.resident))
+                yield Batch(*(column[rows] for column in self.resident))
 
     def _permuted(self) -> Iterator[Batch]:
         generator = torch.Generator(self.device).manual_seed(self._epoch_seed())
         order = torch.randperm(len(self.arrays), generator=generator, device=self.device)
-        for first, last in self._bounds():
-            index = order[first:last]
+        for rows in self.share.slices():
+            index = order[rows]
             yield Batch(*(column.index_select(0, index) for column in self.resident))
 
     def _by_blocks(self) -> Iterator[Batch]:
         random = np.random.default_rng(self._epoch_seed())
-        n = len(self.arrays)
-        blocks = random.permutation(-(-n // BLOCK))
-        sizes = np.minimum((blocks + 1) * BLOCK, n) - blocks * BLOCK
-        ends = np.cumsum(sizes)
-        bounds = list(self._bounds())
-        # windows of equal size: a short last one would not mix
-        windows = -(-self.steps * self.batch_size // WINDOW)
-        for batches in np.array_split(bounds, min(windows, self.steps)):
-            low, high = batches[0][0], batches[-1][1]
-            window = self._columns(_positions(blocks, sizes, ends, low, high))
-            order = torch.from_numpy(random.permutation(high - low))
-            for first, last in batches:
-                index = order[first - low : last - low]
+        for pieces, batches in shuffled_windows(self.share, random):
+            window = self._columns(pieces)
+            for batch in batches:
+                index = torch.from_numpy(batch)
                 yield Batch(*(column.index_select(0, index) for column in window))
 
     def _columns(
@@ -149,6 +157,25 @@ def fits(arrays: Arrays, device: torch.device) -> bool:
     else:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return arrays.nbytes <= free // 4
+
+
+def shuffled_windows(
+    share: Share, random: np.random.Generator
+) -> Iterator[tuple[list[slice], list[np.ndarray]]]:
+    """A new order of rows on disk: pieces to be read together, and [B] positions among the rows
+    read of each batch. Blocks are permuted, and rows within windows of blocks."""
+    n = share.rows
+    blocks = random.permutation(-(-n // BLOCK))
+    sizes = np.minimum((blocks + 1) * BLOCK, n) - blocks * BLOCK
+    ends = np.cumsum(sizes)
+    bounds = [(part.start, part.stop) for part in share.slices()]
+    # windows of equal size: a short last one would not mix
+    windows = -(-share.steps * share.batch_size // WINDOW)
+    for batches in np.array_split(bounds, min(windows, share.steps)):
+        low, high = batches[0][0], batches[-1][1]
+        order = random.permutation(high - low)
+        pieces = _positions(blocks, sizes, ends, low, high)
+        yield pieces, [order[first - low : last - low] for first, last in batches]
 
 
 def _positions(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from datamodules.leave_one_out import NegativeSampler
+from datamodules.loader import Share
 from zoo.schema import MISSING, UNKNOWN, Batch, ZooError
 
 PAIR = re.compile(r"\s*(\d{1,18})\s*[,\t]\s*(\d{1,18})\s*", re.ASCII)
@@ -99,26 +100,6 @@ def read_pairs(path: Path, tolerated: float) -> tuple[np.ndarray, np.ndarray, in
     return pairs, row, len(found)
 
 
-class _Share:
-    """The batches of one process: equally many on all, every row once."""
-
-    def __init__(self, rows: int, batch_size: int, rank: int, world_size: int) -> None:
-        if rows < world_size:
-            raise ZooError(f"{rows} rows cannot be dealt to {world_size} processes")
-        self.start, self.stop = (rows * r // world_size for r in (rank, rank + 1))
-        self.steps = -(-(rows // world_size) // batch_size)
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def slices(self) -> Iterator[slice]:
-        for step in range(self.steps):
-            first = self.start + step * self.batch_size
-            # shares differ by one row at most, which the last batch takes
-            yield slice(first, self.stop if step == self.steps - 1 else first + self.batch_size)
-
-
 class TrainingPairs:
     """Each epoch every positive once, each with fresh negatives, all rows shuffled.
 
@@ -158,7 +139,7 @@ class TrainingPairs:
         self.group = 1 + negatives
         self.seed = seed
         self.epoch = epoch
-        self.share = _Share(len(user) * self.group, batch_size, rank, world_size)
+        self.share = Share(len(user) * self.group, batch_size, rank, world_size)
 
     def __len__(self) -> int:
         return len(self.share)
@@ -214,7 +195,7 @@ class FixedPairs:
         self.label = label
         self.row = row
         self.ranked = ranked
-        self.share = _Share(len(user), batch_size, rank, world_size)
+        self.share = Share(len(user), batch_size, rank, world_size)
 
     def __len__(self) -> int:
         return len(self.share)

@@ -76,7 +76,11 @@ def array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[
     Not a memory map, for which a full disk is a crash of the process.
     """
     with open(path, "wb") as file:
-        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        header = {
+            "descr": np.lib.format.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": shape,
+        }
         np.lib.format.write_array_header_1_0(file, header)
         yield file
 
