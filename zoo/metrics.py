@@ -135,7 +135,8 @@ class SessionMetrics(Metric):
         """Adds a batch: logits [B, T], labels [B, T], and which of them are scored [B, T]."""
         logits = logits.detach().double().masked_fill(~known, 0)
         labels = labels.double().masked_fill(~known, 0)
-        right = ((2 * labels - 1) * logits.sign() + 1).nan_to_num(0) / 2 * known
+        right = ((logits > 0) == (labels > 0.5)) & ~logits.isnan() & known
+        right = torch.where((logits == 0) & known, 0.5, right.double())
         place = known.cumsum(1)
         # of a guess, L_i L_i is L_i
         average = right * (1 + right.cumsum(1) - right) / place.clamp(min=1)

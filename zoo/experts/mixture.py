@@ -54,7 +54,7 @@ def log_selection(z: Tensor, inclusion: Tensor, gate: Gate) -> Tensor:
         gate: see `log_gate`.
     """
     log_g, log_rest = log_gate(z, gate)
-    return log_g + log_rest @ inclusion.T
+    return log_g + log_rest @ inclusion.T.to(log_rest.dtype)
 
 
 def mixture_logit(z: Tensor, log_alpha: Tensor) -> Tensor:

@@ -66,7 +66,6 @@ class StackedLinear(nn.Module):
 
     rows: Tensor
     columns: Tensor
-    own: Tensor
 
     def __init__(self, lattice: Lattice, inputs: int, outputs: int, parts: int = 1) -> None:
         super().__init__()
@@ -77,8 +76,6 @@ class StackedLinear(nn.Module):
         self.register_buffer("columns", columns, persistent=False)
         self.blocks = nn.Parameter(torch.empty(len(pairs), parts, outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(parts, experts, outputs))
-        own = torch.block_diag(*[torch.ones(outputs, inputs)] * experts).repeat(parts, 1)
-        self.register_buffer("own", own, persistent=False)
         # features of variance one stay so (LeCun et al. 1998), however many experts lie inside
         sizes = torch.bincount(rows)[rows] * inputs
         with torch.no_grad():
@@ -110,28 +107,30 @@ class StackedLinear(nn.Module):
         if torch.is_autocast_enabled(device):  # does not reach into `_MaskedProduct`
             dtype = torch.get_autocast_dtype(device)
             rows, matrix, bias = rows.to(dtype), matrix.to(dtype), bias.to(dtype)
-        return _MaskedProduct.apply(rows, matrix, bias, self.own).unflatten(0, x.shape[:-1])
+        product_ = _MaskedProduct.apply(rows, matrix, bias, self.bias.shape)
+        return product_.unflatten(0, x.shape[:-1])
 
 
 class _MaskedProduct(torch.autograd.Function):
     """x W^T + b, whose gradient flows back to x through the experts' own blocks alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, own: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, shape: torch.Size) -> Tensor:
         x = x.contiguous()
-        ctx.save_for_backward(x, weight, own)
+        ctx.save_for_backward(x, weight)
+        ctx.shape = shape
         return product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, own = ctx.saved_tensors
+        x, weight = ctx.saved_tensors
+        back = None
+        if ctx.needs_input_grad[0]:
+            blocks = weight.unflatten(1, (ctx.shape[1], -1)).unflatten(0, ctx.shape)
+            own = blocks.diagonal(0, 1, 3)  # [P, out, in, H]
+            back = torch.einsum("npho,poih->nhi", gradient.unflatten(1, ctx.shape), own).flatten(1)
         gradient = gradient.contiguous()
-        return (
-            product(gradient, (weight * own).t()) if ctx.needs_input_grad[0] else None,
-            product(gradient.t(), x.t()),
-            gradient.sum(0),
-            None,
-        )
+        return back, product(gradient.t(), x.t()), gradient.sum(0), None
 
 
 class StackedNorm(nn.Module):

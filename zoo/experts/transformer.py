@@ -42,7 +42,7 @@ class InterpretableTransformer(SessionMixture):
         schema: Schema | Mapping[str, Any],
         blocks: int = 3,
         heads: int = 8,
-        feed_forward: int = 512,
+        feed_forward: int = 256,
         **shared: Any,
     ) -> None:
         super().__init__(schema, **shared)
