@@ -27,7 +27,7 @@ from zoo import (
     SessionBatch,
     ZooError,
 )
-from zoo.experts.attention import MaskedAttention
+from zoo.experts.attention import MaskedAttention, _attend, _attend_by_steps
 from zoo.experts.lattice import Lattice
 from zoo.experts.mixture import GATES, gem_loss, log_selection
 from zoo.experts.stacked import StackedLinear, StackedNorm
@@ -306,6 +306,15 @@ def test_attention_of_one_subset_is_that_of_torch(cross):
     torch.testing.assert_close(ours(query, memory, mask), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_attention_by_steps_is_the_fused_one():
+    q, k, v = (torch.randn(3, time, 4, 5, requires_grad=True) for time in (6, 7, 7))
+    mask = ends([1, 4, 7], 7)
+    results = [attend(q, k, v, mask) for attend in (_attend, _attend_by_steps)]
+    torch.testing.assert_close(results[0], results[1])
+    gradients = [torch.autograd.grad(result.square().sum(), (q, k, v)) for result in results]
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
 def test_a_gru_of_one_subset_is_that_of_torch():
     network = build(InterpretableGRU, None, width=6)
     batch = random_batch(past=[T] * 5, future=[T_NEXT] * 5)
@@ -437,6 +446,15 @@ def test_sessions_have_numerical_fields_only(model_class):
 
 
 # Baselines
+
+
+@pytest.mark.parametrize("baseline", [LastSkip, MeanSkip])
+def test_a_baseline_reloads_too(baseline, tmp_path):
+    trainer = pl.Trainer(barebones=True, accelerator="cpu")
+    trainer.strategy.connect(baseline(SCHEMA))
+    trainer.save_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    loaded = baseline.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    assert torch.equal(loaded(random_batch()), baseline(SCHEMA)(random_batch()))
 
 
 def test_baselines_by_hand():

@@ -11,7 +11,8 @@ from zoo.embedding import Embedded
 from zoo.experts.layers import ExpertNorm, MaskedLinear, Restriction
 from zoo.experts.mixture import Gate, Normalization
 from zoo.experts.module import MixtureModule
-from zoo.module import RowModule, require
+from zoo.module import require
+from zoo.rows import RowModule
 from zoo.schema import Batch, Schema
 
 

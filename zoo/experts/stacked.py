@@ -49,7 +49,9 @@ class StackedLinear(nn.Module):
         h_i' = W_ii h_i + sum_{j in omega(i)} W_ij stop(h_j) + b_i
 
     Only the blocks W_ij that exist (S_j is S_i or lies inside it) are stored. They are multiplied
-    as one matrix, in which the others are zero and so add nothing to finite features.
+    as one matrix, in which the others are zero and so add nothing to finite features: one
+    operation in place of many, and for narrow experts no slower on a CPU than products of the
+    existing blocks alone.
 
     Args:
         lattice: of the experts.
@@ -107,8 +109,8 @@ class StackedLinear(nn.Module):
         if torch.is_autocast_enabled(device):  # does not reach into `_MaskedProduct`
             dtype = torch.get_autocast_dtype(device)
             rows, matrix, bias = rows.to(dtype), matrix.to(dtype), bias.to(dtype)
-        product_ = _MaskedProduct.apply(rows, matrix, bias, self.bias.shape)
-        return product_.unflatten(0, x.shape[:-1])
+        features = _MaskedProduct.apply(rows, matrix, bias, self.bias.shape)
+        return features.unflatten(0, x.shape[:-1])
 
 
 class _MaskedProduct(torch.autograd.Function):
