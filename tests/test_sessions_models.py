@@ -448,6 +448,7 @@ def test_sessions_have_numerical_fields_only(model_class):
 # Baselines
 
 
+@pytest.mark.filterwarnings("ignore:.*contains no parameters")
 @pytest.mark.parametrize("baseline", [LastSkip, MeanSkip])
 def test_a_baseline_reloads_too(baseline, tmp_path):
     trainer = pl.Trainer(barebones=True, accelerator="cpu")
