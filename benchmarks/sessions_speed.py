@@ -31,7 +31,7 @@ CONFIG = PROJECT / "configs/sessions/interpretable_transformer.yaml"
 GROUPS = {"position": 2, "context": 14, "interaction": 29, "track_general": 3, "track_music": 26}
 PAST_ONLY = ("context", "interaction")
 TRACKS = 10  # of each part
-NAMES = ("interpretable", "control", "loop over experts")
+NAMES = ("interpretable", "control", "loop")
 
 
 def make_schema() -> Schema:
@@ -209,10 +209,10 @@ def main() -> None:
     mixture = InterpretableTransformer(schema, subsets=subsets, **arguments)
     models = (mixture, InterpretableTransformer(schema, **arguments), Loop(mixture))
     table = make_table(
-        f"training steps on {device}, {torch.get_num_threads()} threads, "
-        f"median of {options.repeats}",
+        f"training on {device}, {torch.get_num_threads()} threads, median of {options.repeats}; "
+        "ratio: interpretable over this",
         "model",
-        *("batch", "sessions/s", "min .. max", "interpretable / this, median", "min .. max"),
+        *("batch", "sessions/s", "min .. max", "ratio", "min .. max"),
     )
     for size in options.batch_size:
         batch = make_batch(schema, size)

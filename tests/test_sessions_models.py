@@ -385,7 +385,9 @@ def test_a_skip_that_goes_on_is_learned_and_attributed(model_class):
 
 @pytest.mark.filterwarnings("ignore:.*of a Tensor that is not a leaf", "ignore:.*instantiated")
 @each_model
-@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true", "compiled"])
+@pytest.mark.parametrize(
+    "precision", ["bf16-mixed", "64-true", pytest.param("compiled", marks=pytest.mark.slow)]
+)
 def test_every_precision_trains_alike(model_class, precision):
     batches = [random_batch(32, seed) for seed in range(5)]
     found, expected = (build(model_class, optimizer="sgd", learning_rate=0.1) for _ in range(2))
@@ -443,6 +445,15 @@ def test_sessions_have_numerical_fields_only(model_class):
     schema = Schema((*SCHEMA.fields, Field("track", "categorical", 9)))
     with pytest.raises(ZooError, match=f"{model_class.__name__} takes .* here: track$"):
         model_class(schema)
+
+
+def test_the_learning_rate_falls_to_its_floor_and_no_further():
+    network = build(InterpretableGRU, plateau_decay=0.1, min_learning_rate=1e-6)
+    chosen = network.configure_optimizers()
+    for _ in range(5):  # the first is the best
+        chosen["lr_scheduler"]["scheduler"].step(1.0)
+    assert chosen["optimizer"].param_groups[0]["lr"] == pytest.approx(1e-6)
+    assert chosen["lr_scheduler"]["monitor"] == "val/logloss"
 
 
 # Baselines
