@@ -24,6 +24,7 @@ from zoo.optim import Adagrad
 def test_sparse_steps_equal_dense_steps_of_torch(data):
     rows, width = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4))
     options = {
+        "eps": data.draw(st.sampled_from([1e-13, 1e-3])),
         "lr": data.draw(st.sampled_from([0.01, 0.5])),
         "lr_decay": data.draw(st.sampled_from([0.0, 0.1])),
         "initial_accumulator_value": data.draw(st.sampled_from([0.0, 0.3])),
@@ -48,6 +49,14 @@ def test_a_sparse_step_touches_the_rows_of_the_batch_alone():
     )
     Adagrad([parameter], lr=0.1).step()
     assert (parameter != 1).any(1).nonzero().flatten().tolist() == [3, 7]
+
+
+def test_tiny_gradients_make_full_steps():
+    """As those behind embeddings of 1e-4, in the mean over a batch."""
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([1e-10, -1e-11])
+    Adagrad([parameter], lr=0.01).step()
+    torch.testing.assert_close(parameter.data, torch.tensor([-0.01, 0.01]), rtol=0.02, atol=0)
 
 
 def test_the_optimizer_runs_its_closure_and_gives_the_loss():

@@ -1,5 +1,6 @@
-"""Leave-one-out ranking: hand-worked ranks, and the definition by brute force."""
+"""Leave-one-out ranking and sessions: hand-worked values, and the definitions by brute force."""
 
+import itertools
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo import Batch, DeepFM, Field, Schema, ZooError
-from zoo.metrics import RankingMetrics
+from zoo.metrics import RankingMetrics, SessionMetrics
 
 NAN = math.nan
 
@@ -119,3 +120,92 @@ def test_batches_without_lists_leave_no_trace():
     model.validation_step(Batch(torch.empty(2, 0), ids, torch.tensor([0.0, 1.0])))
     assert not model.ranking["val/"].update_called
     assert model.metrics["val/"].update_called
+
+
+# Sessions
+
+
+def of_sessions(logits, labels, known=None):
+    """The metrics of padded sessions."""
+    metric = SessionMetrics()
+    labels = torch.tensor(labels)
+    known = ~labels.isnan() if known is None else known
+    metric.update(torch.tensor(logits), labels, known)
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+def test_three_sessions_by_hand():
+    """Right: yes no yes | no yes | yes yes no yes; padding is NaN here."""
+    labels = [[1.0, 1, 0, NAN], [0, 1, NAN, NAN], [1, 0, 0, 1]]
+    logits = [[2.0, -1, -3, NAN], [1, 1, 9, NAN], [1, -1, 1, 1]]
+    found = of_sessions(logits, labels)
+    averages = [(1 + 2 / 3) / 3, (1 / 2) / 2, (1 + 1 + 3 / 4) / 4]
+    assert found["acc"] == pytest.approx(6 / 9)
+    assert found["acc@1"] == pytest.approx(2 / 3)
+    assert found["maa"] == pytest.approx(sum(averages) / 3)
+    known = [(2, 1), (-1, 1), (-3, 0), (1, 0), (1, 1), (1, 1), (-1, 0), (1, 0), (1, 1)]
+    losses = [math.log1p(math.exp(-z if y else z)) for z, y in known]
+    assert found["logloss"] == pytest.approx(sum(losses) / 9)
+
+
+@pytest.mark.parametrize("tracks", [1, 4, 10])
+def test_random_guessing(tracks):
+    """The mean over all outcomes, a logit of zero, and 1/4 + H_T / 4T are one number."""
+    outcomes = torch.tensor(list(itertools.product((1.0, -1.0), repeat=tracks)))
+    labels = torch.randint(2, (tracks,)).float().expand_as(outcomes)
+    harmonic = sum(1 / i for i in range(1, tracks + 1))
+    for logits in (outcomes, torch.zeros_like(outcomes)):
+        found = of_sessions(logits.tolist(), labels.tolist())
+        assert found["acc"] == pytest.approx(0.5)
+        assert found["acc@1"] == pytest.approx(0.5)
+        assert found["maa"] == pytest.approx(0.25 + 0.25 * harmonic / tracks)
+    if tracks == 10:  # sessions of 20
+        assert found["maa"] == pytest.approx(0.323, abs=5e-4)
+        assert found["logloss"] == pytest.approx(math.log(2))
+
+
+def session_by_definition(logits, labels):
+    """Sum of A_i L_i over the tracks that have a label, by the number of these."""
+    right = [(z > 0) == (y == 1) for z, y in zip(logits, labels, strict=True) if y == y]
+    areas = [sum(right[:i]) / i * right[i - 1] for i in range(1, len(right) + 1)]
+    return sum(areas) / len(right) if right else None
+
+
+label = st.sampled_from([0.0, 1.0, NAN])
+sessions = st.integers(1, 6).flatmap(
+    lambda t: st.lists(
+        st.lists(st.tuples(st.sampled_from([-2.0, 0.5]), label), min_size=t, max_size=t),
+        min_size=1,
+        max_size=6,
+    )
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(sessions, st.integers(0, 6))
+def test_sessions_equal_the_definition_over_batches_and_processes(rows, cut):
+    columns = torch.tensor(rows)
+    logits, labels = columns.unbind(2)
+    known = ~labels.isnan()
+    parts = [SessionMetrics(), SessionMetrics()]
+    for part, piece in zip(parts, (slice(None, cut), slice(cut, None)), strict=True):
+        part.update(logits[piece], labels[piece], known[piece])
+    parts[0].merge_state(parts[1])
+    found = {name: float(value) for name, value in parts[0].compute().items()}
+    averages = [session_by_definition(z, y) for z, y in zip(logits, labels, strict=True)]
+    averages = [a for a in averages if a is not None]
+    right = ((logits > 0) == (labels == 1)).double()
+    first = right[:, 0][known[:, 0]]
+    expected = {"acc": right[known].mean(), "acc@1": first.mean()}
+    expected["maa"] = sum(averages) / len(averages) if averages else NAN
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(float(value), nan_ok=True), name
+    assert all(
+        part._reductions[name].__name__ == "dim_zero_sum"
+        for part in parts
+        for name in ("sums", "counts")
+    )
+
+
+def test_a_score_that_is_no_number_is_never_right():
+    assert of_sessions([[NAN, NAN]], [[0.0, 1.0]])["acc"] == 0

@@ -24,6 +24,7 @@ from zoo import DeepFM
 ROOT = Path(train.__file__).parent
 PLATEAU = ROOT / "configs/plateau.yaml"  # to be laid over another
 CONFIGS = sorted({*ROOT.glob("configs/**/*.yaml")} - {PLATEAU})
+TRAINED = [path for path in CONFIGS if path.stem not in ("last", "mean")]  # with options, that is
 SMALL = ["--model.hidden_units=[16]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
@@ -89,10 +90,10 @@ def test_every_shipped_config_is_accepted(config):
 def test_every_model_has_a_config_for_every_dataset():
     models = {"wide_deep", "deepfm", "dcn", "xdeepfm", "autoint"}
     for dataset in ("criteo", "avazu", "demo", "movielens"):
-        assert {path.stem for path in ROOT.glob(f"configs/{dataset}/*.yaml")} == models
+        assert {path.stem for path in ROOT.glob(f"configs/{dataset}/*.yaml")} >= models
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("config", TRAINED, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_the_plateau_settings_go_over_every_config(config, capsys):
     printed = []
     for more in ([], ["--config", str(PLATEAU)]):

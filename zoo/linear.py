@@ -44,9 +44,11 @@ def takes_onednn(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x @ weight^T without a gradient, by oneDNN where that is faster."""
-    return _product(x, weight) if takes_onednn(x, weight) else x @ weight.T
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight^T + bias without a gradient, by oneDNN where that is faster."""
+    if takes_onednn(x, weight):
+        return _product(x, weight, bias)
+    return functional.linear(x, weight, bias)
 
 
 class _OneDNNLinear(torch.autograd.Function):

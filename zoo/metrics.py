@@ -1,6 +1,6 @@
 """Metrics that are exact over a whole split and over all ranks.
 
-Shapes: B batch, R rows of a split, Q queries.
+Shapes: B batch, R rows of a split, Q queries, T tracks of a session.
 """
 
 import torch
@@ -103,6 +103,59 @@ class RankingMetrics(Metric):
         hits = (last - first) / (equal + 1).double()
         gain = (gains[last] - gains[first]) / (equal + 1)
         return {f"hr@{self.k}": hits.mean(), f"ndcg@{self.k}": gain.mean()}
+
+
+class SessionMetrics(Metric):
+    """Accuracy, accuracy on the first track, mean average accuracy and logloss of sessions.
+
+    With L_i = 1 where the prediction of track i of a session is right, and T tracks,
+
+        acc   = mean over all tracks of L_i
+        acc@1 = mean over sessions of L_1
+        maa   = mean over sessions of (1 / T) sum_i A_i L_i,   A_i = (1 / i) sum_{j <= i} L_j
+
+    (Brost et al. 2019; Afchar & Hennequin 2020, section 4.3.2). A skip is predicted where the
+    logit is positive, no skip where it is negative; a logit of zero guesses, and counts with the
+    expected value of guessing. A NaN is never right. Tracks without a label are left out, as if
+    the session did not hold them; where the first track has none, acc@1 leaves out the session.
+    """
+
+    full_state_update = False
+    NAMES = ("acc", "acc@1", "maa", "logloss")
+    sums: Tensor
+    counts: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        sums = torch.zeros(len(self.NAMES), dtype=torch.float64)
+        self.add_state("sums", sums, dist_reduce_fx="sum")
+        self.add_state("counts", sums.long(), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
+        """Adds a batch: logits [B, T], labels [B, T], and which of them are scored [B, T]."""
+        logits = logits.detach().double().masked_fill(~known, 0)
+        labels = labels.double().masked_fill(~known, 0)
+        right = ((logits > 0) == (labels > 0.5)) & ~logits.isnan() & known
+        right = torch.where((logits == 0) & known, 0.5, right.double())
+        place = known.cumsum(1)
+        # of a guess, L_i L_i is L_i
+        average = right * (1 + right.cumsum(1) - right) / place.clamp(min=1)
+        tracks = place[:, -1]
+        loss = binary_cross_entropy_with_logits(logits, labels, reduction="none") * known
+        self.sums += torch.stack(
+            (
+                right.sum(),
+                right[:, 0].sum(),
+                (average.sum(1) / tracks.clamp(min=1)).sum(),
+                loss.sum(),
+            )
+        )
+        first, sessions, total = known[:, 0].sum(), (tracks > 0).sum(), tracks.sum()
+        self.counts += torch.stack((total, first, sessions, total))
+
+    def compute(self) -> dict[str, Tensor]:
+        """`acc`, `acc@1`, `maa` and `logloss`; NaN where there is nothing to score."""
+        return dict(zip(self.NAMES, self.sums / self.counts, strict=True))
 
 
 def _rivals(logits: Tensor, positive: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:

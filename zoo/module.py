@@ -1,4 +1,4 @@
-"""What all models of rows share: embeddings, loss, metrics, optimiser, checkpoint.
+"""What all models share: loss, steps, optimiser, checkpoint.
 
 Shapes: B batch.
 """
@@ -13,71 +13,56 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from zoo.embedding import FusedEmbedding
 from zoo.memory import keep_freed_memory
-from zoo.metrics import ClickMetrics, RankingMetrics
 from zoo.optim import Adagrad
-from zoo.schema import Batch, Schema, ZooError
+from zoo.schema import Schema, ZooError
 
 OPTIMIZERS = {
     "adagrad": Adagrad,
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
-SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are equal
 
 
-class RowModule(LightningModule):
-    """A model of P(y = 1) = sigmoid(logit) of one row.
+class ZooModule(LightningModule):
+    """A model of probabilities sigmoid(logit), trained by their cross-entropy.
 
-    A subclass implements `forward`. A checkpoint holds all constructor arguments as plain
-    data, so `load_from_checkpoint(path)` needs nothing else.
+    A subclass implements `forward`, and gives `metrics`: for each split's prefix a torchmetrics
+    `Metric`. A checkpoint holds all constructor arguments as plain data, so
+    `load_from_checkpoint(path)` needs nothing else.
 
     Args:
         schema: of the batches.
-        embedding_dim: size of each field's embedding vector.
-        embed_numerical: numerical fields also get a vector, value times vector.
-        first_order: add sum_f w_f(x_f) to the logit.
-        embedding_std: standard deviation of the initial embeddings.
         optimizer: `adagrad`, `adam` or `sgd`.
         learning_rate: of the optimizer.
         plateau_decay: multiply the learning rate by this after each epoch that does not lower
             `val/logloss`; null keeps the rate.
-        sparse_gradients: gradients of the embedding table touch the rows of the batch only.
-            `auto`: on one device, with an optimizer for which this changes no result (adagrad,
-            sgd) and without gradient clipping. NCCL cannot reduce sparse gradients, so several GPUs
-            need dense ones; nor can they be clipped.
-        train_metrics: log the exact AUC and logloss of the training rows too, each as scored
-            just before its step.
+        min_learning_rate: below which `plateau_decay` does not go.
     """
+
+    metrics: torch.nn.ModuleDict
 
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        embedding_dim: int = 16,
-        embed_numerical: bool = False,
-        first_order: bool = True,
-        embedding_std: float = 0.0001,
-        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
-        learning_rate: float = 0.01,
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adam",
+        learning_rate: float = 0.001,
         plateau_decay: float | None = None,
-        sparse_gradients: Literal["auto"] | bool = "auto",
-        train_metrics: bool = True,
+        min_learning_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        require(embedding_dim >= 1, "embedding_dim must be at least 1", embedding_dim)
         require(learning_rate > 0, "learning_rate must be positive", learning_rate)
         require(
             plateau_decay is None or 0 < plateau_decay < 1,
             "plateau_decay must be between 0 and 1",
             plateau_decay,
         )
-        require(optimizer in OPTIMIZERS, f"optimizer must be one of {[*OPTIMIZERS]}", optimizer)
         require(
-            sparse_gradients is not True or optimizer in SPARSE_OPTIMIZERS,
-            f"sparse_gradients needs an optimizer of {SPARSE_OPTIMIZERS}",
-            optimizer,
+            0 <= min_learning_rate <= learning_rate,
+            "min_learning_rate must be between 0 and learning_rate",
+            min_learning_rate,
         )
+        require(optimizer in OPTIMIZERS, f"optimizer must be one of {[*OPTIMIZERS]}", optimizer)
         self.schema = Schema.from_dict(schema)
         self.save_hyperparameters(ignore="schema", logger=False)
         # plain data, so that a checkpoint loads with weights_only=True
@@ -85,101 +70,105 @@ class RowModule(LightningModule):
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.plateau_decay = plateau_decay
-        self.sparse_gradients = sparse_gradients
-        self.embedding = FusedEmbedding(
-            self.schema, embedding_dim, embed_numerical, first_order, embedding_std
-        )
-        splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
-        self.metrics = torch.nn.ModuleDict({split: ClickMetrics() for split in splits})
-        ranked = ("val/", "test/")
-        self.ranking = torch.nn.ModuleDict({split: RankingMetrics() for split in ranked})
+        self.min_learning_rate = min_learning_rate
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
-        """[B] logits."""
+    def forward(self, batch: Any) -> Tensor:
+        """Logits, of the shape of the labels."""
+
+    def known(self, batch: Any) -> Any:
+        """Index of the labels that a batch is scored by: all."""
+        return ...
 
     # One step serves all splits
 
-    def training_step(self, batch: Batch) -> Tensor:
+    def training_step(self, batch: Any) -> Tensor:
         """The loss of a batch."""
         return self._step(batch, "train/")
 
-    def validation_step(self, batch: Batch) -> None:
+    def validation_step(self, batch: Any) -> None:
         """Adds a batch to the validation metrics."""
         self._step(batch, "val/")
 
-    def test_step(self, batch: Batch) -> None:
+    def test_step(self, batch: Any) -> None:
         """Adds a batch to the test metrics."""
         self._step(batch, "test/")
 
-    @property
-    def prediction_columns(self) -> tuple[str, ...]:
-        """What `predict_step` gives beside `row`."""
-        return ("probability", "label")
-
-    def predict_step(self, batch: Batch) -> dict[str, Tensor | None]:
-        """`row` [B], `probability` [B] and `label` [B] (NaN where unknown)."""
-        return {"row": batch.row, "probability": self(batch).sigmoid(), "label": batch.label}
-
-    def _step(self, batch: Batch, split: str) -> Tensor:
+    def _step(self, batch: Any, split: str) -> Tensor:
         logits = self(batch)
         self._score(logits, batch, split)
-        return binary_cross_entropy_with_logits(logits, batch.label)
+        known = self.known(batch)
+        return binary_cross_entropy_with_logits(logits[known], batch.label[known])
 
-    @torch.compiler.disable  # it would compile anew at every batch that is kept
-    def _score(self, logits: Tensor, batch: Batch, split: str) -> None:
-        if split in self.metrics:
-            self.metrics[split].update(logits, batch.label)
-        # the few batches of a sanity check hold no whole lists
-        ranked = batch.query is not None and split in self.ranking
-        if ranked and not self.trainer.sanity_checking:
-            self.ranking[split].update(logits, batch.label, batch.query)
+    @abstractmethod
+    def _score(self, logits: Tensor, batch: Any, split: str) -> None:
+        """Adds a batch to the metrics of a split."""
 
     def on_train_epoch_end(self) -> None:
-        """Logs `train/auc` and `train/logloss`."""
+        """Logs the metrics `train/...`."""
         self._log_metrics("train/")
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `val/auc` and `val/logloss`; of lists also `val/hr@10` and `val/ndcg@10`."""
+        """Logs the metrics `val/...`."""
         self._log_metrics("val/")
 
     def on_test_epoch_end(self) -> None:
-        """Logs `test/auc` and `test/logloss`; of lists also `test/hr@10` and `test/ndcg@10`."""
+        """Logs the metrics `test/...`."""
         self._log_metrics("test/")
 
     def _log_metrics(self, split: str) -> None:
         if split not in self.metrics:
             return
-        values = self.metrics[split].compute()
-        self.metrics[split].reset()
-        if split in self.ranking and self.ranking[split].update_called:
-            values |= self.ranking[split].compute()
-            self.ranking[split].reset()
         self.log_dict(
-            {split + name: value for name, value in values.items()},
+            {split + name: value for name, value in self._measure(split).items()},
             prog_bar=True,
             sync_dist=True,  # equal on all ranks: this only tells Lightning that it is known
         )
 
+    def _measure(self, split: str) -> dict[str, Tensor]:
+        values = self.metrics[split].compute()
+        self.metrics[split].reset()
+        return values
+
+    # Predictions
+
+    @property
+    def prediction_keys(self) -> tuple[str, ...]:
+        """What `predict_step` tells a line by: whole numbers, of which `row` is the first."""
+        return ("row",)
+
+    @property
+    def prediction_columns(self) -> tuple[str, ...]:
+        """What `predict_step` gives beside the keys."""
+        return ("probability", "label")
+
+    def predicted(self, batch: Any) -> dict[str, Tensor]:
+        """The `prediction_columns`, of the shape of the labels (NaN where these are unknown)."""
+        return {"probability": self(batch).sigmoid(), "label": batch.label}
+
+    def predict_step(self, batch: Any) -> dict[str, Tensor | None]:
+        """`row` [B] and the `prediction_columns` [B]."""
+        return {"row": batch.row, **self.predicted(batch)}
+
     # Optimiser and checkpoint
 
     def setup(self, stage: str) -> None:
-        """Chooses the form of the embedding gradients, which depends on the trainer."""
+        """Prepares the process for training."""
         if stage == "fit" and self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
-        if self.sparse_gradients == "auto":
-            alone = self.trainer.world_size == 1
-            clipped = self.trainer.gradient_clip_val is not None
-            self.embedding.sparse = alone and not clipped and self.optimizer in SPARSE_OPTIMIZERS
-        else:
-            self.embedding.sparse = self.sparse_gradients
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> dict[str, Any] | None:
         """The optimizer over all parameters, and the decay of its learning rate."""
         optimizer = OPTIMIZERS[self.optimizer](self.parameters(), lr=self.learning_rate)
         if self.plateau_decay is None:
             return {"optimizer": optimizer}
-        decay = ReduceLROnPlateau(optimizer, factor=self.plateau_decay, patience=0, threshold=0.0)
+        decay = ReduceLROnPlateau(
+            optimizer,
+            factor=self.plateau_decay,
+            patience=0,
+            threshold=0.0,
+            min_lr=self.min_learning_rate,
+        )
         scheduler = {"scheduler": decay, "monitor": "val/logloss"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 

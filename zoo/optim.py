@@ -15,10 +15,13 @@ class Adagrad(torch.optim.Adagrad):
     The result is that of torch's own sparse step, and of the dense one, whose other rows do not
     move: theirs is a gradient of zero. Repeated rows are summed without building further sparse
     tensors, which takes most of the time of torch's step.
+
+    eps is 1e-13, where torch's default is 1e-10: behind embeddings that start near zero, the
+    first gradients of a mean loss are not larger than that, and would make no full steps.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, eps: float = 1e-13, **kwargs: Any) -> None:
+        super().__init__(*args, eps=eps, **kwargs)
         self._places: dict[tuple[int, torch.device], Tensor] = {}
 
     @torch.no_grad()

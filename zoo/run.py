@@ -203,10 +203,12 @@ class RunRecord(Callback):
 
 
 class PredictionWriter(Callback):
-    """Writes one line for every row of the scored file, in its order, to a Parquet file.
+    """Writes a line for every row of the scored file, in its order, to a Parquet file.
 
-    Columns: `row` (int64, from 0), and the model's `prediction_columns`, float32: `probability`
-    (null where the row is malformed), `label` (null where unknown), and the like.
+    Columns: the model's `prediction_keys`, int64: `row` (from 0), and `position` where a row is a
+    session with a line for each of its tracks; and its `prediction_columns`, float32:
+    `probability`, `label` (null where unknown), and the like. A malformed row has a single line
+    of nulls.
 
     Args:
         output: the Parquet file; it appears when it is complete.
@@ -221,8 +223,9 @@ class PredictionWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this rank's part."""
         self.output.parent.mkdir(parents=True, exist_ok=True)
+        keys = [(name, pa.int64()) for name in pl_module.prediction_keys]
         columns = [(name, pa.float32()) for name in pl_module.prediction_columns]
-        self.schema = pa.schema([("row", pa.int64()), *columns])
+        self.schema = pa.schema([*keys, *columns])
         self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.schema)
 
     def on_predict_batch_end(
@@ -235,9 +238,9 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Writes a batch."""
-        columns = [outputs[name].float().cpu().numpy() for name in self.schema.names[1:]]
-        row = outputs["row"].cpu().numpy()
-        arrays = [pa.array(row)] + [pa.array(c, mask=np.isnan(c)) for c in columns]
+        keys = [outputs[name].cpu().numpy() for name in pl_module.prediction_keys]
+        columns = [outputs[n].float().cpu().numpy() for n in pl_module.prediction_columns]
+        arrays = [pa.array(k) for k in keys] + [pa.array(c, mask=np.isnan(c)) for c in columns]
         self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -265,10 +268,8 @@ class PredictionWriter(Callback):
 
 def _fill(table: pa.Table, start: int, stop: int) -> pa.Table:
     """The table with a line of nulls for each row from start to stop that it lacks."""
-    if len(table) == stop - start:
+    lacking = np.setdiff1d(np.arange(start, stop), table["row"].to_numpy())
+    if not len(lacking):
         return table
-    position = np.full(stop - start, len(table))
-    position[table["row"].to_numpy() - start] = np.arange(len(table))
-    index = pa.array(position, mask=position == len(table))
-    rows = pa.array(np.arange(start, stop))
-    return table.take(index).set_column(0, table.schema.field("row"), rows)
+    nulls = pa.table({"row": lacking})
+    return pa.concat_tables([table, nulls], promote_options="default").sort_by("row")  # stable

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.embedding import Embedded
-from zoo.module import RowModule
+from zoo.rows import RowModule
 from zoo.schema import Batch, Schema
 
 

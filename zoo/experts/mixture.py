@@ -7,7 +7,7 @@ the expert's output, and in logarithms, so that a sure expert rounds nothing awa
     alpha_i = g_i prod_{j in omega(i)} (1 - g_j)                            (section 3.3.2)
     p = sum_i alpha_i f_i / sum_i alpha_i                                   (equation 1)
 
-Shapes: B batch, H experts.
+Shapes: B batch, H experts; of sessions all but the loss and the metrics also take [B, T, H].
 """
 
 import math
@@ -54,18 +54,18 @@ def log_selection(z: Tensor, inclusion: Tensor, gate: Gate) -> Tensor:
         gate: see `log_gate`.
     """
     log_g, log_rest = log_gate(z, gate)
-    return log_g + log_rest @ inclusion.T
+    return log_g + log_rest @ inclusion.T.to(log_rest.dtype)
 
 
 def mixture_logit(z: Tensor, log_alpha: Tensor) -> Tensor:
     """[B] logit of equation 1, log(sum alpha f) - log(sum alpha (1 - f))."""
-    positive = torch.logsumexp(log_alpha + functional.logsigmoid(2 * z), 1)
-    return positive - torch.logsumexp(log_alpha + functional.logsigmoid(-2 * z), 1)
+    positive = torch.logsumexp(log_alpha + functional.logsigmoid(2 * z), -1)
+    return positive - torch.logsumexp(log_alpha + functional.logsigmoid(-2 * z), -1)
 
 
 def attribution(log_alpha: Tensor) -> Tensor:
     """[B, H] alpha_i / sum_i alpha_i: how much each expert has to say."""
-    return log_alpha.softmax(1)
+    return log_alpha.softmax(-1)
 
 
 def gem_loss(

@@ -1,0 +1,95 @@
+"""What the mixtures of experts over sessions share.
+
+Shapes: B batch, T past events, T' tracks to predict, H experts, w width of one expert.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.experts.mixture import Gate, Normalization
+from zoo.experts.module import MixtureModule
+from zoo.experts.stacked import StackedLinear
+from zoo.module import require
+from zoo.schema import Field, Schema, SessionBatch, ZooError
+from zoo.sessions import SessionModule
+
+
+class SessionMixture(MixtureModule, SessionModule):
+    """A mixture of experts, each of which sees a subset of the fields of both parts of a session.
+
+    Of the first part an expert sees the fields of its subset (its left side), of the second
+    those of them that are known there (its right side, Afchar & Hennequin 2020, section 4.3 and
+    figure 7). Inclusion is that of the left sides. As the right sides are cut from them by one
+    rule, a left side inside another has its right side inside the other's too, so all links that
+    inclusion allows keep both restrictions; right sides may be equal.
+
+    Padding is overwritten with zeros before anything is computed, and no attention or state
+    reaches it. A subclass implements `encode`.
+
+    Args:
+        schema: of the batches.
+        subsets: for each expert's name its fields, by name, by group, or `*` for all; null is one
+            expert that sees all.
+        width: of the features of all experts together, an equal share for each.
+        dropout: share of the activations that training drops.
+        gate: of an unsure expert: `abs` |F|, `square` F^2 or `smooth` 2 |F|^3 / (1 + F^2).
+        inference_gate: gate of predictions; null takes `gate`.
+        normalization: of the weights of the loss: `none` (the paper), `sample` or `expert`.
+        silence: weight of `silence_loss`, which keeps experts from speaking where those inside
+            them are sure; 0 is the paper.
+        shared: the options of `SessionModule`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        subsets: dict[str, list[str]] | None = None,
+        width: int = 128,
+        dropout: float = 0.0,
+        gate: Gate = "abs",
+        inference_gate: Gate | None = None,
+        normalization: Normalization = "none",
+        silence: float = 0.0,
+        **shared: Any,
+    ) -> None:
+        super().__init__(schema, **shared)
+        require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
+        self._mix_experts(subsets, gate, inference_gate, normalization, silence)
+        self.width = self._share("width", width)
+        self.dropout = nn.Dropout(dropout)
+        self.head = StackedLinear(self.lattice, self.width, 1)
+
+    def _share(self, option: str, value: int) -> int:
+        """One expert's part of an option that all experts share equally."""
+        experts = len(self.lattice)
+        rule = f"{option} must be a positive multiple of the number of experts, {experts}"
+        require(value > 0 and value % experts == 0, rule, value)
+        return value // experts
+
+    def _columns(self, known: tuple[Field, ...]) -> list[list[int]]:
+        """Of each expert, its columns among those of a part of the session."""
+        columns = [
+            [c for c, field in enumerate(known) if field.name in fields]
+            for fields in self.lattice.fields
+        ]
+        if [] in columns:
+            name = self.lattice.names[columns.index([])]
+            raise ZooError(
+                f"model.subsets: {name} holds no field that is known of the tracks to predict"
+            )
+        return columns
+
+    @abstractmethod
+    def encode(self, batch: SessionBatch) -> Tensor:
+        """[B, T', H * w] features of the tracks to predict."""
+
+    def opinions(self, batch: SessionBatch) -> Tensor:
+        """[B, T', H] outputs z of the experts before tanh."""
+        unpadded = batch._replace(
+            past=batch.past.masked_fill(~batch.past_mask.unsqueeze(2), 0),
+            future=batch.future.masked_fill(~batch.future_mask.unsqueeze(2), 0),
+        )
+        return self.head(self.encode(unpadded))

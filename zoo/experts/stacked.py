@@ -1,0 +1,158 @@
+"""Layers of experts of equal width, whose features lie side by side in one tensor.
+
+The dependencies are those of `zoo.experts.layers` (Afchar & Hennequin, RecSys 2020, section 3.4).
+There a product for each expert serves the few wide experts of a perceptron; here one product
+serves all the experts of a sequence model, which are many and narrow.
+
+Shapes: ... any leading dimensions, H experts, in and out widths of one expert, P parts.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zoo.experts.lattice import Lattice
+from zoo.experts.layers import Restriction
+from zoo.linear import linear, product
+
+
+class StackedRestriction(nn.Module):
+    """The first linear layer: each expert sees the columns of its subset alone (equation 8).
+
+    Args:
+        columns: of each expert, among those of x.
+        width: of x.
+        outputs: out.
+        parts: number of results.
+    """
+
+    def __init__(
+        self, columns: Sequence[Sequence[int]], width: int, outputs: int, parts: int = 1
+    ) -> None:
+        super().__init__()
+        self.parts = parts
+        self.restriction = Restriction(columns, width, [parts * outputs] * len(columns))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] -> [..., P * H * out], the parts one after the other."""
+        found = self.restriction(x.flatten(0, -2))
+        parts = [feature.unflatten(1, (self.parts, -1)) for feature in found]
+        return torch.cat(parts, 2).flatten(1).unflatten(0, x.shape[:-1])
+
+
+class StackedLinear(nn.Module):
+    """Linear layers between the features of the experts (equations 11 and 14).
+
+        h_i' = W_ii h_i + sum_{j in omega(i)} W_ij stop(h_j) + b_i
+
+    Only the blocks W_ij that exist (S_j is S_i or lies inside it) are stored. They are multiplied
+    as one matrix, in which the others are zero and so add nothing to finite features: one
+    operation in place of many, and for narrow experts no slower on a CPU than products of the
+    existing blocks alone.
+
+    Args:
+        lattice: of the experts.
+        inputs: in.
+        outputs: out.
+        parts: number of results, such as the gates of a recurrent unit.
+
+    Attributes:
+        blocks: [K, P, out, in] the blocks that exist.
+        rows: [K] the expert i of each.
+        columns: [K] the expert j of each.
+        bias: [P, H, out].
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, lattice: Lattice, inputs: int, outputs: int, parts: int = 1) -> None:
+        super().__init__()
+        experts = len(lattice)
+        pairs = [(i, j) for i, inside in enumerate(lattice.below) for j in (i, *inside)]
+        rows, columns = torch.tensor(pairs).T
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+        self.blocks = nn.Parameter(torch.empty(len(pairs), parts, outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(parts, experts, outputs))
+        # features of variance one stay so (LeCun et al. 1998), however many experts lie inside
+        sizes = torch.bincount(rows)[rows] * inputs
+        with torch.no_grad():
+            self.blocks.uniform_(-1, 1).mul_((3 / sizes).sqrt().view(-1, 1, 1, 1))
+
+    def matrix(self) -> Tensor:
+        """[P * H * out, H * in] all blocks."""
+        _, parts, outputs, inputs = self.blocks.shape
+        experts = self.bias.shape[1]
+        blocks = self.blocks
+        if experts > 1:
+            whole = blocks.new_zeros(experts, experts, parts, outputs, inputs)
+            blocks = whole.index_put((self.rows, self.columns), blocks)
+        blocks = blocks.view(experts, experts, parts, outputs, inputs)
+        return blocks.permute(2, 0, 3, 1, 4).reshape(parts * experts * outputs, experts * inputs)
+
+    def forward(self, x: Tensor, matrix: Tensor | None = None) -> Tensor:
+        """[..., H * in] -> [..., P * H * out], the parts one after the other.
+
+        Args:
+            x: features.
+            matrix: of `matrix()`, where there is more than one product with it.
+        """
+        matrix = self.matrix() if matrix is None else matrix
+        rows, bias = x.flatten(0, -2), self.bias.flatten()
+        if self.bias.shape[1] == 1:
+            return linear(rows, matrix, bias).unflatten(0, x.shape[:-1])
+        device = x.device.type
+        if torch.is_autocast_enabled(device):  # does not reach into `_MaskedProduct`
+            dtype = torch.get_autocast_dtype(device)
+            rows, matrix, bias = rows.to(dtype), matrix.to(dtype), bias.to(dtype)
+        features = _MaskedProduct.apply(rows, matrix, bias, self.bias.shape)
+        return features.unflatten(0, x.shape[:-1])
+
+
+class _MaskedProduct(torch.autograd.Function):
+    """x W^T + b, whose gradient flows back to x through the experts' own blocks alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, shape: torch.Size) -> Tensor:
+        x = x.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.shape = shape
+        return product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        back = None
+        if ctx.needs_input_grad[0]:
+            blocks = weight.unflatten(1, (ctx.shape[1], -1)).unflatten(0, ctx.shape)
+            own = blocks.diagonal(0, 1, 3)  # [P, out, in, H]
+            back = torch.einsum("npho,poih->nhi", gradient.unflatten(1, ctx.shape), own).flatten(1)
+        gradient = gradient.contiguous()
+        return back, product(gradient.t(), x.t()), gradient.sum(0), None
+
+
+class StackedNorm(nn.Module):
+    """Layer normalisation of each expert's features by themselves.
+
+    Args:
+        experts: H.
+        width: in.
+    """
+
+    def __init__(self, experts: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(experts, width))
+        self.bias = nn.Parameter(torch.zeros(experts, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., H * in] -> the same."""
+        experts, width = self.weight.shape
+        weight, bias = self.weight.flatten(), self.bias.flatten()
+        if experts == 1:
+            return functional.layer_norm(x, (width,), weight, bias)
+        normal = functional.layer_norm(x.unflatten(-1, (experts, width)), (width,))
+        return torch.addcmul(bias, normal.flatten(-2), weight)
