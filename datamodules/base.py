@@ -158,12 +158,6 @@ class CTRDataModule(LightningDataModule):
         schemas = (Schema.from_dict(manifest.schema) for manifest in self._manifests.values())
         return Schema(tuple(field for schema in schemas for field in schema.fields))
 
-    @property
-    def positive_rate(self) -> float:
-        """Share of clicks among the training rows."""
-        train = self.manifest.splits["train"]
-        return train["positives"] / train["rows"]
-
     def numerical_means(self) -> np.ndarray:
         """[N] float32 means of the numerical fields over the training rows, once set up."""
         rows = self._arrays["train"].numerical

@@ -111,11 +111,6 @@ class MovieLens(LightningDataModule):
             return Encoder.load(self.encoder).schema
         return Schema.from_dict(self.manifest.schema)
 
-    @property
-    def positive_rate(self) -> float:
-        """Share of positives among the training rows."""
-        return 1 / (1 + self.protocol.negatives)
-
     def numerical_means(self) -> np.ndarray:
         """[N] float32 expected means of the numerical fields over the training rows."""
         fitted = Encoder.load(self.folder / "encoder")

@@ -66,7 +66,7 @@ def model(given_subsets, seed=0, **options):
     torch.manual_seed(seed)
     quiet = {"hidden_units": [5, 3], "embedding_dim": 3, "embedding_std": 0.5, **options}
     with pytest.warns() if len(covered(given_subsets)) < 5 else nothing():
-        return InterpretableMLP(SCHEMA, given_subsets, **quiet)
+        return InterpretableMLP(SCHEMA, subsets=given_subsets, **quiet)
 
 
 class nothing:
@@ -146,7 +146,7 @@ def test_subsets_that_make_no_sense_are_told(bad, message):
 
 def test_fields_in_no_subset_are_said_aloud():
     with pytest.warns(UserWarning, match="fields in no subset: n1, c1, c2"):
-        InterpretableMLP(SCHEMA, {"user": ["user"]}, hidden_units=[2])
+        InterpretableMLP(SCHEMA, subsets={"user": ["user"]}, hidden_units=[2])
 
 
 # Layers
@@ -336,6 +336,23 @@ def test_silence_costs_an_expert_what_its_children_have_decided(gate):
     assert z.grad[0, 2] > 0  # towards zero
 
 
+def test_experts_that_know_nothing_predict_the_prior_and_say_nothing():
+    network = model(DIAMOND, prior=0.2)
+    with torch.no_grad():
+        for head in network.head.experts:
+            head.weight.zero_()
+            head.bias.zero_()
+    batch = random_batch()
+    torch.testing.assert_close(network(batch).sigmoid(), torch.full((6,), 0.2))
+    alpha = log_selection(network.opinions(batch), network.inclusion, "abs").exp()
+    assert alpha.max() < 1e-6
+    # an expert with evidence e has the odds of the prior times exp(2 e)
+    with torch.no_grad():
+        network.head.experts[0].bias.fill_(0.7)
+    odds = 0.25 * math.exp(1.4)
+    torch.testing.assert_close(network(batch).sigmoid(), torch.full((6,), odds / (1 + odds)))
+
+
 def test_extreme_and_empty_opinions_stay_finite():
     z = torch.tensor([[0.0, 0.0], [500.0, -500.0], [1e-30, -1e-30]], requires_grad=True)
     inclusion = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
@@ -465,6 +482,7 @@ def test_predictions_come_with_their_attribution():
         ("inference_gate", "soft"),
         ("normalization", "batch"),
         ("silence", -1.0),
+        ("prior", 0.0),
     ],
 )
 def test_an_option_that_makes_no_sense_is_named(option, value):

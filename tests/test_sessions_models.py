@@ -390,7 +390,7 @@ def test_a_skip_that_goes_on_is_learned_and_attributed(model_class):
 )
 def test_every_precision_trains_alike(model_class, precision):
     batches = [random_batch(32, seed) for seed in range(5)]
-    found, expected = (build(model_class, optimizer="sgd", learning_rate=0.1) for _ in range(2))
+    found, expected = (build(model_class, optimizer="sgd", learning_rate=0.01) for _ in range(2))
     train_some(expected, batches)
     if precision == "compiled":
         train_some(torch.compile(found, backend="aot_eager"), batches)
@@ -400,7 +400,9 @@ def test_every_precision_trains_alike(model_class, precision):
         train_some(found, batches, precision=precision)
     found, tolerance = found.float(), 0.1 if precision == "bf16-mixed" else 1e-3
     batch = random_batch(50, 9)
-    torch.testing.assert_close(found(batch), expected(batch), rtol=tolerance, atol=tolerance)
+    # of experts that know nothing, rounding decides which of them the mixture hears
+    found, expected = found.opinions(batch), expected.opinions(batch)
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from zoo.embedding import Embedded
 from zoo.experts.layers import ExpertNorm, MaskedLinear, Restriction
-from zoo.experts.mixture import Gate, Normalization
 from zoo.experts.module import MixtureModule
 from zoo.module import require
 from zoo.rows import RowModule
@@ -32,33 +31,21 @@ class InterpretableMLP(MixtureModule, RowModule):
 
     Args:
         schema: of the batches.
-        subsets: for each expert's name its fields, by name, by group, or `*` for all; null is one
-            expert that sees all.
         hidden_units: widths of the layers of each expert.
         dropout: share of the activations that training drops.
         layer_norm: normalise each expert's features before each activation.
-        gate: of an unsure expert: `abs` |F|, `square` F^2 or `smooth` 2 |F|^3 / (1 + F^2).
-        inference_gate: gate of predictions; null takes `gate`.
-        normalization: of the weights of the loss: `none` (the paper), `sample` or `expert`.
-        silence: weight of `silence_loss`, which keeps experts from speaking where those inside
-            them are sure; 0 is the paper.
         embedding_std: standard deviation of the initial embeddings.
         optimizer: `adagrad`, `adam` or `sgd`.
         learning_rate: of the optimizer.
-        shared: the options of `RowModule`.
+        shared: the options of `MixtureModule` and `RowModule`.
     """
 
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        subsets: dict[str, list[str]] | None = None,
         hidden_units: Sequence[int] = (128, 64, 32, 16),
         dropout: float = 0.0,
         layer_norm: bool = False,
-        gate: Gate = "abs",
-        inference_gate: Gate | None = None,
-        normalization: Normalization = "none",
-        silence: float = 0.0,
         embedding_std: float = 0.01,
         optimizer: str = "adam",
         learning_rate: float = 0.001,
@@ -76,7 +63,6 @@ class InterpretableMLP(MixtureModule, RowModule):
         require(len(hidden_units) > 0, "hidden_units must name at least one layer", hidden_units)
         require(min(hidden_units) > 0, "hidden_units must be positive", hidden_units)
         require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
-        self._mix_experts(subsets, gate, inference_gate, normalization, silence)
         widths = [[width] * len(self.lattice) for width in hidden_units]
         columns = [self.embedding.columns(self.schema, fields) for fields in self.lattice.fields]
         first = Restriction(columns, self.embedding.flat_dim, widths[0])

@@ -3,8 +3,9 @@
 Shapes: B batch, H experts; [B] stands for [B, T'] in models of sessions.
 """
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from zoo.experts.mixture import (
     silence_loss,
 )
 from zoo.module import ZooModule, require
+from zoo.schema import Schema
 
 COLLAPSED = 0.99  # share of rows in which one expert has most to say, from which it is told
 
@@ -32,22 +34,40 @@ COLLAPSED = 0.99  # share of rows in which one expert has most to say, from whic
 class MixtureModule(ZooModule):
     """A model whose prediction is a mixture of experts that see subsets of the fields.
 
-        F_i = tanh(z_i)
-        alpha_i = g(F_i) prod_{S_j inside S_i} (1 - g(F_j))
-        P(y = 1) = sum_i alpha_i (F_i + 1) / 2 / sum_i alpha_i
+        f_i = sigmoid(2 (z_i + c)),   2 c = log(prior / (1 - prior))
+        alpha_i = g(tanh(z_i)) prod_{S_j inside S_i} (1 - g(tanh(z_j)))
+        P(y = 1) = sum_i alpha_i f_i / sum_i alpha_i
 
-    (Afchar & Hennequin 2020, sections 3.1 and 3.3). A subclass calls `_mix_experts` when it is
-    made, and implements `opinions`.
+    (Afchar & Hennequin 2020, sections 3.1 and 3.3). With the paper's prior of 1/2, c is zero and
+    f_i = (F_i + 1) / 2 of F_i = tanh(z_i). A subclass implements `opinions`.
+
+    Args:
+        schema: of the batches.
+        subsets: for each expert's name its fields, by name, by group, or `*` for all; null is one
+            expert that sees all.
+        gate: of an unsure expert: `abs` |F|, `square` F^2 or `smooth` 2 |F|^3 / (1 + F^2).
+        inference_gate: gate of predictions; null takes `gate`.
+        normalization: of the weights of the loss: `none` (the paper), `sample` or `expert`.
+        silence: weight of `silence_loss`, which keeps experts from speaking where those inside
+            them are sure; 0 is the paper.
+        prior: what an expert predicts that knows nothing, where its gate is zero: the share of
+            positives where they are far from half of the rows. By the paper's |F| an expert
+            that has learned nothing but a share of 0.2 counts as sure by 0.6.
+        shared: the options of the other models of such batches.
     """
 
-    def _mix_experts(
+    def __init__(
         self,
-        subsets: Mapping[str, Sequence[str]] | None,
-        gate: Gate,
-        inference_gate: Gate | None,
-        normalization: Normalization,
-        silence: float,
+        schema: Schema | Mapping[str, Any],
+        subsets: dict[str, list[str]] | None = None,
+        gate: Gate = "abs",
+        inference_gate: Gate | None = None,
+        normalization: Normalization = "none",
+        silence: float = 0.0,
+        prior: float = 0.5,
+        **shared: Any,
     ) -> None:
+        super().__init__(schema, **shared)
         for name, value in (("gate", gate), ("inference_gate", inference_gate or gate)):
             require(value in GATES, f"{name} must be one of {GATES}", value)
         require(
@@ -56,6 +76,7 @@ class MixtureModule(ZooModule):
             normalization,
         )
         require(silence >= 0, "silence must not be negative", silence)
+        require(0 < prior < 1, "prior must be between 0 and 1", prior)
         self.lattice = Lattice(self.schema, subsets)
         if self.lattice.unused:
             rank_zero_warn(f"fields in no subset: {', '.join(self.lattice.unused)}")
@@ -63,6 +84,7 @@ class MixtureModule(ZooModule):
         self.inference_gate: Gate = inference_gate or gate
         self.normalization = normalization
         self.silence = silence
+        self.unsure = math.log(prior / (1 - prior)) / 2
         self.register_buffer("inclusion", self.lattice.inclusion(), persistent=False)
         splits = ("val/", "test/") if len(self.lattice) > 1 else ()
         self.attributions = nn.ModuleDict(
@@ -71,7 +93,7 @@ class MixtureModule(ZooModule):
 
     @abstractmethod
     def opinions(self, batch: Any) -> Tensor:
-        """[B, H] outputs z of the experts before tanh."""
+        """[B, H] outputs z of the experts before tanh: their evidence beyond the prior."""
 
     def explain(self, batch: Any) -> tuple[Tensor, Tensor]:
         """[B] logits, and [B, H] the attribution: what each expert has to say, sums to one."""
@@ -84,7 +106,7 @@ class MixtureModule(ZooModule):
     def _mix(self, z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.float()
         log_alpha = log_selection(z, self.inclusion, self.inference_gate)
-        return mixture_logit(z, log_alpha), attribution(log_alpha)
+        return mixture_logit(z + self.unsure, log_alpha), attribution(log_alpha)
 
     def _step(self, batch: Any, split: str) -> Tensor:
         z = self.opinions(batch).float()
@@ -95,9 +117,10 @@ class MixtureModule(ZooModule):
         known = self.known(batch)
         if split in self.attributions:
             self.attributions[split].update(attributed[known])
-        loss = gem_loss(z[known], batch.label[known], log_alpha[known], self.normalization)
+        z, label, log_alpha = z[known], batch.label[known], log_alpha[known]
+        loss = gem_loss(z + self.unsure, label, log_alpha, self.normalization)
         if self.silence:
-            loss = loss + self.silence * silence_loss(z[known], self.inclusion, self.gate)
+            loss = loss + self.silence * silence_loss(z, self.inclusion, self.gate)
         return loss
 
     @property

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zoo.experts.mixture import Gate, Normalization
 from zoo.experts.module import MixtureModule
 from zoo.experts.stacked import StackedLinear
 from zoo.module import require
@@ -31,33 +30,20 @@ class SessionMixture(MixtureModule, SessionModule):
 
     Args:
         schema: of the batches.
-        subsets: for each expert's name its fields, by name, by group, or `*` for all; null is one
-            expert that sees all.
         width: of the features of all experts together, an equal share for each.
         dropout: share of the activations that training drops.
-        gate: of an unsure expert: `abs` |F|, `square` F^2 or `smooth` 2 |F|^3 / (1 + F^2).
-        inference_gate: gate of predictions; null takes `gate`.
-        normalization: of the weights of the loss: `none` (the paper), `sample` or `expert`.
-        silence: weight of `silence_loss`, which keeps experts from speaking where those inside
-            them are sure; 0 is the paper.
-        shared: the options of `SessionModule`.
+        shared: the options of `MixtureModule` and `SessionModule`.
     """
 
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        subsets: dict[str, list[str]] | None = None,
         width: int = 128,
         dropout: float = 0.0,
-        gate: Gate = "abs",
-        inference_gate: Gate | None = None,
-        normalization: Normalization = "none",
-        silence: float = 0.0,
         **shared: Any,
     ) -> None:
         super().__init__(schema, **shared)
         require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
-        self._mix_experts(subsets, gate, inference_gate, normalization, silence)
         self.width = self._share("width", width)
         self.dropout = nn.Dropout(dropout)
         self.head = StackedLinear(self.lattice, self.width, 1)
