@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 import datamodules
-from datamodules.base import CTRDataModule
 from datamodules.store import Arrays, ArraysWriter
 from datamodules.synthetic import CARDINALITIES
 from zoo.schema import Field, Schema
@@ -61,12 +60,13 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def fit_ours(
-    config: Path, path: Path, seed: int, folder: Path, *options: str
+    config: Path, path: Path | None, seed: int, folder: Path, *options: str
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Metrics and resolved config of one run of `train.py fit`."""
+    """Metrics and resolved config of one run of `train.py fit`; no path where data have none."""
     name = f"{config.stem}_{seed}"
     command = [sys.executable, str(PROJECT / "train.py"), "fit", "--config", str(config)]
-    command += ["--data.path", str(path.resolve()), "--data.prepared", str(folder / "prepared")]
+    if path:
+        command += ["--data.path", str(path.resolve()), "--data.prepared", str(folder / "prepared")]
     command += ["--data.shuffle_seed", str(seed), "--seed_everything", str(seed)]
     command += ["--runs", str(folder / "runs"), "--name", name]
     command += ["--trainer.enable_progress_bar", "false", *options]
@@ -78,7 +78,7 @@ def fit_ours(
     return metrics, yaml.safe_load((run / "config.yaml").read_text())
 
 
-def open_data(config: dict[str, Any]) -> CTRDataModule:
+def open_data(config: dict[str, Any]) -> Any:
     """The datamodule of a run, whose data have been prepared."""
     name = config["data"]["class_path"].rpartition(".")[2]
     # generated rows exist by now

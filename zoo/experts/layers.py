@@ -6,13 +6,17 @@ Shapes: B batch, H experts, in_i and out_i widths of expert i.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from zoo.experts.lattice import Lattice
-from zoo.linear import Linear
+from zoo.linear import Linear, product
+
+Run = tuple[int, int]  # columns start .. stop - 1
 
 
 class MaskedLinear(nn.Module):
@@ -41,15 +45,43 @@ class MaskedLinear(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """H tensors [B, in_i] -> H tensors [B, out_i]."""
-        stopped = [feature.detach() for feature in features]
-        return [
-            expert(
-                torch.cat((features[i], *(stopped[j] for j in inside)), 1)
-                if inside
-                else features[i]
-            )
-            for i, (expert, inside) in enumerate(zip(self.experts, self.below, strict=True))
+        tensors = cast_as_linear(*features, *parameters_of(self.experts))
+        return list(_MaskedProducts.apply(self.below, *tensors))
+
+
+class _MaskedProducts(torch.autograd.Function):
+    """The products of `MaskedLinear` of features, weights and biases, H of each.
+
+    The features of several experts are laid side by side for each product, and again for its
+    gradient, so that nothing but the features themselves is kept in between.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, below: Sequence[Sequence[int]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        features, weights, biases = _thirds(tensors)
+        ctx.save_for_backward(*features, *weights)
+        ctx.below = below
+        inputs = _joined(features, below)
+        return tuple(product(*part) for part in zip(inputs, weights, biases, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        features, weights = saved[: len(ctx.below)], saved[len(ctx.below) :]
+        gradients = [g.contiguous() for g in gradients]
+        back = [
+            product(g, w[:, : x.shape[1]].contiguous().t())  # its own block alone
+            for g, w, x in zip(gradients, weights, features, strict=True)
         ]
+        inputs = _joined(features, ctx.below)
+        return None, *back, *_parameter_gradients(gradients, inputs)
+
+
+def _joined(features: Sequence[Tensor], below: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+    """Of each expert, its own features and those of the experts inside it side by side."""
+    for own, inside in zip(features, below, strict=True):
+        yield torch.cat((own, *(features[j] for j in inside)), 1) if inside else own.contiguous()
 
 
 class Restriction(nn.Module):
@@ -73,14 +105,74 @@ class Restriction(nn.Module):
         for expert in self.experts:
             initialise(expert)
         self.runs = [_runs(mine) for mine in columns]
-        self.whole = [len(mine) == width for mine in columns]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, width] -> H tensors [B, out_i]."""
-        return [
-            expert(x if whole else torch.cat([x[:, a:b] for a, b in runs], 1))
-            for expert, runs, whole in zip(self.experts, self.runs, self.whole, strict=True)
-        ]
+        tensors = cast_as_linear(x, *parameters_of(self.experts))
+        return list(_RestrictedProducts.apply(self.runs, *tensors))
+
+
+class _RestrictedProducts(torch.autograd.Function):
+    """The products of `Restriction` of x, H weights and H biases; x alone is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, runs: Sequence[Sequence[Run]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        x, weights, biases = tensors[0], *_halves(tensors[1:])
+        ctx.save_for_backward(x, *weights)
+        ctx.runs = runs
+        inputs = _selected(x, runs)
+        return tuple(product(*part) for part in zip(inputs, weights, biases, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, *weights = ctx.saved_tensors
+        gradients = [g.contiguous() for g in gradients]
+        back = None
+        if ctx.needs_input_grad[1]:
+            back = torch.zeros_like(x)
+            for g, weight, runs in zip(gradients, weights, ctx.runs, strict=True):
+                parts = product(g, weight.t()).split([b - a for a, b in runs], 1)
+                for (a, b), part in zip(runs, parts, strict=True):
+                    back[:, a:b] += part
+        return None, back, *_parameter_gradients(gradients, _selected(x, ctx.runs))
+
+
+def _selected(x: Tensor, runs: Sequence[Sequence[Run]]) -> Iterator[Tensor]:
+    """The columns of x that each expert sees."""
+    for mine in runs:
+        parts = [x[:, a:b] for a, b in mine]
+        yield torch.cat(parts, 1) if len(parts) > 1 else parts[0].contiguous()
+
+
+def parameters_of(linears: Iterable[nn.Linear]) -> list[Tensor]:
+    """Their weights, then their biases."""
+    linears = list(linears)
+    return [linear.weight for linear in linears] + [linear.bias for linear in linears]
+
+
+def cast_as_linear(*tensors: Tensor) -> list[Tensor]:
+    """As autocast casts the inputs of a linear layer; it does not reach into our functions."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return list(tensors)
+    return [tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors]
+
+
+def _parameter_gradients(gradients: Sequence[Tensor], inputs: Iterable[Tensor]) -> list[Tensor]:
+    """Of the weights, then of the biases."""
+    weights = [product(g.t(), x.t()) for g, x in zip(gradients, inputs, strict=True)]
+    return [*weights, *(g.sum(0) for g in gradients)]
+
+
+def _thirds(tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
+    third = len(tensors) // 3
+    return tensors[:third], tensors[third : 2 * third], tensors[2 * third :]
+
+
+def _halves(tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
+    half = len(tensors) // 2
+    return tensors[:half], tensors[half:]
 
 
 class ExpertNorm(nn.Module):
@@ -106,9 +198,9 @@ def initialise(linear: nn.Linear) -> None:
     nn.init.uniform_(linear.bias, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs))
 
 
-def _runs(columns: Sequence[int]) -> list[tuple[int, int]]:
+def _runs(columns: Sequence[int]) -> list[Run]:
     """Ascending columns as slices."""
-    runs: list[tuple[int, int]] = []
+    runs: list[Run] = []
     for column in columns:
         if runs and runs[-1][1] == column:
             runs[-1] = (runs[-1][0], column + 1)

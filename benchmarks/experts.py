@@ -1,0 +1,311 @@
+"""Interpretable experts: what they cost, and what they find where the truth is known.
+
+    python benchmarks/experts.py toy --seeds 10
+    python benchmarks/experts.py movielens --path ml-1m.zip --test_list lists.tsv.gz --seeds 3
+    python benchmarks/experts.py planted --seeds 3
+    python benchmarks/experts.py cost
+
+- toy: test rows of toy task (b) of Afchar & Hennequin (RecSys 2020): accuracy of the label, and of
+  the most selected expert, which should be the one over the smallest subset that tells the label.
+- movielens: Table 1 there, and the experts' shares of the test items (Figure 6). Without
+  `--test_list` each user's last movie is ranked among 99 that are drawn.
+- planted: clicks in Criteo's format with one strong planted cross. An expert sees its two fields,
+  another two fields that do not interact, the third all. Test AUC beside DeepFM's, and shares.
+- cost: a training step of the experts beside the plain network of equal parameter count, and beside
+  equation 14 at its plainest: a dense matrix times a mask in each layer (without the stops between
+  parents and children, which would cost it a second product).
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import (
+    PROJECT,
+    console,
+    fit_ours,
+    make_table,
+    mean_and_deviation,
+    open_data,
+    print_machine,
+)
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zoo import Batch, Field, InterpretableMLP, Schema
+from zoo.embedding import Embedded
+
+CONFIGS = PROJECT / "configs"
+CONTENT = "--model.init_args.subsets={content: [user_profile, item_profile]}"
+MOVIELENS = {"control": ("ncf_mlp", ()), "content alone": ("interpretable_mlp", (CONTENT,))}
+MOVIELENS |= {"experts": ("interpretable_mlp", ())}
+SUBSETS = {"planted": ["C6", "C14"], "other": ["C9", "C17"], "all": ["*"]}
+PLANTED = ("--data.synthetic.crosses=[[C6, C14]]", "--data.synthetic.cross_strength=3")
+
+
+def trained(folder: Path, name: str) -> InterpretableMLP:
+    """The best model of a run of `fit_ours`."""
+    checkpoint = folder / "runs" / name / "version_0/checkpoints/best.ckpt"
+    return InterpretableMLP.load_from_checkpoint(checkpoint, weights_only=True).eval()
+
+
+def explained(model: InterpretableMLP, data: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits [n], attributions [n, H] and labels [n] of all test rows."""
+    data.setup("test")
+    with torch.no_grad():
+        parts = [(*model.explain(batch), batch.label) for batch in data.test_dataloader()]
+    logits, attributed, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    return logits, attributed, labels
+
+
+def run_toy(options: argparse.Namespace, folder: Path) -> None:
+    """Toy task (b)."""
+    labels, experts = [], []
+    for seed in track(range(options.seeds), "seeds", console=console):
+        config = CONFIGS / "toy/interpretable_mlp.yaml"
+        _, resolved = fit_ours(config, None, seed, folder, f"--data.seed={seed}")
+        data = open_data(resolved)
+        model = trained(folder, f"interpretable_mlp_{seed}")
+        logits, attributed, label = explained(model, data)
+        labels.append(((logits > 0) == (label > 0.5)).double().mean().item())
+        truth = torch.from_numpy(data.truth["test"])
+        experts.append((attributed.argmax(1) == truth).double().mean().item())
+    table = make_table(f"toy task (b), {options.seeds} seeds", "accuracy of", "mean", "worst")
+    for name, values in (("the label", labels), ("the most selected expert", experts)):
+        table.add_row(name, mean_and_deviation(values), f"{min(values):.4f}")
+    console.print(table)
+
+
+def run_movielens(options: argparse.Namespace, folder: Path) -> None:
+    """Table 1 and Figure 6."""
+    lists = [f"--data.test_list={options.test_list.resolve()}"] if options.test_list else []
+    metrics = ("test/hr@10", "test/ndcg@10", "epochs", "seconds")
+    table = make_table(
+        f"{options.path.name}, {options.seeds} seeds", "", *metrics, "parameters", "network's"
+    )
+    shares: dict[str, list[Tensor]] = {"most selected": [], "mean attribution": []}
+    for name, (config, more) in MOVIELENS.items():
+        found = []
+        for seed in track(range(options.seeds), name, console=console):
+            here = folder / name.replace(" ", "_")
+            result, resolved = fit_ours(
+                CONFIGS / f"movielens/{config}.yaml", options.path, seed, here, *lists, *more
+            )
+            found.append(result)
+            model = trained(here, f"{config}_{seed}")
+            if name == "experts":
+                _, attributed, label = explained(model, open_data(resolved))
+                items = attributed[label > 0.5]
+                most = torch.bincount(items.argmax(1), minlength=items.shape[1]) / len(items)
+                shares["most selected"].append(most)
+                shares["mean attribution"].append(items.mean(0))
+        sizes = (sum(p.numel() for p in m.parameters()) for m in (model, model.embedding))
+        total, embedding = sizes
+        cells = [mean_and_deviation([f[metric] for f in found]) for metric in metrics[:2]]
+        cells += [f"{statistics.mean(f[metric] for f in found):,.0f}" for metric in metrics[2:]]
+        table.add_row(name, *cells, f"{total:,}", f"{total - embedding:,}")
+        console.print(table)
+    figure = make_table("share of the users' last movies", "", *model.lattice.names)
+    for name, values in shares.items():
+        stacked = torch.stack(values).T.tolist()
+        figure.add_row(name, *(mean_and_deviation(column) for column in stacked))
+    console.print(figure)
+
+
+def run_planted(options: argparse.Namespace, folder: Path) -> None:
+    """One planted cross among Criteo's fields."""
+    names = ("planted", "other", "all")
+    found: dict[str, list[float]] = {"DeepFM": [], "experts": [], "ceiling": []}
+    shares: dict[str, list[float]] = {name: [] for name in names}
+    for seed in track(range(options.seeds), "seeds", console=console):
+        path = folder / f"{seed}.txt"
+        same = (*PLANTED, f"--data.synthetic.rows={options.rows}", f"--data.synthetic.seed={seed}")
+        deepfm, _ = fit_ours(CONFIGS / "demo/deepfm.yaml", path, seed, folder, *same)
+        ours, _ = fit_ours(CONFIGS / "demo/interpretable_mlp.yaml", path, seed, folder, *same)
+        found["DeepFM"].append(deepfm["test/auc"])
+        found["experts"].append(ours["test/auc"])
+        found["ceiling"].append(ours["ceiling/auc"])
+        for name in names:
+            shares[name].append(ours[f"test/largest/{name}"])
+    table = make_table(f"{options.rows:,} rows, {options.seeds} seeds", "test AUC", *found)
+    table.add_row("", *(mean_and_deviation(values) for values in found.values()))
+    console.print(table)
+    table = make_table("most selected expert, share of the test rows", "", *names)
+    table.add_row("", *(mean_and_deviation(values) for values in shares.values()))
+    console.print(table)
+
+
+# Cost
+
+
+class DenseMasked(nn.Module):
+    """A dense layer whose weights are multiplied with a mask [outputs, inputs]."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask.float())
+        self.weight = nn.Parameter(torch.randn(mask.shape) * mask.shape[1] ** -0.5)
+        self.bias = nn.Parameter(torch.zeros(len(mask)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs] -> [B, outputs]."""
+        return functional.linear(x, self.weight * self.mask, self.bias)
+
+
+class DenseExperts(InterpretableMLP):
+    """Equation 14 with whole matrices."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        experts, units = len(self.lattice), options["hidden_units"]
+        first = torch.zeros(experts, units[0], self.embedding.flat_dim)
+        for i, fields in enumerate(self.lattice.fields):
+            first[i, :, self.embedding.columns(self.schema, fields)] = 1
+        masks = [
+            self.lattice.block_mask([b] * experts, [a] * experts) for a, b in pairwise([*units, 1])
+        ]
+        self.layers = nn.ModuleList(map(DenseMasked, [first.flatten(0, 1), *masks]))
+        self.head = None
+
+    def experts(self, embedded: Embedded) -> Tensor:
+        """[B, H] outputs of the experts."""
+        x = embedded.flat
+        for layer in self.layers[:-1]:
+            x = layer(x).relu()
+        return self.layers[-1](x)
+
+
+def movielens_schema() -> Schema:
+    """The fields of MovieLens 1M."""
+    fields = [Field("user", "categorical", 6042, "user")]
+    for name, size in (("gender", 4), ("age", 9), ("occupation", 23)):
+        fields.append(Field(name, "categorical", size, "user_profile"))
+    fields += [Field("item", "categorical", 3708, "item")]
+    fields += [Field("year", "categorical", 83, "item_profile")]
+    fields += [Field(f"genre:{i}", "numerical", group="item_profile") for i in range(18)]
+    return Schema(tuple(fields))
+
+
+def stepper(model: InterpretableMLP, batch: Batch) -> Callable[[], None]:
+    """One training step of a model."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model.training_step(batch).backward()
+        optimizer.step()
+
+    return step
+
+
+def kept_bytes(model: InterpretableMLP, batch: Batch) -> int:
+    """Of what a forward pass keeps for the backward pass, parameters left out."""
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        loss = model.training_step(batch)
+    del loss
+    return sum(kept.values())
+
+
+def network_size(model: InterpretableMLP) -> int:
+    """Parameters without the embeddings."""
+    return sum(p.numel() for n, p in model.named_parameters() if not n.startswith("embedding."))
+
+
+def equal_units(schema: Schema, size: int) -> list[int]:
+    """Hidden units w, w/2, w/4, w/8 of a plain network of about `size` parameters."""
+    shared = {"embedding_dim": 64, "train_metrics": False}
+    candidates = [[8 * w, 4 * w, 2 * w, w] for w in range(8, 129)]
+    sizes = [
+        network_size(InterpretableMLP(schema, hidden_units=units, **shared)) for units in candidates
+    ]
+    return min(zip(sizes, candidates, strict=True), key=lambda pair: abs(pair[0] - size))[1]
+
+
+def run_cost(options: argparse.Namespace, folder: Path) -> None:
+    """Steps of the three, by turns."""
+    torch.manual_seed(0)
+    schema, rows = movielens_schema(), options.batch_size
+    subsets = {"content": ["user_profile", "item_profile"]}
+    subsets["user"] = [*subsets["content"], "user"]
+    subsets["movie"] = [*subsets["content"], "item"]
+    subsets["both"] = ["*"]
+    shared = {"embedding_dim": 64, "train_metrics": False}
+    sizes = torch.tensor([f.cardinality for f in schema.categorical])
+    ids = (torch.rand(rows, len(sizes)) * sizes).int()
+    numbers = torch.randint(2, (rows, len(schema.numerical))).float()
+    batch = Batch(numbers, ids, torch.randint(2, (rows,)).float())
+    units = [128, 64, 32, 16]
+    experts = InterpretableMLP(schema, subsets=subsets, hidden_units=units, **shared)
+    plain_units = equal_units(schema, network_size(experts))
+    models = {
+        "experts": experts,
+        f"plain {plain_units}": InterpretableMLP(schema, hidden_units=plain_units, **shared),
+        "dense times mask": DenseExperts(schema, subsets=subsets, hidden_units=units, **shared),
+    }
+    steps = {name: stepper(model, batch) for name, model in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for repeat in track(range(options.repeats + 1), "repeats", console=console):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            for _ in range(options.steps):
+                step()
+            if repeat:  # the first warms up
+                seconds[name].append((time.perf_counter() - start) / options.steps)
+    table = make_table(
+        f"a training step of {rows} rows", "", "ms", "ratio", "parameters", "kept for backward, MB"
+    )
+    for name, model in models.items():
+        median = statistics.median(seconds[name])
+        ratio = statistics.median(seconds["experts"]) / median
+        kept = kept_bytes(model, batch) / 1e6
+        table.add_row(
+            name, f"{1000 * median:.2f}", f"{ratio:.2f}", f"{network_size(model):,}", f"{kept:.1f}"
+        )
+    console.print(table)
+
+
+COMMANDS = {
+    "toy": run_toy,
+    "movielens": run_movielens,
+    "planted": run_planted,
+    "cost": run_cost,
+}
+
+
+def main() -> None:
+    """Runs one of the benchmarks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("benchmark", choices=COMMANDS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--path", type=Path, help="MovieLens' zip or folder")
+    parser.add_argument("--test_list", type=Path, help="published lists to test on")
+    parser.add_argument("--rows", type=int, default=200_000, help="planted clicks")
+    parser.add_argument("--batch_size", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=20, help="a repeat")
+    parser.add_argument("--repeats", type=int, default=15)
+    options = parser.parse_args()
+    print_machine("torch", "pytorch-lightning")
+    with tempfile.TemporaryDirectory() as folder:
+        COMMANDS[options.benchmark](options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
