@@ -255,11 +255,12 @@ def test_gradient_reaches_every_parameter():
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_gates_equal_their_formulas(gate):
+@pytest.mark.parametrize("p", [1.5, 3, 8])
+def test_gates_equal_their_formulas(gate, p):
     z = torch.linspace(-4, 4, 101, dtype=torch.float64)
     f = z.tanh().abs()
-    expected = {"abs": f, "square": f**2, "smooth": 2 * f**3 / (1 + f**2)}[gate]
-    log_g, log_rest = log_gate(z, gate)
+    expected = {"abs": f, "square": f**2, "smooth": 2 * f**p / (1 + f ** (p - 1))}[gate]
+    log_g, log_rest = log_gate(z, gate, p)
     torch.testing.assert_close(log_g.exp(), expected, atol=1e-11, rtol=1e-9)
     torch.testing.assert_close(log_rest.exp(), 1 - expected, atol=1e-11, rtol=1e-9)
 
@@ -268,7 +269,7 @@ def test_gates_equal_their_formulas(gate):
 def test_sure_experts_round_nothing_away(gate):
     """1 - tanh(30) is 0 in floating point, and 2 e^-60 in truth."""
     _, log_rest = log_gate(torch.tensor([30.0]), gate)
-    factor = {"abs": 1, "square": 2, "smooth": 2}[gate]
+    factor = {"abs": 1, "square": 2, "smooth": 2}[gate]  # of smooth (p + 1) / 2
     assert log_rest.item() == pytest.approx(math.log(2 * factor) - 60, rel=1e-6)
 
 
@@ -483,6 +484,7 @@ def test_predictions_come_with_their_attribution():
         ("normalization", "batch"),
         ("silence", -1.0),
         ("prior", 0.0),
+        ("power", 1.0),
     ],
 )
 def test_an_option_that_makes_no_sense_is_named(option, value):

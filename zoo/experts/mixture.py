@@ -25,35 +25,45 @@ Normalization = Literal["none", "sample", "expert"]
 TINY = 1e-12  # |z| of an expert that knows nothing: all equal where no expert knows anything
 
 
-def log_gate(z: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
+def log_gate(z: Tensor, gate: Gate, power: float = 3.0) -> tuple[Tensor, Tensor]:
     """log g and log(1 - g) of z, any shape.
 
-    `abs` |F| (equation 6), `square` F^2, `smooth` 2 |F|^p / (1 + |F|^(p - 1)) with p = 3, the two
+    `abs` |F| (equation 6), `square` F^2, `smooth` 2 |F|^p / (1 + |F|^(p - 1)) of power p, the two
     of section 3.3.3 that dampen what is near zero.
     """
     a = z.abs().clamp_min(TINY)
-    log_f = torch.log(-torch.expm1(-2 * a)) - torch.log1p(torch.exp(-2 * a))  # log |F|
+    small = torch.exp(-2 * a)
+    log_f = torch.where(  # log |F|, exact at both ends
+        a < 0.5,
+        torch.log(-torch.expm1(-2 * a)) - torch.log1p(small),
+        torch.log1p(-2 * small / (1 + small)),
+    )
     log_rest = math.log(2) - functional.softplus(2 * a)  # log(1 - |F|)
     if gate == "abs":
         return log_f, log_rest
     if gate == "square":  # 1 - F^2 = (1 - |F|) (1 + |F|)
         return 2 * log_f, log_rest + torch.log1p(log_f.exp())
-    # 1 + F^2 - 2 |F|^3 = (1 - |F|) (1 + |F| + 2 F^2)
-    f = log_f.exp()
-    log_denominator = torch.log1p(f * f)
-    log_g = math.log(2) + 3 * log_f - log_denominator
-    return log_g, log_rest + torch.log1p(f + 2 * f * f) - log_denominator
+    # 1 + |F|^(p-1) - 2 |F|^p = (1 - |F|^p) + |F|^(p-1) (1 - |F|)
+    log_denominator = torch.log1p(((power - 1) * log_f).exp())
+    log_g = math.log(2) + power * log_f - log_denominator
+    # near |F| = 1, where |F|^p rounds to one, 1 - |F|^p is p (1 - |F|)
+    log_first = torch.where(
+        log_f < -1e-6, torch.log(-torch.expm1(power * log_f)), math.log(power) + log_rest
+    )
+    log_second = (power - 1) * log_f + log_rest
+    return log_g, torch.logaddexp(log_first, log_second) - log_denominator
 
 
-def log_selection(z: Tensor, inclusion: Tensor, gate: Gate) -> Tensor:
+def log_selection(z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0) -> Tensor:
     """[B, H] log alpha of the experts.
 
     Args:
         z: [B, H] outputs of the experts before tanh.
         inclusion: [H, H] of `Lattice.inclusion`.
         gate: see `log_gate`.
+        power: see `log_gate`.
     """
-    log_g, log_rest = log_gate(z, gate)
+    log_g, log_rest = log_gate(z, gate, power)
     return log_g + log_rest @ inclusion.T.to(log_rest.dtype)
 
 
@@ -94,7 +104,7 @@ def gem_loss(
     return (alpha * loss).sum(1).mean()
 
 
-def silence_loss(z: Tensor, inclusion: Tensor, gate: Gate) -> Tensor:
+def silence_loss(z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0) -> Tensor:
     """What it costs an expert to speak where those inside it are sure, mean over the batch.
 
         L = mean_b sum_i (1 - prod_{j in omega(i)} (1 - g_j)) KL(1/2 || f_i)
@@ -108,8 +118,9 @@ def silence_loss(z: Tensor, inclusion: Tensor, gate: Gate) -> Tensor:
         z: [B, H] outputs of the experts before tanh.
         inclusion: [H, H] of `Lattice.inclusion`.
         gate: see `log_gate`.
+        power: see `log_gate`.
     """
-    log_rest = log_gate(z.detach(), gate)[1]
+    log_rest = log_gate(z.detach(), gate, power)[1]
     decided = -torch.expm1(log_rest @ inclusion.T)
     surprise = functional.softplus(2 * z) - z - math.log(2)  # -(log f + log(1 - f)) / 2 - log 2
     return (decided * surprise).sum(1).mean()

@@ -45,8 +45,11 @@ class MixtureModule(ZooModule):
         schema: of the batches.
         subsets: for each expert's name its fields, by name, by group, or `*` for all; null is one
             expert that sees all.
-        gate: of an unsure expert: `abs` |F|, `square` F^2 or `smooth` 2 |F|^3 / (1 + F^2).
-        inference_gate: gate of predictions; null takes `gate`.
+        gate: of an unsure expert: `abs` |F|, `square` F^2 or `smooth`
+            2 |F|^p / (1 + |F|^(p - 1)).
+        inference_gate: gate of predictions; null takes `gate`. The steeper it is, the surer an
+            expert must be to keep those around it from speaking.
+        power: p of the smooth gate.
         normalization: of the weights of the loss: `none` (the paper), `sample` or `expert`.
         silence: weight of `silence_loss`, which keeps experts from speaking where those inside
             them are sure; 0 is the paper.
@@ -62,6 +65,7 @@ class MixtureModule(ZooModule):
         subsets: dict[str, list[str]] | None = None,
         gate: Gate = "abs",
         inference_gate: Gate | None = None,
+        power: float = 3.0,
         normalization: Normalization = "none",
         silence: float = 0.0,
         prior: float = 0.5,
@@ -75,6 +79,7 @@ class MixtureModule(ZooModule):
             f"normalization must be one of {NORMALIZATIONS}",
             normalization,
         )
+        require(power > 1, "power must be more than 1", power)
         require(silence >= 0, "silence must not be negative", silence)
         require(0 < prior < 1, "prior must be between 0 and 1", prior)
         self.lattice = Lattice(self.schema, subsets)
@@ -82,6 +87,7 @@ class MixtureModule(ZooModule):
             rank_zero_warn(f"fields in no subset: {', '.join(self.lattice.unused)}")
         self.gate: Gate = gate
         self.inference_gate: Gate = inference_gate or gate
+        self.power = power
         self.normalization = normalization
         self.silence = silence
         self.unsure = math.log(prior / (1 - prior)) / 2
@@ -105,14 +111,14 @@ class MixtureModule(ZooModule):
 
     def _mix(self, z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.float()
-        log_alpha = log_selection(z, self.inclusion, self.inference_gate)
+        log_alpha = log_selection(z, self.inclusion, self.inference_gate, self.power)
         return mixture_logit(z + self.unsure, log_alpha), attribution(log_alpha)
 
     def _step(self, batch: Any, split: str) -> Tensor:
         z = self.opinions(batch).float()
         with torch.no_grad():
             logits, attributed = self._mix(z)
-            log_alpha = log_selection(z, self.inclusion, self.gate)
+            log_alpha = log_selection(z, self.inclusion, self.gate, self.power)
         self._score(logits, batch, split)
         known = self.known(batch)
         if split in self.attributions:
@@ -120,7 +126,7 @@ class MixtureModule(ZooModule):
         z, label, log_alpha = z[known], batch.label[known], log_alpha[known]
         loss = gem_loss(z + self.unsure, label, log_alpha, self.normalization)
         if self.silence:
-            loss = loss + self.silence * silence_loss(z, self.inclusion, self.gate)
+            loss = loss + self.silence * silence_loss(z, self.inclusion, self.gate, self.power)
         return loss
 
     @property
