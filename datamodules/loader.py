@@ -7,6 +7,7 @@ the unbroken run would have seen.
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -21,9 +22,13 @@ WINDOW = 65_536  # rows shuffled among each other, from randomly chosen blocks
 class Share:
     """The batches of one process: equally many on all, every row once.
 
+    Batches of an epoch differ by a row at most: a last one of few rows would move the weights as
+    far as the others, and the wrong way.
+
     Args:
         rows: of all processes.
-        batch_size: rows of a batch on one process; only the last batch of an epoch differs.
+        batch_size: rows of a batch on one process, at most (one more where the rows of the
+            processes differ).
         rank: of this process.
         world_size: number of processes.
     """
@@ -41,10 +46,10 @@ class Share:
 
     def slices(self) -> Iterator[slice]:
         """The positions of each batch in the order of all rows."""
-        for step in range(self.steps):
-            first = self.start + step * self.batch_size
-            # shares differ by one row at most, which the last batch takes
-            yield slice(first, self.stop if step == self.steps - 1 else first + self.batch_size)
+        rows = self.stop - self.start
+        bounds = [self.start + rows * step // self.steps for step in range(self.steps + 1)]
+        for first, stop in pairwise(bounds):
+            yield slice(first, stop)
 
 
 class BatchLoader:
@@ -52,7 +57,7 @@ class BatchLoader:
 
     Args:
         arrays: the rows.
-        batch_size: rows of a batch on one rank; only the last batch of an epoch differs.
+        batch_size: rows of a batch on one rank, at most; see `Share`.
         shuffle: a new order each epoch. From memory it is a full permutation. From disk,
             blocks of 256 rows are permuted, and rows within windows of 65,536.
         seed: of the order.

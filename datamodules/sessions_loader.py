@@ -18,7 +18,7 @@ class SessionLoader:
     Args:
         records: [S] of `sessions_fields.SESSION`, memory-mapped.
         assembler: makes batches of them.
-        batch_size: sessions of a batch on one rank; only the last batch of an epoch differs.
+        batch_size: sessions of a batch on one rank, at most; see `Share`.
         shuffle: a new order each epoch: blocks of 256 sessions are permuted, and sessions within
             windows of 65,536.
         seed: of the order.
