@@ -46,7 +46,6 @@ CONFIGS = PROJECT / "configs"
 CONTENT = "--model.init_args.subsets={content: [user_profile, item_profile]}"
 MOVIELENS = {"control": ("ncf_mlp", ()), "content alone": ("interpretable_mlp", (CONTENT,))}
 MOVIELENS |= {"experts": ("interpretable_mlp", ())}
-SUBSETS = {"planted": ["C6", "C14"], "other": ["C9", "C17"], "all": ["*"]}
 PLANTED = ("--data.synthetic.crosses=[[C6, C14]]", "--data.synthetic.cross_strength=3")
 
 
@@ -121,7 +120,7 @@ def run_movielens(options: argparse.Namespace, folder: Path) -> None:
 
 def run_planted(options: argparse.Namespace, folder: Path) -> None:
     """One planted cross among Criteo's fields."""
-    names = ("planted", "other", "all")
+    names = ("planted", "other", "all")  # of configs/demo/interpretable_mlp.yaml
     found: dict[str, list[float]] = {"DeepFM": [], "experts": [], "ceiling": []}
     shares: dict[str, list[float]] = {name: [] for name in names}
     for seed in track(range(options.seeds), "seeds", console=console):
