@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule
 
 from datamodules.loader import BatchLoader
+from datamodules.module import LoadedData, at_least
 from datamodules.store import SPLITS, Arrays, Manifest
-from zoo.schema import Field, Schema, ZooError
+from zoo.schema import Field, Schema
 
 # Centre, label, and the smallest subset that tells the label: 0 {x1}, 1 {x2}, 2 {x1, x2}
 CLUSTERS = (
@@ -24,7 +24,7 @@ CLUSTERS = (
 DEVIATION = 0.25
 
 
-class GaussianClusters(LightningDataModule):
+class GaussianClusters(LoadedData):
     """Eight Gaussian clusters, whose labels need x1, x2 or both.
 
     (+-1, 0) can be told by x1 alone and (0, +-1) by x2 alone; the four at (+-2, +-2), label 1
@@ -40,15 +40,9 @@ class GaussianClusters(LightningDataModule):
     def __init__(
         self, rows: int = 8000, batch_size: int = 256, seed: int = 0, shuffle_seed: int = 0
     ) -> None:
-        super().__init__()
-        for option, value, least in (("rows", rows, 8), ("batch_size", batch_size, 1)):
-            if value < least:
-                raise ZooError(f"data.{option} must be at least {least}, got {value}")
-        for option, value in (("seed", seed), ("shuffle_seed", shuffle_seed)):
-            if value < 0:
-                raise ZooError(f"data.{option} must be at least 0, got {value}")
-        self.batch_size = batch_size
-        self.shuffle_seed = shuffle_seed
+        super().__init__(batch_size, shuffle_seed)
+        at_least(8, rows=rows)
+        at_least(0, seed=seed)
         self.arrays: dict[str, Arrays] = {}
         self.truth: dict[str, np.ndarray] = {}
         for split, name in enumerate(SPLITS):
@@ -82,31 +76,11 @@ class GaussianClusters(LightningDataModule):
         }
         return Manifest({}, {}, self.schema.to_dict(), splits, {}, [], {})
 
-    def ceiling(self) -> dict[str, float]:
-        """Not known."""
-        return {}
-
     def numerical_means(self) -> np.ndarray:
         """[2] means of the training rows."""
         return self.arrays["train"].numerical.mean(0)
 
-    def train_dataloader(self) -> BatchLoader:
-        """Shuffled training rows."""
-        trainer = self.trainer
-        epoch = (lambda: trainer.current_epoch) if trainer else (lambda: 0)
-        return self._loader("train", shuffle=True, seed=self.shuffle_seed, epoch=epoch)
-
-    def val_dataloader(self) -> BatchLoader:
-        """Validation rows."""
-        return self._loader("val")
-
-    def test_dataloader(self) -> BatchLoader:
-        """Test rows."""
-        return self._loader("test")
-
-    def _loader(self, split: str, **options: Any) -> BatchLoader:
-        trainer = self.trainer
-        if trainer:
-            options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+    def loader(self, split: str, **options: Any) -> BatchLoader:
+        """Batches of a split, from memory."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         return BatchLoader(self.arrays[split], self.batch_size, device=device, **options)
