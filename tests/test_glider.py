@@ -23,7 +23,7 @@ from zoo.glider.detect import (
     summarise,
     uniform_p_values,
 )
-from zoo.glider.explainer import Explainer, Networks, Samples, error, fit, standardise
+from zoo.glider.explainer import NID, Explainer, Networks, Samples, error, fit, standardise
 from zoo.glider.madex import Settings, madex
 from zoo.glider.nid import Interaction, gradient_nid, influence, nid, nid_pairs, prune_subsets
 from zoo.glider.perturb import (
@@ -353,6 +353,19 @@ def test_madex_explains_continuous_black_boxes(detector):
         lambda x: 10 * x[:, 1] * x[:, 2] + x.sum(1), torch.rand(5), TruncatedNormal(), settings
     )
     assert found.ranking[0].features == (1, 2)
+
+
+def test_a_three_way_interaction_replaces_the_pairs_inside_it():
+    """x0 x1 x2 away from the origin: its pairs explain much, the triple explains all."""
+
+    def scores(x):
+        return 10 * x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3:].sum(1)
+
+    instance, neighbours = torch.tensor([0.5, -0.6, 0.4, 0.1, 0.0]), TruncatedNormal(sigma=2.0)
+    explainer = dataclasses.replace(NID, linear=True)
+    found = madex(scores, instance, neighbours, Settings("nid", explainer, prune_subsets=True))
+    assert found.interactions[0].features == (0, 1, 2)
+    assert not any(set(i.features) < {0, 1, 2} for i in found.interactions)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.glider.explainer import GRADIENT_NID, NID, Explainer, Samples, fit, standardise
-from zoo.glider.nid import Interaction, gradient_nid, nid, prune_subsets, ranked_pairs
+from zoo.glider.nid import Interaction, gradient_nid, nid, outermost, prune_subsets, ranked_pairs
 from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights, score
 from zoo.schema import ZooError
 
@@ -33,6 +33,7 @@ class Settings:
         max_interactions: candidates for the k-threshold.
         min_gain: share of the variance that the k-th interaction must explain on the
             validation samples, beyond the k - 1 before it.
+        prune_subsets: of the k, leave out those that lie inside another (Algorithm 1, line 6).
         lime_weights: the networks learn by LIME's weights of samples (on/off neighbours only).
         region_points: GradientNID averages over this many training samples; 0 takes the
             instance alone, as the paper.
@@ -44,6 +45,7 @@ class Settings:
     max_order: int | None = None
     max_interactions: int = 50
     min_gain: float = 1e-3
+    prune_subsets: bool = False
     lime_weights: bool = False
     region_points: int = 0
 
@@ -56,7 +58,7 @@ class Explanation(NamedTuple):
     """What MADEX says of one instance.
 
     Attributes:
-        interactions: the first k of the ranking.
+        interactions: the first k of the ranking; pruned, if the settings say so.
         ranking: the candidates, strongest first.
         fidelity: R^2 on the test samples: of the network, of a linear model, of the linear
             model with the k products.
@@ -130,10 +132,11 @@ def explain(
         candidates = prune_subsets(ranking, settings.max_interactions)
         linear = _linear_r2(*data, candidates, settings.min_gain)
         network = r2(predicted[k], test.y[k])
+        first = candidates[: linear.k]
+        if settings.prune_subsets:
+            first = outermost(first)
         explanations.append(
-            Explanation(
-                candidates[: linear.k], candidates, (network, linear.without, linear.with_k)
-            )
+            Explanation(first, candidates, (network, linear.without, linear.with_k))
         )
     return explanations
 

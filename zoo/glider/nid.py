@@ -3,7 +3,7 @@
 Shapes: K networks, d features, H units of the first layer, P points.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -145,3 +145,10 @@ def prune_subsets(ranking: Iterable[Interaction], top: int | None = None) -> lis
             kept.append(interaction)
             sets.append(features)
     return kept
+
+
+def outermost(interactions: Sequence[Interaction]) -> list[Interaction]:
+    """Those that lie inside no other."""
+    sets = [frozenset(interaction.features) for interaction in interactions]
+    pairs = zip(interactions, sets, strict=True)
+    return [interaction for interaction, s in pairs if not any(s < other for other in sets)]
