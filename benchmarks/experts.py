@@ -35,6 +35,7 @@ from common import (
     open_data,
     print_machine,
 )
+from plotly.subplots import make_subplots
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,6 +44,7 @@ from zoo import Batch, Field, InterpretableMLP, Schema
 from zoo.embedding import Embedded
 
 CONFIGS = PROJECT / "configs"
+POINTS = 4000  # of the picture
 CONTENT = "--model.init_args.subsets={content: [user_profile, item_profile]}"
 MOVIELENS = {"control": ("ncf_mlp", ()), "content alone": ("interpretable_mlp", (CONTENT,))}
 MOVIELENS |= {"experts": ("interpretable_mlp", ())}
@@ -76,10 +78,28 @@ def run_toy(options: argparse.Namespace, folder: Path) -> None:
         labels.append(((logits > 0) == (label > 0.5)).double().mean().item())
         truth = torch.from_numpy(data.truth["test"])
         experts.append((attributed.argmax(1) == truth).double().mean().item())
+    if options.picture:
+        x = torch.from_numpy(data.arrays["test"].numerical)
+        draw_toy(options.picture, x[:POINTS], logits[:POINTS], attributed[:POINTS])
     table = make_table(f"toy task (b), {options.seeds} seeds", "accuracy of", "mean", "worst")
     for name, values in (("the label", labels), ("the most selected expert", experts)):
         table.add_row(name, mean_and_deviation(values), f"{min(values):.4f}")
     console.print(table)
+
+
+def draw_toy(path: Path, x: Tensor, logits: Tensor, attributed: Tensor) -> None:
+    """The test rows by predicted label and by attribution, as Figure 5: an HTML file."""
+    titles = ("predicted label", "attribution: x1 red, x2 green, both blue")
+    figure = make_subplots(cols=2, subplot_titles=titles)
+    labels = ["#d62728" if logit > 0 else "#1f77b4" for logit in logits.tolist()]
+    shares = [f"rgb({r:.0f},{g:.0f},{b:.0f})" for r, g, b in (255 * attributed).tolist()]
+    for column, colors in enumerate((labels, shares), 1):
+        points = {"x": x[:, 0].tolist(), "y": x[:, 1].tolist(), "mode": "markers"}
+        figure.add_scattergl(**points, marker={"size": 3, "color": colors}, row=1, col=column)
+        figure.update_xaxes(title="x1", row=1, col=column)
+        figure.update_yaxes(title="x2", row=1, col=column)
+    figure.update_layout(showlegend=False, template="plotly_white", width=900, height=450)
+    figure.write_html(path)
 
 
 def run_movielens(options: argparse.Namespace, folder: Path) -> None:
@@ -294,6 +314,7 @@ def main() -> None:
     )
     parser.add_argument("benchmark", choices=COMMANDS)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--picture", type=Path, help="HTML file of the toy's last seed")
     parser.add_argument("--path", type=Path, help="MovieLens' zip or folder")
     parser.add_argument("--test_list", type=Path, help="published lists to test on")
     parser.add_argument("--rows", type=int, default=200_000, help="planted clicks")
