@@ -44,6 +44,9 @@ SESSION_SUBSETS = {"few": ["position"], "all": ["*"]}
 MODELS = models()
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*configure_optimizers` returned `None`", "ignore:Checkpoint directory .* not empty"
+)
 each_model = pytest.mark.parametrize("name", MODELS)
 
 

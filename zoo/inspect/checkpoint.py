@@ -66,6 +66,12 @@ def parameters_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
+def optimizers_of(checkpoint: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The saved states of the optimisers, without that of a model that has none to optimise."""
+    states = checkpoint.get("optimizer_states") or ()
+    return [state for state in states if state.get("param_groups")]
+
+
 def squares_of(checkpoint: Mapping[str, Any]) -> dict[str, tuple[Tensor, float]]:
     """Of each parameter the squared gradients that its optimiser has gathered, and their start.
 
@@ -74,7 +80,7 @@ def squares_of(checkpoint: Mapping[str, Any]) -> dict[str, tuple[Tensor, float]]
     """
     parameters = parameters_of(checkpoint)
     found: dict[str, tuple[Tensor, float]] = {}
-    for optimizer in checkpoint.get("optimizer_states") or ():
+    for optimizer in optimizers_of(checkpoint):
         ids = [i for group in optimizer["param_groups"] for i in group["params"]]
         if len(ids) != len(parameters):
             continue

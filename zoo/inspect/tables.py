@@ -77,7 +77,7 @@ def _experts(found: Inspection) -> Group:
 
 
 def _fields(fields: tuple[FieldFacts, ...]) -> Group:
-    columns = ("field", "kind", "group", "ids", "parameters", "rms", "never trained")
+    columns = ("field", "kind", "group", "ids", "rms", "never trained")
     return table("schema", columns, (_field_row(facts) for facts in fields), left=3)
 
 
@@ -85,7 +85,7 @@ def _field_row(facts: FieldFacts) -> tuple[Any, ...]:
     field, rows = facts.field, facts.rows
     kind = f"cross of {len(facts.crosses)}" if facts.crosses else field.kind
     kind += ", past only" if field.past_only else ""
-    weights = (rows.weights.parameters, rows.weights.rms, _never(rows)) if rows else ("", "", "")
+    weights = (f"{rows.weights.rms:.3g}", _never(rows)) if rows else ("", "")
     return field.name, kind, field.group, field.cardinality or "", *weights
 
 
@@ -100,7 +100,14 @@ def _never(rows: Rows) -> str:
 def _parts(parts: Mapping[str, Weights]) -> Group:
     total = sum(part.parameters for part in parts.values())
     rows = [
-        (name, part.parameters, f"{part.share:.2%}", part.rms, part.largest, part.not_finite or "")
+        (
+            name,
+            part.parameters,
+            f"{part.share:.2%}",
+            f"{part.rms:.3g}",
+            f"{part.largest:.3g}",
+            part.not_finite or "",
+        )
         for name, part in parts.items()
     ]
     columns = ("part", "parameters", "share", "rms", "largest", "NaN or inf")

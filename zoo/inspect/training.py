@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from zoo.inspect.checkpoint import optimizers_of
+
 
 @dataclass(frozen=True)
 class Monitor:
@@ -65,7 +67,7 @@ class Run:
 def training_of(checkpoint: Mapping[str, Any]) -> Training:
     """Reads what Lightning keeps of a training."""
     steps = checkpoint.get("global_step")
-    groups = [g for o in checkpoint.get("optimizer_states") or () for g in o["param_groups"]]
+    groups = [g for o in optimizers_of(checkpoint) for g in o["param_groups"]]
     version = checkpoint.get("pytorch-lightning_version")
     return Training(
         _epochs(checkpoint),
