@@ -6,13 +6,17 @@ import pickle
 import random
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
+from sklearn.metrics import log_loss, roc_auc_score
 from torch.utils.data import DataLoader
 
 import train
@@ -22,6 +26,7 @@ from zoo.experts.module import MixtureModule
 from zoo.inspect import load
 from zoo.inspect.architecture import models
 from zoo.inspect.compare import Comparison
+from zoo.inspect.scores import data_of, score
 from zoo.sessions import SessionModule, SkipBaseline
 
 ROWS = Schema(
@@ -42,6 +47,7 @@ SESSIONS = Schema(
 SUBSETS = {"few": ["n0"], "all": ["*"]}
 SESSION_SUBSETS = {"few": ["position"], "all": ["*"]}
 MODELS = models()
+ROOT = Path(train.__file__).parent
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 pytestmark = pytest.mark.filterwarnings(
@@ -162,7 +168,7 @@ def test_the_facts_of_a_model_are_those_of_the_model(name, tmp_path, capsys):
         assert weights["largest"] == pytest.approx(mine.abs().max().item())
         assert weights["not_finite"] == 0
     assert found["training"]["epochs"] == 2
-    assert found["training"]["steps"] == (0 if isinstance(model, SkipBaseline) else 4)
+    assert found["training"]["steps"] == 4
 
 
 @each_model
@@ -459,3 +465,99 @@ def test_the_command_line_prints_json_alone(deepfm):
     done = subprocess.run(line, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["architecture"]["model"] == "DeepFM"
+
+
+# with data
+
+
+@pytest.fixture(scope="module")
+def mixture_run(criteo_file, tmp_path_factory):
+    """The run directory of a short fit of a mixture of experts."""
+    folder = tmp_path_factory.mktemp("run")
+    subsets = '{numbers: [numerical], ids: [categorical], all: ["*"]}'
+    arguments = [
+        *["fit", "--config", ROOT / "configs/criteo/deepfm.yaml", "--model=zoo.InterpretableMLP"],
+        *[f"--model.subsets={subsets}", "--model.hidden_units=[8]", "--model.embedding_dim=4"],
+        *["--data.path", criteo_file, f"--data.prepared={folder}", f"--runs={folder}", "--name=t"],
+        *["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"],
+        *["--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"],
+    ]
+    with mock.patch("sys.argv", ["train.py", *map(str, arguments)]), warnings.catch_warnings():
+        train.main()
+    return folder / "t/version_0"
+
+
+def test_the_scores_of_a_split_are_those_computed_row_by_row(mixture_run, capsys):
+    checkpoint, config = mixture_run / "checkpoints/best.ckpt", mixture_run / "config.yaml"
+    capsys.readouterr()
+    command(checkpoint, "--json", "--config", config, "--split=test", "--by=C9")
+    found = json.loads(capsys.readouterr().out)["scores"]
+
+    data = data_of(config)
+    data.setup("test")
+    batches = list(data.test_dataloader())
+    batch = Batch(*(torch.cat(columns) for columns in zip(*(b[:3] for b in batches), strict=True)))
+    model = zoo.InterpretableMLP.load_from_checkpoint(checkpoint, weights_only=True).eval()
+    with torch.no_grad():
+        logits, attribution = model.explain(batch)
+    p, y = logits.double().sigmoid().numpy(), batch.label.numpy()
+    metrics = json.loads((mixture_run / "metrics.json").read_text())
+
+    def check(quality, rows):
+        assert quality["rows"] == len(y[rows])
+        assert quality["predicted"] == pytest.approx(p[rows].mean(), abs=1e-6)
+        assert quality["observed"] == pytest.approx(y[rows].mean(), abs=1e-6)
+        assert quality["auc"] == pytest.approx(roc_auc_score(y[rows], p[rows]), abs=1e-6)
+        assert quality["logloss"] == pytest.approx(log_loss(y[rows], p[rows]), abs=1e-6)
+        mean = attribution.double().numpy()[rows].mean(0)
+        assert list(quality["attribution"].values()) == pytest.approx(mean, abs=1e-6)
+
+    check(found["overall"], slice(None))
+    assert found["overall"]["auc"] == pytest.approx(metrics["test/auc"], abs=1e-6)
+    for quality, rows in zip(
+        found["calibration"], np.array_split(np.argsort(p, kind="stable"), 10), strict=True
+    ):
+        check(quality, rows)
+    ids = batch.categorical[:, [f.name for f in data.schema.categorical].index("C9")].numpy()
+    vocabulary = pq.read_table(mixture_run / "encoder/vocabulary.parquet").to_pandas()
+    named = vocabulary[vocabulary.field == "C9"].set_index("value").id
+    assert len(found["slices"]) == len(set(ids)) == 3
+    for quality in found["slices"]:
+        check(quality, ids == named[quality["name"]])
+    for i, expert in enumerate(found["experts"]):
+        column = attribution[:, i]
+        assert expert["mean"] == pytest.approx(metrics[f"test/attribution/{expert['name']}"])
+        assert expert["max"] == pytest.approx(column.max().item())
+        largest = (attribution.argmax(1) == i).double().mean().item()
+        assert expert["largest"] == pytest.approx(largest)
+
+
+def test_scores_are_shown_as_tables(mixture_run, capsys):
+    checkpoint, config = mixture_run / "checkpoints/best.ckpt", mixture_run / "config.yaml"
+    command(checkpoint, "--config", config, "--by=C9")
+    text = capsys.readouterr().out
+    assert "quality on the val rows" in text
+    assert "by C9, its most frequent values" in text
+    assert "mean attribution" in text
+
+
+def test_sessions_are_scored_by_their_known_tracks(tmp_path):
+    found = load(fitted(small("InterpretableGRU"), tmp_path / "model.ckpt"))
+    batch = session_batch()
+    batch.label[0] = torch.nan
+    data = mock.Mock(schema=SESSIONS)
+    data.val_dataloader.return_value = [batch, batch]
+    scores = score(found, data)
+    assert scores.overall.rows == 2 * 7 * 3
+    assert sum(expert.mean for expert in scores.experts) == pytest.approx(1)
+
+
+def test_what_cannot_be_scored(mixture_run, deepfm, tmp_path):
+    checkpoint, config = mixture_run / "checkpoints/best.ckpt", mixture_run / "config.yaml"
+    assert refusal(checkpoint, "--by=C9") == "--by needs data: give --config RUN/config.yaml"
+    assert "C10x" in refusal(checkpoint, "--config", config, "--by=C10x")
+    assert "another schema than these data" in refusal(deepfm, "--config", config)
+    assert "one checkpoint" in refusal(checkpoint, checkpoint, "--config", config)
+    (tmp_path / "c.yaml").write_text("model: zoo.DeepFM\n")
+    assert refusal(checkpoint, "--config", tmp_path / "c.yaml").endswith("has no section data")
+    assert "cannot be read" in refusal(checkpoint, "--config", tmp_path / "nowhere.yaml")

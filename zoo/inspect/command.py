@@ -4,16 +4,19 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from zoo.inspect.compare import Comparison
 from zoo.inspect.facts import load
+from zoo.inspect.scores import data_of, score
 from zoo.parser import ZooParser
 from zoo.schema import ZooError
 
-SUMMARY = "Say what a checkpoint holds, or compare two, without data and without a config."
+SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
 
 
 def parser() -> ZooParser:
@@ -23,6 +26,17 @@ def parser() -> ZooParser:
         "checkpoints",
         nargs="+",
         help="the checkpoint; of two, what differs between them is shown side by side",
+    )
+    made.add_argument(
+        "--config",
+        help="config of data to score with the checkpoint, such as RUN/config.yaml: its quality, "
+        "its calibration, and what the experts of a mixture have to say",
+    )
+    made.add_argument(
+        "--split", default="val", choices=["val", "test"], help="split of the data to score"
+    )
+    made.add_argument(
+        "--by", help="categorical field: also score its most frequent values one by one"
     )
     made.add_argument("--json", action="store_true", help="print JSON, for machines")
     return made
@@ -38,12 +52,20 @@ def run(arguments: Sequence[str]) -> None:
     if len(options.checkpoints) > 2:
         raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
     loaded = [load(path) for path in options.checkpoints]
+    if options.config is None and options.by is not None:
+        raise ZooError("--by needs data: give --config RUN/config.yaml")
+    if options.config is not None and len(loaded) == 2:
+        raise ZooError("--config scores one checkpoint, not two")
     found = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
+    scores = None
+    if options.config is not None:
+        scores = score(loaded[0], data_of(Path(options.config)), options.split, options.by)
     if options.json:
-        json.dump(_plain(found.to_dict()), sys.stdout, indent=1, default=str, allow_nan=False)
+        plain = found.to_dict() | ({"scores": asdict(scores)} if scores else {})
+        json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:
-        Console(highlight=False).print(found)
+        Console(highlight=False).print(found, *([scores] if scores else []))
 
 
 def _plain(value: Any) -> Any:

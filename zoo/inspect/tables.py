@@ -3,7 +3,7 @@
 All names come from the file: they are shown as text, neither as markup nor as control characters.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from zoo.inspect.compare import Comparison
 from zoo.inspect.facts import FieldFacts, Inspection
+from zoo.inspect.scores import Quality, Scores
 from zoo.inspect.weights import Rows, Weights
 
 
@@ -171,3 +172,35 @@ def _field_words(field: dict[str, Any] | None) -> str | None:
     words += [f"group {field['group']}"] if field["group"] else []
     words += ["past only"] if field["past_only"] else []
     return ", ".join(words)
+
+
+def scores(found: Scores) -> Group:
+    """The quality of a model on a split."""
+    return Group(*_score_blocks(found))
+
+
+def _score_blocks(found: Scores) -> Iterator[Group]:
+    yield _qualities(f"quality on the {found.split} rows", "rows", [found.overall])
+    title = "calibration: rows of rising probability, where predicted should equal observed"
+    yield _qualities(title, "bin", found.calibration)
+    if found.slices:
+        yield _qualities(f"by {found.by}, its most frequent values", found.by, found.slices)
+    if found.experts:
+        columns = ("expert", "mean attribution", "max", "most to say in")
+        rows = (
+            (expert.name, f"{expert.mean:.4f}", f"{expert.max:.4f}", f"{expert.largest:.2%}")
+            for expert in found.experts
+        )
+        yield table("experts", columns, rows)
+
+
+def _qualities(title: str, name: str, rows: Sequence[Quality]) -> Group:
+    experts = tuple(rows[0].attribution)
+    columns = (name, "number", "predicted", "observed", "AUC", "logloss", *experts)
+    return table(title, columns, map(_quality_row, rows))
+
+
+def _quality_row(row: Quality) -> tuple[Any, ...]:
+    numbers = (row.predicted, row.observed, row.auc, row.logloss, *row.attribution.values())
+    shown = ("-" if value is None else f"{value:.4f}" for value in numbers)
+    return row.name, row.rows, *shown
