@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from zoo.inspect.compare import Comparison
-from zoo.inspect.facts import load
-from zoo.inspect.scores import data_of, score
+from zoo.inspect.facts import Inspection, load
+from zoo.inspect.scores import Scores, data_of, score
 from zoo.parser import ZooParser
 from zoo.schema import ZooError
 
@@ -38,6 +39,7 @@ def parser() -> ZooParser:
     made.add_argument(
         "--by", help="categorical field: also score its most frequent values one by one"
     )
+    made.add_argument("--html", help="also write a report, one HTML file that opens offline")
     made.add_argument("--json", action="store_true", help="print JSON, for machines")
     return made
 
@@ -56,16 +58,30 @@ def run(arguments: Sequence[str]) -> None:
         raise ZooError("--by needs data: give --config RUN/config.yaml")
     if options.config is not None and len(loaded) == 2:
         raise ZooError("--config scores one checkpoint, not two")
+    if options.html is not None and len(loaded) == 2:
+        raise ZooError("--html reports on one checkpoint, not two")
     found = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
     scores = None
     if options.config is not None:
         scores = score(loaded[0], data_of(Path(options.config)), options.split, options.by)
+    if options.html is not None:
+        _write_report(Path(options.html), loaded[0], scores)
     if options.json:
         plain = found.to_dict() | ({"scores": asdict(scores)} if scores else {})
         json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:
         Console(highlight=False).print(found, *([scores] if scores else []))
+
+
+def _write_report(path: Path, found: Inspection, scores: Scores | None) -> None:
+    from zoo.inspect.report import write  # which needs plotly
+
+    try:
+        write(path, found, scores)
+    except OSError as error:
+        raise ZooError(f"--html: {path} cannot be written: {error.strerror}") from error
+    Console(stderr=True, highlight=False).print(Text(f"report: {path}"), soft_wrap=True)
 
 
 def _plain(value: Any) -> Any:
