@@ -17,81 +17,22 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from sklearn.metrics import log_loss, roc_auc_score
-from torch.utils.data import DataLoader
+from small_checkpoints import MODELS, ROWS, SESSIONS, fitted, session_batch, small
 
 import train
 import zoo
-from zoo import Batch, Field, Schema, SessionBatch, ZooError
-from zoo.experts.module import MixtureModule
+from zoo import Batch, Field, Schema, ZooError
 from zoo.inspect import load
-from zoo.inspect.architecture import models
 from zoo.inspect.compare import Comparison
 from zoo.inspect.scores import data_of, score
-from zoo.sessions import SessionModule, SkipBaseline
+from zoo.sessions import SkipBaseline
 
-ROWS = Schema(
-    (
-        Field("n0", "numerical"),
-        Field("[red]c0[/red]", "categorical", 7, "user"),
-        Field("<b>c1</b>", "categorical", 11, "item"),
-        Field("[red]c0[/red] x <b>c1</b>", "categorical", 5, "cross"),
-    )
-)
-SESSIONS = Schema(
-    (
-        Field("position", "numerical"),
-        Field("skip_2", "numerical", group="interaction", past_only=True),
-        Field("energy", "numerical", group="music"),
-    )
-)
-SUBSETS = {"few": ["n0"], "all": ["*"]}
-SESSION_SUBSETS = {"few": ["position"], "all": ["*"]}
-MODELS = models()
 ROOT = Path(train.__file__).parent
-QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*configure_optimizers` returned `None`", "ignore:Checkpoint directory .* not empty"
 )
 each_model = pytest.mark.parametrize("name", MODELS)
-
-
-def row_batch():
-    """Rows in which the values 4 and above of each field never come, nor 0 and 1."""
-    ids = torch.randint(2, 4, (16, 3))
-    return Batch(torch.randn(16, 1), ids, torch.arange(16).remainder(2).float())
-
-
-def session_batch():
-    past, future = torch.randint(2, (8, 4, 3)).float(), torch.rand(8, 3, 2)
-    seen, real = torch.ones(8, 4, dtype=torch.bool), torch.ones(8, 3, dtype=torch.bool)
-    return SessionBatch(past, seen, future, real, torch.arange(24).remainder(2).view(8, 3).float())
-
-
-def small(name, **options):
-    """A small model of each kind."""
-    model_class = MODELS[name]
-    torch.manual_seed(0)
-    if issubclass(model_class, SkipBaseline):
-        return model_class(SESSIONS)
-    if issubclass(model_class, SessionModule):
-        sizes = {"heads": 4} if name == "InterpretableTransformer" else {}
-        return model_class(SESSIONS, width=8, subsets=SESSION_SUBSETS, **sizes, **options)
-    mixture = {"subsets": SUBSETS} if issubclass(model_class, MixtureModule) else {}
-    return model_class(ROWS, embedding_dim=4, hidden_units=[8, 6], **mixture, **options)
-
-
-def fitted(model, path, epochs=2):
-    """The path of a checkpoint saved at the end of a short fit."""
-    batch = session_batch() if isinstance(model, SessionModule) else row_batch()
-    data = DataLoader([batch, batch], batch_size=None)
-    saved = pl.callbacks.ModelCheckpoint(
-        path.parent, path.stem, monitor="val/logloss", enable_version_counter=False
-    )
-    trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", callbacks=[saved], **QUIET)
-    trainer.fit(model, data, data)
-    trainer.save_checkpoint(path)
-    return path
 
 
 def changed(path, change):
@@ -430,10 +371,7 @@ def test_two_checkpoints_side_by_side(tmp_path, capsys):
     other = Schema(
         (*ROWS.fields[:2], Field("<b>c1</b>", "categorical", 12), Field("n1", "numerical"))
     )
-    with mock.patch(f"{__name__}.ROWS", other), mock.patch(f"{__name__}.row_batch") as batch:
-        ids = torch.randint(2, 4, (16, 2))
-        batch.return_value = Batch(torch.randn(16, 2), ids, torch.arange(16).remainder(2).float())
-        two = fitted(small("WideDeep", dropout=0.5), tmp_path / "two.ckpt", epochs=1)
+    two = fitted(small("WideDeep", other, dropout=0.5), tmp_path / "two.ckpt", epochs=1)
     capsys.readouterr()
     command(one, two, "--json")
     found = json.loads(capsys.readouterr().out)
