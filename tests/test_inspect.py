@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from sklearn.metrics import log_loss, roc_auc_score
-from small_checkpoints import MODELS, ROWS, SESSIONS, fitted, session_batch, small
+from small_checkpoints import MODELS, ROWS, SESSIONS, fitted, row_batch, session_batch, small
 
 import train
 import zoo
@@ -488,6 +488,24 @@ def test_sessions_are_scored_by_their_known_tracks(tmp_path):
     scores = score(found, data)
     assert scores.overall.rows == 2 * 7 * 3
     assert sum(expert.mean for expert in scores.experts) == pytest.approx(1)
+
+
+def test_an_expert_that_is_never_heard_is_told(tmp_path):
+    model = small("InterpretableMLP")
+    path = fitted(model, tmp_path / "model.ckpt")
+
+    def silence(content):
+        weights = content["state_dict"]
+        for name, bias in (("few", 9.0), ("all", 0.0)):
+            i = model.lattice.names.index(name)
+            weights[f"head.experts.{i}.weight"].zero_()
+            weights[f"head.experts.{i}.bias"].fill_(bias)
+
+    data = mock.Mock(schema=ROWS)
+    data.val_dataloader.return_value = [row_batch()]
+    scores = score(load(changed(path, silence)), data)
+    assert scores.warnings == ("expert all is never heard: its attribution is at most 0.0000",)
+    assert "expert all is never heard" in shown(scores)
 
 
 def test_what_cannot_be_scored(mixture_run, deepfm, tmp_path):

@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def run(arguments: Sequence[str]) -> None:
     if options.html is not None:
         _write_report(Path(options.html), loaded[0], scores)
     if options.json:
-        plain = found.to_dict() | ({"scores": asdict(scores)} if scores else {})
+        plain = found.to_dict() | ({"scores": scores.to_dict()} if scores else {})
         json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:

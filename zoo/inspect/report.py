@@ -35,7 +35,7 @@ pre, .wide { overflow-x: auto; }
 p.title { font-weight: 600; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: 0.9rem; }
 th, td { border-bottom: 1px solid var(--line); padding: 0.2rem 0.6rem; text-align: right; }
-th.word, td.word { text-align: left; overflow-wrap: anywhere; }
+th.word, td.word { text-align: left; overflow-wrap: break-word; }
 .warning { border-left: 4px solid #e8833a; padding-left: 0.6rem; overflow-wrap: anywhere; }
 """
 
@@ -64,7 +64,13 @@ def write(path: Path, found: Inspection, scores: Scores | None = None) -> None:
 def report(found: Inspection, scores: Scores | None = None) -> str:
     """The report as HTML."""
     title = _text(f"{found.architecture.model if found.architecture else 'model'}: {found.file}")
-    sections = [*_sections(found), *(_score_sections(scores) if scores else ())]
+    warned = (*found.warnings, *(scores.warnings if scores else ()))
+    warnings = [f'<p class="warning">{_text(warning)}</p>' for warning in warned]
+    sections = [
+        *([Section("warnings", [*warnings])] if warnings else ()),
+        *_sections(found),
+        *(_score_sections(scores) if scores else ()),
+    ]
     links = "".join(f'<a href="#s{i}">{_text(s.title)}</a> ' for i, s in enumerate(sections))
     body = "".join(_section(i, section) for i, section in enumerate(sections))
     return (
@@ -131,9 +137,6 @@ def _plot(figure: Figure, name: str) -> str:
 
 
 def _sections(found: Inspection) -> Iterator[Section]:
-    if found.warnings:
-        warned = [f'<p class="warning">{_text(warning)}</p>' for warning in found.warnings]
-        yield Section("warnings", warned)
     if found.architecture:
         model = found.architecture
         told = model.description.split("\n\n")

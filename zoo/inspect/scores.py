@@ -5,7 +5,7 @@ Shapes: R scored labels of a split (rows, or known tracks of sessions), H expert
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from zoo.sessions import SessionModule
 
 BINS = 10  # of the calibration, of equal numbers of rows
 SLICES = 10  # values of a field, the most frequent ones
+UNHEARD = 0.01  # an expert whose attribution never exceeds this says nothing
 SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
 
 
@@ -90,6 +91,19 @@ class Scores(JupyterMixin):
     by: str | None
     slices: tuple[Quality, ...]
     experts: tuple[ExpertShare, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to be wary of, each in one sentence."""
+        return tuple(
+            f"expert {expert.name} is never heard: its attribution is at most {expert.max:.4f}"
+            for expert in self.experts
+            if expert.max <= UNHEARD
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {**asdict(self), "warnings": self.warnings}
 
     def __rich__(self) -> Group:
         from zoo.inspect.tables import scores

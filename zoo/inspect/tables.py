@@ -3,7 +3,7 @@
 All names come from the file: they are shown as text, neither as markup nor as control characters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Group
 from rich.table import Table
@@ -47,8 +47,12 @@ def _blocks(found: Inspection) -> Iterator[Text | Group]:
     yield table(sheets.parts_sheet(found.parts))
     yield table(sheets.training_sheet(found))
     yield from map(table, sheets.metrics_sheets(found))
-    for warning in found.warnings:
-        yield Text(clean(f"warning: {warning}"), "yellow")
+    yield from _warnings("warning", found.warnings)
+
+
+def _warnings(label: str, warnings: Iterable[str]) -> Iterator[Text]:
+    for warning in warnings:
+        yield Text(clean(f"{label}: {warning}"), "yellow")
 
 
 def comparison(found: Comparison) -> Group:
@@ -61,10 +65,10 @@ def _comparison_blocks(found: Comparison) -> Iterator[Text | Group]:
     yield Text(clean(f"schemas: {found.schema or 'equal'}"))
     yield from map(table, sheets.comparison_sheets(found))
     for side, inspection in (("A", found.first), ("B", found.second)):
-        for warning in inspection.warnings:
-            yield Text(clean(f"warning of {side}: {warning}"), "yellow")
+        yield from _warnings(f"warning of {side}", inspection.warnings)
 
 
 def scores(found: Scores) -> Group:
     """The quality of a model on a split."""
-    return Group(*map(table, sheets.score_sheets(found)))
+    blocks = map(table, sheets.score_sheets(found))
+    return Group(*blocks, *_warnings("warning", found.warnings))
