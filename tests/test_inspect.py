@@ -349,6 +349,16 @@ def test_a_schema_that_makes_no_sense(deepfm):
     assert refusal(path) == f"{path} is damaged: its schema cannot be read"
 
 
+@pytest.mark.parametrize("key", ["loops", "callbacks", "optimizer_states"])
+@pytest.mark.parametrize("value", ["x", 3, [3], torch.zeros(2, 2)])
+def test_a_training_state_that_makes_no_sense(key, value, deepfm):
+    path = changed(deepfm, lambda c: c.update({key: value}))
+    try:
+        load(path)
+    except ZooError as error:
+        assert str(error) == f"{path} is damaged: its training state cannot be read"  # noqa: PT017
+
+
 def test_an_unknown_model(deepfm):
     path = changed(deepfm, lambda c: c.update(model_class="SuperNet\x1b"))
     message = refusal(path)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.jupyter import JupyterMixin
+from torch import Tensor
 
 from zoo.inspect.architecture import Architecture, architecture_of
 from zoo.inspect.checkpoint import parameters_of, read, squares_of
@@ -93,19 +94,16 @@ def load(path: str | Path) -> Inspection:
     checkpoint = read(path)
     architecture, schema = _identity(path, checkpoint)
     parameters = parameters_of(checkpoint)
-    squares = squares_of(checkpoint)
-    total = sum(tensor.numel() for tensor in parameters.values())
+    try:
+        squares, training = squares_of(checkpoint), training_of(checkpoint)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        raise ZooError(f"{path} is damaged: its training state cannot be read") from error
     rows: dict[str, Rows] = {}
-    table = parameters.get(TABLE)
-    if schema and table is not None:
-        if len(table) != sum(field.cardinality for field in schema.categorical):
-            raise ZooError(f"{path} is damaged: its embedding table does not fit its schema")
+    if architecture and TABLE in parameters:
         init_std = architecture.options.get("embedding_std")
-        rows = rows_by_field(schema, table, idle(table, squares.get(TABLE), init_std), total)
+        never = idle(parameters[TABLE], squares.get(TABLE), init_std)
+        rows = _rows(path, schema, parameters, never)
     fields = schema.fields if schema else ()
-    facts = tuple(FieldFacts(f, crosses(f, schema), rows.get(f.name)) for f in fields)
-    training = training_of(checkpoint)
-    found = parts(parameters)
     run, complaints = run_beside(path, architecture.model if architecture else None)
     warned = warnings_of(architecture, rows, parameters, squares, training.steps)
     return Inspection(
@@ -113,8 +111,8 @@ def load(path: str | Path) -> Inspection:
         path.stat().st_size,
         architecture,
         schema,
-        facts,
-        found,
+        tuple(FieldFacts(f, crosses(f, schema), rows.get(f.name)) for f in fields),
+        parts(parameters),
         training,
         run,
         (*warned, *complaints),
@@ -137,6 +135,16 @@ def _identity(
         raise ZooError(f"{path}: {error}") from error
     except (AttributeError, KeyError, TypeError) as error:
         raise ZooError(f"{path} is damaged: its schema cannot be read") from error
+
+
+def _rows(
+    path: Path, schema: Schema, parameters: Mapping[str, Tensor], never: Tensor | None
+) -> dict[str, Rows]:
+    table = parameters[TABLE]
+    if len(table) != sum(field.cardinality for field in schema.categorical):
+        raise ZooError(f"{path} is damaged: its embedding table does not fit its schema")
+    total = sum(tensor.numel() for tensor in parameters.values())
+    return rows_by_field(schema, table, never, total)
 
 
 def crosses(field: Field, schema: Schema) -> tuple[str, ...]:
