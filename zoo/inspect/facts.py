@@ -101,8 +101,7 @@ def load(path: str | Path) -> Inspection:
     rows: dict[str, Rows] = {}
     if architecture and TABLE in parameters:
         init_std = architecture.options.get("embedding_std")
-        never = idle(parameters[TABLE], squares.get(TABLE), init_std)
-        rows = _rows(path, schema, parameters, never)
+        rows = _rows(path, schema, parameters, squares.get(TABLE), init_std)
     fields = schema.fields if schema else ()
     run, complaints = run_beside(path, architecture.model if architecture else None)
     warned = warnings_of(architecture, rows, parameters, squares, training.steps)
@@ -138,12 +137,18 @@ def _identity(
 
 
 def _rows(
-    path: Path, schema: Schema, parameters: Mapping[str, Tensor], never: Tensor | None
+    path: Path,
+    schema: Schema,
+    parameters: Mapping[str, Tensor],
+    squares: tuple[Tensor, float] | None,
+    init_std: Any,
 ) -> dict[str, Rows]:
     table = parameters[TABLE]
-    if len(table) != sum(field.cardinality for field in schema.categorical):
+    ids = sum(field.cardinality for field in schema.categorical)
+    if table.ndim != 2 or len(table) != ids:
         raise ZooError(f"{path} is damaged: its embedding table does not fit its schema")
     total = sum(tensor.numel() for tensor in parameters.values())
+    never = idle(table, squares, init_std if isinstance(init_std, float) else None)
     return rows_by_field(schema, table, never, total)
 
 
