@@ -1,15 +1,15 @@
-"""The command line: fit, validate, test, predict, prepare and detect, driven by config files.
+"""The command line: fit, validate, test, predict, prepare, detect and inspect.
 
     python train.py fit --config configs/demo.yaml
     python train.py fit --config configs/criteo/deepfm.yaml --data.path train.txt
     python train.py predict --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt \\
         --data.predict_path new_rows.txt
     python train.py detect --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt
+    python train.py inspect RUN/checkpoints/best.ckpt
 """
 
 import errno
 import logging
-import pickle
 import sys
 import warnings
 from dataclasses import replace
@@ -24,6 +24,8 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
+from zoo.inspect import command as inspect_command
+from zoo.inspect.checkpoint import read
 from zoo.parser import ZooParser
 from zoo.run import PredictionWriter, RunCheckpoint, RunRecord, new_run_directory, run_of
 from zoo.schema import ZooError
@@ -154,6 +156,12 @@ class ZooCLI(LightningCLI):
         names = ("fit", "validate", "test", "predict", "prepare", "detect")
         return {name: {"model", "datamodule"} for name in names}
 
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        super()._add_subcommands(parser, **kwargs)
+        # `main` runs it without a trainer: here it is only listed
+        listed = parser._subcommands_action
+        listed.add_subcommand("inspect", inspect_command.parser(), help=inspect_command.SUMMARY)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Options of the project's own, and the schema's way from data to model."""
         parser.add_argument("--name", default="experiment", help="name of the experiment")
@@ -184,7 +192,7 @@ class ZooCLI(LightningCLI):
         if checkpoint and not Path(checkpoint).is_file():
             raise ZooError(f"no such checkpoint: {checkpoint} (ckpt_path)")
         if checkpoint:
-            check_checkpoint(Path(checkpoint))
+            read(Path(checkpoint))  # which refuses what could run code
         if self.subcommand in ("predict", "detect") and not checkpoint:
             raise ZooError(
                 f"{self.subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt"
@@ -241,20 +249,6 @@ class ZooCLI(LightningCLI):
             self.record.finish({**metrics, **ceiling}, epochs)
 
 
-def check_checkpoint(path: Path) -> None:
-    """Raises `ZooError` unless a file is a checkpoint of weights and plain data."""
-    try:
-        checkpoint = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise ZooError(
-            f"{path} holds more than weights and plain data: it is not loaded, as it could run code"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ZooError(f"{path} is not a checkpoint, or is damaged") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ZooError(f"{path} is not a checkpoint of this project: it holds no state_dict")
-
-
 def _print_manifest(datamodule: LightningDataModule) -> None:
     manifest = datamodule.manifest
     console = Console()
@@ -297,6 +291,9 @@ def main() -> None:
         "ignore", r"The number of training batches .* is smaller than the logging"
     )
     try:
+        if sys.argv[1:2] == ["inspect"]:
+            inspect_command.run(sys.argv[2:])
+            return
         ZooCLI(
             LightningModule,
             LightningDataModule,

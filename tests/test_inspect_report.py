@@ -1,0 +1,125 @@
+"""The report of `inspect`: one file, all text shown as text, every plot drawn."""
+
+import json
+import re
+import shutil
+import subprocess
+import warnings
+from unittest import mock
+
+import pytest
+from small_checkpoints import MODELS, fitted, row_batch, small
+
+import train
+from zoo import Field, Schema
+from zoo.inspect import load
+from zoo.inspect.report import report, write
+from zoo.inspect.scores import score
+
+SCRIPT = "<script>document.title = 'run'</script>"
+SCHEMA = Schema((Field("n0", "numerical"), Field(SCRIPT, "categorical", 7, "<i>g</i>")))
+SUBSETS = {"<b>few</b>": ["n0"], "all": ["*"]}
+CHROMIUM = shutil.which("chromium")
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*configure_optimizers` returned `None`", "ignore:Checkpoint directory .* not empty"
+)
+
+# What became of the page, told in its place, for a dump of it.
+PROBE = """<script>
+addEventListener("load", () => setTimeout(() => {
+  const all = (what) => [...document.querySelectorAll(what)];
+  document.documentElement.innerHTML = "PROBE" + JSON.stringify({
+    plots: all(".js-plotly-plot").map((plot) => plot.querySelectorAll(".trace, .bars").length),
+    right: Math.max(...all("h1, h2, p, .wide, .main-svg").map(
+      (item) => item.getBoundingClientRect().right)),
+    requests: performance.getEntriesByType("resource").length,
+    marked: all("td b, td i, td script, svg b").length,
+    title: document.title,
+  }) + "END";
+}, 500));
+</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """An inspection and the scores of a mixture whose names are hostile."""
+    folder = tmp_path_factory.mktemp("report")
+    with mock.patch("small_checkpoints.SUBSETS", SUBSETS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = load(fitted(small("InterpretableMLP", SCHEMA), folder / "model.ckpt"))
+    data = mock.Mock(schema=SCHEMA)
+    data.val_dataloader.return_value = [row_batch(SCHEMA) for _ in range(4)]
+    return found, score(found, data, by=SCRIPT)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_has_a_report(name, tmp_path):
+    found = load(fitted(small(name), tmp_path / "model.ckpt"))
+    path = tmp_path / "report.html"
+    write(path, found)
+    assert path.stat().st_size < 6e6
+    text = path.read_text()
+    assert f"<title>{name}: " in text
+    assert "&lt;b&gt;c1&lt;/b&gt;" in text or found.schema.fields[0].name == "position"
+
+
+def test_names_are_no_markup(scored):
+    page = report(*scored)
+    assert SCRIPT not in page
+    assert "<b>few" not in page
+    assert "&lt;script&gt;document.title" in page
+
+
+def test_the_plots_show_the_scores(scored):
+    found, scores = scored
+    page = report(found, scores)
+    drawn = re.findall(r'newPlot\(\s*"plot-[^"]+",\s*(\[.*?\]),\s*\{"', page)
+    assert len(drawn) == 5
+    lines = [trace for traces in drawn for trace in json.loads(traces)]
+    (model,) = [trace for trace in lines if trace.get("name") == "model"]
+    assert model["x"] == [part.predicted for part in scores.calibration]
+    assert model["y"] == [part.observed for part in scores.calibration]
+    (mean,) = [trace for trace in lines if trace.get("name") == "mean"]
+    assert mean["y"] == [expert.mean for expert in scores.experts]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_draws_every_plot_without_network_or_error(width, scored, tmp_path):
+    path = tmp_path / "report.html"
+    narrow = f"<style>html {{ width: {width}px }}</style><script>"
+    page = report(*scored).replace("<script>", narrow, 1)
+    path.write_text(page.replace("</body>", PROBE))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+    options += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"]
+    options += [f"--window-size={max(width, 500)},900", f"--user-data-dir={tmp_path}/browser"]
+    line = [CHROMIUM, *options, "--dump-dom", path.as_uri()]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr
+    seen = json.loads(re.search("PROBE(.*)END", done.stdout)[1])
+    assert len(seen["plots"]) == 5
+    assert min(seen["plots"]) > 0
+    assert seen["right"] <= width
+    assert (seen["requests"], seen["marked"]) == (0, 0)
+    assert seen["title"].startswith("InterpretableMLP: ")
+
+
+def test_the_command_writes_the_report(scored, tmp_path, capsys):
+    found, _ = scored
+    path = tmp_path / "report.html"
+    arguments = ["train.py", "inspect", found.file, "--json", "--html", str(path)]
+    with mock.patch("sys.argv", arguments):
+        train.main()
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["parameters"] == found.parameters
+    assert str(path) in shown.err
+    assert path.read_text().startswith("<!doctype html>")
+    for broken, sentence in (
+        ([found.file, "--html", str(tmp_path / "no" / "report.html")], "cannot be written"),
+        ([found.file, found.file, "--html", str(path)], "--html reports on one checkpoint"),
+    ):
+        with mock.patch("sys.argv", [*arguments[:2], *broken]), pytest.raises(SystemExit) as exit_:
+            train.main()
+        assert sentence in exit_.value.code

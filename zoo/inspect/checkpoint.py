@@ -1,0 +1,93 @@
+"""Reading a checkpoint safely: weights and plain data, or one sentence that says why not."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from zoo.schema import ZooError
+
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint; its tensors stay in the file until they are looked at.
+
+    Raises:
+        ZooError: where the file is none, is damaged, or holds more than weights and plain data.
+    """
+    if path.is_dir():
+        inside = sorted(path.rglob("*.ckpt"))
+        hint = f", such as {inside[0]}" if inside else ""
+        raise ZooError(f"{path} is a directory: name a checkpoint{hint}")
+    if not path.is_file():
+        raise ZooError(f"no such checkpoint: {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except PermissionError as error:
+        raise ZooError(f"{path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # a damaged file fails in too many ways to name
+        raise ZooError(_refusal(path, error)) from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
+        raise ZooError(f"{path} is not a checkpoint of this project: it holds no state_dict")
+    return content
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError) and (named := _code_in(path)):
+        return (
+            f"{path} holds more than weights and plain data ({', '.join(named[:3])}): it is not "
+            "loaded, as it could run code"
+        )
+    return f"{path} is not a checkpoint, or is damaged"
+
+
+def _code_in(path: Path) -> list[str]:
+    """The names of functions and classes that loading the file would call; it calls none."""
+    try:
+        return [repr(name)[1:-1] for name in get_unsafe_globals_in_checkpoint(path)]
+    except Exception:  # damaged so that its pickle cannot be followed
+        return []
+
+
+def parameters_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The trained tensors by name, in the order of the model's `parameters()`."""
+    return {
+        name: tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if isinstance(tensor, Tensor)
+        and tensor.is_floating_point()
+        and tensor.layout == torch.strided
+        and not name.endswith(BUFFERS)
+    }
+
+
+def optimizers_of(checkpoint: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The saved states of the optimisers, without that of a model that has none to optimise."""
+    states = checkpoint.get("optimizer_states") or ()
+    return [state for state in states if state.get("param_groups")]
+
+
+def squares_of(checkpoint: Mapping[str, Any]) -> dict[str, tuple[Tensor, float]]:
+    """Of each parameter the squared gradients that its optimiser has gathered, and their start.
+
+    Adagrad sums them, Adam averages them; where they stand at their start, no gradient has ever
+    come. Empty without such an optimiser.
+    """
+    parameters = parameters_of(checkpoint)
+    found: dict[str, tuple[Tensor, float]] = {}
+    for optimizer in optimizers_of(checkpoint):
+        ids = [i for group in optimizer["param_groups"] for i in group["params"]]
+        if len(ids) != len(parameters):
+            continue
+        start = optimizer["param_groups"][0].get("initial_accumulator_value", 0.0)
+        for i, (name, parameter) in zip(ids, parameters.items(), strict=True):
+            state = optimizer["state"].get(i, {})
+            squares = state.get("sum", state.get("exp_avg_sq"))
+            if isinstance(squares, Tensor) and squares.shape == parameter.shape:
+                found[name] = squares, start if "sum" in state else 0.0
+    return found

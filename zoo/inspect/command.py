@@ -1,0 +1,92 @@
+"""What `train.py inspect` does."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from zoo.inspect.compare import Comparison
+from zoo.inspect.facts import Inspection, load
+from zoo.inspect.scores import Scores, data_of, score
+from zoo.parser import ZooParser
+from zoo.schema import ZooError
+
+SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
+
+
+def parser() -> ZooParser:
+    """The options of the subcommand."""
+    made = ZooParser(prog="train.py inspect", description=SUMMARY)
+    made.add_argument(
+        "checkpoints",
+        nargs="+",
+        help="the checkpoint; of two, what differs between them is shown side by side",
+    )
+    made.add_argument(
+        "--config",
+        help="config of data to score with the checkpoint, such as RUN/config.yaml: its quality, "
+        "its calibration, and what the experts of a mixture have to say",
+    )
+    made.add_argument(
+        "--split", default="val", choices=["val", "test"], help="split of the data to score"
+    )
+    made.add_argument(
+        "--by", help="categorical field: also score its most frequent values one by one"
+    )
+    made.add_argument("--html", help="also write a report, one HTML file that opens offline")
+    made.add_argument("--json", action="store_true", help="print JSON, for machines")
+    return made
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Prints an inspection, or a comparison of two.
+
+    Raises:
+        ZooError: as `zoo.inspect.load` does.
+    """
+    options = parser().parse_args(list(arguments))
+    if len(options.checkpoints) > 2:
+        raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
+    loaded = [load(path) for path in options.checkpoints]
+    if options.config is None and options.by is not None:
+        raise ZooError("--by needs data: give --config RUN/config.yaml")
+    if options.config is not None and len(loaded) == 2:
+        raise ZooError("--config scores one checkpoint, not two")
+    if options.html is not None and len(loaded) == 2:
+        raise ZooError("--html reports on one checkpoint, not two")
+    found = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
+    scores = None
+    if options.config is not None:
+        scores = score(loaded[0], data_of(Path(options.config)), options.split, options.by)
+    if options.html is not None:
+        _write_report(Path(options.html), loaded[0], scores)
+    if options.json:
+        plain = found.to_dict() | ({"scores": scores.to_dict()} if scores else {})
+        json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
+        print()
+    else:
+        Console(highlight=False).print(found, *([scores] if scores else []))
+
+
+def _write_report(path: Path, found: Inspection, scores: Scores | None) -> None:
+    from zoo.inspect.report import write  # which needs plotly
+
+    try:
+        write(path, found, scores)
+    except OSError as error:
+        raise ZooError(f"--html: {path} cannot be written: {error.strerror}") from error
+    Console(stderr=True, highlight=False).print(Text(f"report: {path}"), soft_wrap=True)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: names are text, and a number that is not finite is null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,196 @@
+"""What the terminal and the report show of a checkpoint, as tables of text."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from zoo.inspect.compare import Comparison, Pair
+from zoo.inspect.facts import FieldFacts, Inspection
+from zoo.inspect.scores import Quality, Scores
+from zoo.inspect.weights import Rows, Weights
+
+
+class Sheet(NamedTuple):
+    """A table.
+
+    Attributes:
+        title: what it shows.
+        columns: their names.
+        rows: of text.
+        words: number of columns, from the left, that hold words; the others hold numbers.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: list[list[str]]
+    words: int = 1
+
+
+def sheet(
+    title: str, columns: Sequence[str], rows: Iterable[Iterable[Any]], words: int = 1
+) -> Sheet:
+    """Makes a table of values."""
+    return Sheet(title, columns, [[clean(number(cell)) for cell in row] for row in rows], words)
+
+
+def clean(value: Any) -> str:
+    """A value as text, in which a control character is written out."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(value))
+
+
+def number(value: Any) -> Any:
+    """A number for a person: whole ones with separators, others with five digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "-" if value is None else value
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.5g}"
+
+
+# One checkpoint
+
+
+def options_sheet(options: Mapping[str, Any]) -> Sheet:
+    """The options of a model, as a config has them."""
+    rows = ((name, "null" if value is None else str(value)) for name, value in options.items())
+    return sheet("options", ("option", "value"), rows, 2)
+
+
+def experts_sheet(found: Inspection) -> Sheet:
+    """The experts of a mixture."""
+    rows = (
+        (expert.name, ", ".join(expert.fields), ", ".join(expert.inside) or "-")
+        for expert in found.architecture.experts
+    )
+    columns = ("expert", "fields", "builds on")
+    return sheet("experts, each on a subset of the fields", columns, rows, 3)
+
+
+def schema_sheet(fields: Iterable[FieldFacts]) -> Sheet:
+    """The fields, with the state of their embeddings."""
+    columns = ("field", "kind", "group", "ids", "rms", "never trained")
+    return sheet("schema", columns, map(_field_row, fields), 3)
+
+
+def _field_row(facts: FieldFacts) -> tuple[Any, ...]:
+    field, rows = facts.field, facts.rows
+    kind = f"cross of {len(facts.crosses)}" if facts.crosses else field.kind
+    kind += ", past only" if field.past_only else ""
+    weights = (f"{rows.weights.rms:.3g}", _never(rows)) if rows else ("", "")
+    return field.name, kind, field.group, field.cardinality or "", *weights
+
+
+def _never(rows: Rows) -> str:
+    if rows.untrained is None:
+        return "-"
+    special = (("unknown", rows.unknown), ("missing", rows.missing))
+    values = [f"{rows.untrained:,}"] if rows.untrained else []
+    return ", ".join([*values, *(name for name, trained in special if not trained)])
+
+
+def parts_sheet(parts: Mapping[str, Weights]) -> Sheet:
+    """The parameters by part."""
+    rows = [
+        (
+            name,
+            part.parameters,
+            f"{part.share:.2%}",
+            f"{part.rms:.3g}",
+            f"{part.largest:.3g}",
+            part.not_finite or "",
+        )
+        for name, part in parts.items()
+    ]
+    total = sum(part.parameters for part in parts.values())
+    columns = ("part", "parameters", "share", "rms", "largest", "NaN or inf")
+    return sheet("parameters", columns, [*rows, ("all", total, "", "", "", "")])
+
+
+def training_sheet(found: Inspection) -> Sheet:
+    """How far a training went, and where its data came from."""
+    return sheet("training", ("", "value"), _training_rows(found))
+
+
+def _training_rows(found: Inspection) -> Iterator[tuple[str, Any]]:
+    training = found.training
+    yield "epochs", training.epochs
+    yield "steps", training.steps
+    options = found.architecture.options if found.architecture else {}
+    if "optimizer" in options:
+        yield "optimizer", options["optimizer"]
+    yield "learning rate", training.learning_rate
+    yield "can be resumed", "yes" if training.optimizer_state else "no"
+    for monitor in training.monitors:
+        yield f"{monitor.name} at save", monitor.value
+        yield f"{monitor.name}, best so far", monitor.best
+    yield from training.versions.items()
+    if found.run:
+        yield "run", found.run.folder
+    data = ((found.run and found.run.config) or {}).get("data")
+    if isinstance(data, Mapping) and "class_path" in data:
+        yield "data", data["class_path"]
+
+
+def metrics_sheets(found: Inspection) -> Iterator[Sheet]:
+    """The metrics of the run, where it lies beside the checkpoint."""
+    if found.run and found.run.metrics:
+        title = "metrics of the run's best checkpoint"
+        yield sheet(title, ("metric", "value"), found.run.metrics.items())
+
+
+# Two checkpoints
+
+
+def comparison_sheets(found: Comparison) -> Iterator[Sheet]:
+    """What differs between two checkpoints."""
+    if found.fields:
+        shown = {name: tuple(map(_field_words, pair)) for name, pair in found.fields.items()}
+        yield _pairs("fields that differ", "field", shown, 3)
+    yield _pairs("options that differ", "option", found.options, 3)
+    yield _pairs("parameters", "part", found.parameters)
+    yield _pairs("training", "", found.training)
+    if found.metrics:
+        yield _pairs("metrics of the runs' best checkpoints", "", found.metrics)
+
+
+def _pairs(title: str, name: str, pairs: Mapping[str, Pair], words: int = 1) -> Sheet:
+    return sheet(title, (name, "A", "B"), ((key, *pair) for key, pair in pairs.items()), words)
+
+
+def _field_words(field: dict[str, Any] | None) -> str | None:
+    """A field's properties but its name."""
+    if field is None:
+        return None
+    words = [field["kind"]]
+    words += [f"{field['cardinality']:,} ids"] if field["cardinality"] else []
+    words += [f"group {field['group']}"] if field["group"] else []
+    words += ["past only"] if field["past_only"] else []
+    return ", ".join(words)
+
+
+# With data
+
+
+def score_sheets(found: Scores) -> Iterator[Sheet]:
+    """The quality of a model on a split."""
+    yield _qualities(f"quality on the {found.split} rows", "rows", [found.overall])
+    title = "calibration: rows of rising probability, where predicted should equal observed"
+    yield _qualities(title, "bin", found.calibration)
+    if found.slices:
+        yield _qualities(f"by {found.by}, its most frequent values", found.by, found.slices)
+    if found.experts:
+        columns = ("expert", "mean attribution", "max", "most to say in")
+        rows = (
+            (expert.name, f"{expert.mean:.4f}", f"{expert.max:.4f}", f"{expert.largest:.2%}")
+            for expert in found.experts
+        )
+        yield sheet("what each expert has to say", columns, rows)
+
+
+def _qualities(title: str, name: str, rows: Sequence[Quality]) -> Sheet:
+    experts = tuple(rows[0].attribution)
+    columns = (name, "number", "predicted", "observed", "AUC", "logloss", *experts)
+    return sheet(title, columns, map(_quality_row, rows))
+
+
+def _quality_row(row: Quality) -> tuple[Any, ...]:
+    numbers = (row.predicted, row.observed, row.auc, row.logloss, *row.attribution.values())
+    shown = ("-" if value is None else f"{value:.4f}" for value in numbers)
+    return row.name, row.rows, *shown

@@ -1,0 +1,74 @@
+"""An inspection as tables in the terminal.
+
+All names come from the file: they are shown as text, neither as markup nor as control characters.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from zoo.inspect import sheets
+from zoo.inspect.compare import Comparison
+from zoo.inspect.facts import Inspection
+from zoo.inspect.scores import Scores
+from zoo.inspect.sheets import Sheet, clean
+
+
+def table(sheet: Sheet) -> Group:
+    """A table under its title."""
+    made = Table()
+    for i, column in enumerate(sheet.columns):
+        side = "left" if i < sheet.words else "right"
+        made.add_column(Text(clean(column)), justify=side, overflow="fold")
+    for row in sheet.rows:
+        made.add_row(*map(Text, row))
+    return Group(Text(clean(sheet.title), "italic"), made)
+
+
+def tables(inspection: Inspection) -> Group:
+    """All that is known of a checkpoint."""
+    return Group(*_blocks(inspection))
+
+
+def _blocks(found: Inspection) -> Iterator[Text | Group]:
+    yield Text(clean(f"{found.file} ({found.bytes / 1e6:,.1f} MB)"), "bold")
+    if found.architecture:
+        model = found.architecture
+        yield Text(f"\n{model.model}: {model.description}\n")
+        if model.formula not in model.description:
+            yield Text(f"{model.formula}\n")
+        yield table(sheets.options_sheet(model.options))
+        if model.experts:
+            yield table(sheets.experts_sheet(found))
+    if found.fields:
+        yield table(sheets.schema_sheet(found.fields))
+    yield table(sheets.parts_sheet(found.parts))
+    yield table(sheets.training_sheet(found))
+    yield from map(table, sheets.metrics_sheets(found))
+    yield from _warnings("warning", found.warnings)
+
+
+def _warnings(label: str, warnings: Iterable[str]) -> Iterator[Text]:
+    for warning in warnings:
+        yield Text(clean(f"{label}: {warning}"), "yellow")
+
+
+def comparison(found: Comparison) -> Group:
+    """Two checkpoints side by side."""
+    return Group(*_comparison_blocks(found))
+
+
+def _comparison_blocks(found: Comparison) -> Iterator[Text | Group]:
+    yield Text(clean(f"A  {found.first.file}\nB  {found.second.file}\n"), "bold")
+    yield Text(clean(f"schemas: {found.schema or 'equal'}"))
+    yield from map(table, sheets.comparison_sheets(found))
+    for side, inspection in (("A", found.first), ("B", found.second)):
+        yield from _warnings(f"warning of {side}", inspection.warnings)
+
+
+def scores(found: Scores) -> Group:
+    """The quality of a model on a split."""
+    blocks = map(table, sheets.score_sheets(found))
+    return Group(*blocks, *_warnings("warning", found.warnings))
