@@ -99,7 +99,7 @@ def draw_toy(path: Path, x: Tensor, logits: Tensor, attributed: Tensor) -> None:
         figure.update_xaxes(title="x1", row=1, col=column)
         figure.update_yaxes(title="x2", row=1, col=column)
     figure.update_layout(showlegend=False, template="plotly_white", width=900, height=450)
-    figure.write_html(path)
+    figure.write_html(path, config={"displayModeBar": False})
 
 
 def run_movielens(options: argparse.Namespace, folder: Path) -> None:
