@@ -101,6 +101,12 @@ class CTRDataModule(PreparedData):
         crosses = [Cross.load(cross).field for cross in self._cross_encoders]
         return Schema((*Encoder.load(encoder).schema.fields, *crosses))
 
+    @property
+    def positive_rate(self) -> float:
+        """Share of clicks among the training rows."""
+        train = self.manifest.splits["train"]
+        return train["positives"] / train["rows"]
+
     def numerical_means(self) -> np.ndarray:
         """[N] float32 means of the numerical fields over the training rows, once set up."""
         rows = self._arrays["train"].numerical

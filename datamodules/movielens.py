@@ -67,6 +67,11 @@ class MovieLens(PreparedData):
         """The fields of an encoder."""
         return Encoder.load(encoder).schema
 
+    @property
+    def positive_rate(self) -> float:
+        """Share of positives among the training rows."""
+        return 1 / (1 + self.protocol.negatives)
+
     def numerical_means(self) -> np.ndarray:
         """[N] float32 expected means of the numerical fields over the training rows."""
         fitted = Encoder.load(self.folder / "encoder")

@@ -3,6 +3,7 @@
 Shapes: B batch.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -37,3 +38,13 @@ class CTRModule(RowModule):
         """[B] logits."""
         embedded = self.embedding(batch)
         return self.bias + embedded.linear + self.interact(embedded)
+
+    def on_train_start(self) -> None:
+        """Starts the bias at the log-odds of the training clicks, if the data know them.
+
+        Otherwise the first steps of all weights go into learning the click rate.
+        """
+        rate = getattr(self.trainer.datamodule, "positive_rate", None)
+        if rate is not None and self.global_step == 0:
+            with torch.no_grad():
+                self.bias.fill_(math.log(rate / (1 - rate)))
