@@ -7,7 +7,6 @@ import errno
 import json
 import math
 import os
-import resource
 import shutil
 import signal
 import warnings
@@ -23,7 +22,14 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_prepare import flip, killed, killed_in_the_manifest, run_process, with_cell
+from test_prepare import (
+    flip,
+    killed,
+    killed_in_the_manifest,
+    limit_files,
+    run_process,
+    with_cell,
+)
 
 import train
 from datamodules import Avazu, Criteo
@@ -478,9 +484,9 @@ def cross_and_die(path, prepared, interactions, step, death):
 
 
 def cross_with_small_files(path, prepared, interactions, size, messages):
-    """Every write past `size` bytes of a file fails, as it would on a full disk."""
+    """Crosses on a disk that has become full."""
     Criteo(path, prepared=prepared).prepare_data()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    limit_files(size)
     try:
         cross_of(path, prepared, interactions).prepare_data()
     except ZooError as error:

@@ -5,6 +5,7 @@ What is prepared is compared with a slow re-implementation in plain Python.
 
 import errno
 import gzip
+import io
 import json
 import math
 import multiprocessing
@@ -13,6 +14,7 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -901,9 +903,15 @@ def prepare_at_once(path, prepared, synthetic, barrier, counts):
     counts.put(work.call_count)
 
 
-def prepare_with_small_files(path, prepared, size, messages):
-    """Every write past `size` bytes of a file fails, as it would on a full disk."""
+def limit_files(size):
+    """From now on every write past `size` bytes of a file fails, as it would on a full disk."""
+    sys.stdout = sys.stderr = io.StringIO()  # what catches the output is a file too
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def prepare_with_small_files(path, prepared, size, messages):
+    """Prepares on a disk that is full."""
+    limit_files(size)
     try:
         Criteo(path, prepared=prepared).prepare_data()
     except ZooError as error:
