@@ -344,8 +344,10 @@ def test_every_precision_of_the_trainer_trains_alike(model, precision, tolerance
 def test_a_compiled_model_trains_alike(model):
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
+    # Adagrad's first steps are of one length, whatever rounding makes of the gradient
+    model.optimizer, model.learning_rate = "sgd", 0.1
     other = copy.deepcopy(model)
-    # the last batch is smaller, as that of an epoch
+    # the last batch is smaller than the others
     batches = [random_batch(seed=s) for s in range(20)] + [random_batch(13, seed=20)]
     train(model, batches)
     train(torch.compile(other, backend="aot_eager"), batches)
