@@ -54,9 +54,9 @@ def spread(values: Sequence[float]) -> tuple[str, str]:
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation."""
-    deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
+    """Mean and sample standard deviation, which a single value does not have."""
+    mean = f"{statistics.mean(values):.4f}"
+    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
 def fit_ours(

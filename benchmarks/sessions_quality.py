@@ -1,14 +1,15 @@
 """What models of listening sessions predict, and whether their attribution is true.
 
     python benchmarks/sessions_quality.py --seeds 1
-    python benchmarks/sessions_quality.py --sessions 100000 --seeds 3
+    python benchmarks/sessions_quality.py --sessions 100000 --seeds 3 --folder sessions_quality
 
 Generated sessions with planted mechanisms (`datamodules/synthetic_mechanisms.py`), the settings of
 configs/sessions/demo.yaml; a seed decides sessions, split and weights. Accuracy, accuracy on the
 first track and mean average accuracy on the test sessions, beside those of the true probabilities.
 
 The right expert of a mechanism is the smallest subset that holds what decides it: interaction
-of persistence, general of popularity, all of taste (whose sign needs the skips).
+of persistence, general of popularity, all of taste (whose sign needs the skips). What the
+expert of the interactions says of each track is averaged by the track's place in the second half.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from rich.progress import track
 
 from datamodules import SkipSessions
 from datamodules.synthetic_sessions import LOGS, TRACKS, PlantedSessions
-from zoo import InterpretableTransformer
+from zoo import InterpretableGRU, InterpretableTransformer
+from zoo.experts.sessions import SessionMixture
 
 CONFIGS = PROJECT / "configs/sessions"
 MODELS: dict[str, tuple[str, ...]] = {
@@ -29,6 +31,11 @@ MODELS: dict[str, tuple[str, ...]] = {
     "mean": (),
     "Transformer": ("--model.init_args.subsets=null",),
     "interpretable Transformer": (),
+    "interpretable GRU": ("--model=zoo.InterpretableGRU",),
+}
+MIXTURES: dict[str, type[SessionMixture]] = {
+    "interpretable Transformer": InterpretableTransformer,
+    "interpretable GRU": InterpretableGRU,
 }
 METRICS = ("acc", "acc@1", "maa")
 RIGHT = {"persistence": "interaction", "taste": "all", "popularity": "general"}
@@ -47,11 +54,15 @@ def fit(name: str, seed: int, sessions: int, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def attributed(run: Path, root: Path, sessions: int, seed: int, prepared: Path) -> dict[str, float]:
-    """Share of each mechanism's test tracks in which its right expert has most to say."""
-    model = InterpretableTransformer.load_from_checkpoint(
-        run / "checkpoints/best.ckpt", weights_only=True
-    ).eval()
+def attributed(
+    model: SessionMixture, root: Path, sessions: int, seed: int, prepared: Path
+) -> tuple[dict[str, float], list[float]]:
+    """What the experts say of the test tracks.
+
+    Returns:
+        share of each mechanism's tracks in which its right expert has most to say, and the mean
+        attribution of the expert of the interactions at each place of the second half.
+    """
     data = SkipSessions(
         str(root / LOGS),
         str(root / TRACKS),
@@ -61,18 +72,59 @@ def attributed(run: Path, root: Path, sessions: int, seed: int, prepared: Path) 
     )
     data.setup("test")
     with torch.no_grad():
-        parts = [
-            (model.explain(batch)[1].argmax(2), batch.future_mask)
-            for batch in data.test_dataloader()
-        ]
-    most, real = (torch.cat(part) for part in zip(*parts, strict=True))
+        parts = [(model.explain(batch)[1], batch.future_mask) for batch in data.test_dataloader()]
+    said, real = (torch.cat(part) for part in zip(*parts, strict=True))
     mechanism = torch.from_numpy(data.truth("test")["mechanism"].astype("int64"))
+    names = model.lattice.names
     found = {}
     for name, expert in RIGHT.items():
         rows = (mechanism == CODES[name]) & real
-        right = most[rows] == model.lattice.names.index(expert)
+        right = said[rows].argmax(1) == names.index(expert)
         found[name] = right.double().mean().item()
-    return found
+    interaction = said[:, :, names.index("interaction")].double()
+    return found, ((interaction * real).sum(0) / real.sum(0)).tolist()
+
+
+def best(run: Path, model_class: type[SessionMixture]) -> SessionMixture:
+    """The best checkpoint of a run."""
+    file = run / "checkpoints/best.ckpt"
+    return model_class.load_from_checkpoint(file, weights_only=True).eval()
+
+
+def run(sessions: int, seeds: int, folder: Path) -> None:
+    """Trains every model with every seed, and prints the tables."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in MODELS}
+    shares: dict[str, list[dict[str, float]]] = {name: [] for name in MIXTURES}
+    places: dict[str, list[list[float]]] = {name: [] for name in MIXTURES}
+    for seed in track(range(seeds), "seeds", console=console):
+        for name in MODELS:
+            metrics = fit(name, seed, sessions, folder)
+            found[name].append(metrics)
+            console.print(name, seed, {m: round(metrics[f"test/{m}"], 4) for m in METRICS})
+        root = folder / f"sessions_{seed}"
+        for name, model_class in MIXTURES.items():
+            here = folder / name.replace(" ", "_") / "runs" / f"demo_{seed}" / "version_0"
+            model = best(here, model_class)
+            share, place = attributed(model, root, sessions, seed, folder / "prepared")
+            shares[name].append(share)
+            places[name].append(place)
+    table = make_table(f"{sessions:,} sessions, {seeds} seeds", "", *METRICS)
+    for name, results in found.items():
+        cells = [mean_and_deviation([100 * r[f"test/{m}"] for r in results]) for m in METRICS]
+        table.add_row(name, *cells)
+    ceiling = [[100 * r[f"ceiling/{m}"] for r in found["last"]] for m in METRICS]
+    table.add_row("true probabilities", *map(mean_and_deviation, ceiling))
+    console.print(table)
+    table = make_table("the right expert has most to say", "of tracks that", *MIXTURES)
+    for name in RIGHT:
+        cells = [mean_and_deviation([share[name] for share in shares[m]]) for m in MIXTURES]
+        table.add_row(f"{name} decided", *cells)
+    console.print(table)
+    table = make_table("attribution of the interactions", "track of the second half", *MIXTURES)
+    for place in range(len(places["interpretable GRU"][0])):
+        cells = [mean_and_deviation([p[place] for p in places[m]]) for m in MIXTURES]
+        table.add_row(str(place + 1), *cells)
+    console.print(table)
 
 
 def main() -> None:
@@ -82,31 +134,11 @@ def main() -> None:
     )
     parser.add_argument("--sessions", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="keep data and runs here")
     options = parser.parse_args()
     print_machine("torch", "pytorch-lightning")
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in MODELS}
-    shares: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for seed in track(range(options.seeds), "seeds", console=console):
-            for model in MODELS:
-                found[model].append(fit(model, seed, options.sessions, folder))
-            run = folder / "interpretable_Transformer" / "runs" / f"demo_{seed}" / "version_0"
-            root = folder / f"sessions_{seed}"
-            shares.append(attributed(run, root, options.sessions, seed, folder / "prepared"))
-    table = make_table(f"{options.sessions:,} sessions, {options.seeds} seeds", "", *METRICS)
-    for model, results in found.items():
-        cells = [mean_and_deviation([100 * r[f"test/{m}"] for r in results]) for m in METRICS]
-        table.add_row(model, *cells)
-    ceiling = [
-        mean_and_deviation([100 * r[f"ceiling/{m}"] for r in found["last"]]) for m in METRICS
-    ]
-    table.add_row("true probabilities", *ceiling)
-    console.print(table)
-    table = make_table("the right expert has most to say", "of tracks that", "share")
-    for name in RIGHT:
-        table.add_row(f"{name} decided", mean_and_deviation([share[name] for share in shares]))
-    console.print(table)
+    with tempfile.TemporaryDirectory() as folder:
+        run(options.sessions, options.seeds, options.folder or Path(folder))
 
 
 if __name__ == "__main__":
