@@ -419,16 +419,23 @@ def test_an_unknown_detector_is_named():
         Settings(detector="magic")
 
 
-def test_k_stops_where_products_stop_helping():
+def test_no_patience_at_all_is_refused():
+    with pytest.raises(ZooError, match="patience must be at least 1, got 0"):
+        Settings(patience=0)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_k_stops_where_products_stop_helping(patience):
     x = bernoulli_masks(600, 4, generator(0))
     y = x @ torch.tensor([1.0, 2, 3, 4]) + 2 * x[:, 0] * x[:, 1]
     parts = [Samples(x[s], y[s]) for s in (slice(0, 400), slice(400, 500), slice(500, 600))]
     rankings = itertools.permutations([(0, 1), (2, 3), (1, 2)])
     for ranking in rankings:
         found = madex_module._linear_r2(
-            *parts, [Interaction(f, 1.0) for f in ranking], min_gain=1e-3
+            *parts, [Interaction(f, 1.0) for f in ranking], Settings(patience=patience)
         )
-        assert found.k == (1 if ranking[0] == (0, 1) else 0)
+        place = ranking.index((0, 1)) + 1
+        assert found.k == (place if place <= patience else 0)
     assert found.with_k <= 1
 
 

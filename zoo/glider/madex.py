@@ -33,6 +33,7 @@ class Settings:
         max_interactions: candidates for the k-threshold.
         min_gain: share of the variance that the k-th interaction must explain on the
             validation samples, beyond the k - 1 before it.
+        patience: candidates in a row that do not reach it, after which no more are tried.
         prune_subsets: of the k, leave out those that lie inside another (Algorithm 1, line 6).
         lime_weights: the networks learn by LIME's weights of samples (on/off neighbours only).
         region_points: GradientNID averages over this many training samples; 0 takes the
@@ -45,6 +46,7 @@ class Settings:
     max_order: int | None = None
     max_interactions: int = 50
     min_gain: float = 1e-3
+    patience: int = 1
     prune_subsets: bool = False
     lime_weights: bool = False
     region_points: int = 0
@@ -52,6 +54,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.detector not in DETECTORS:
             raise ZooError(f"detector must be one of {[*DETECTORS]}, got {self.detector!r}")
+        if self.patience < 1:
+            raise ZooError(f"patience must be at least 1, got {self.patience}")
 
 
 class Explanation(NamedTuple):
@@ -130,7 +134,7 @@ def explain(
     for k, ranking in enumerate(rankings):
         data = [Samples(s.x[k], s.y[k]) for s in (train, val, test)]
         candidates = prune_subsets(ranking, settings.max_interactions)
-        linear = _linear_r2(*data, candidates, settings.min_gain)
+        linear = _linear_r2(*data, candidates, settings)
         network = r2(predicted[k], test.y[k])
         first = candidates[: linear.k]
         if settings.prune_subsets:
@@ -154,11 +158,12 @@ class _Threshold(NamedTuple):
 
 
 def _linear_r2(
-    train: Samples, val: Samples, test: Samples, ranking: Sequence[Interaction], min_gain: float
+    train: Samples, val: Samples, test: Samples, ranking: Sequence[Interaction], settings: Settings
 ) -> _Threshold:
     """k of section 3.3: products of interactions join a linear regression while they help.
 
-    The regression learns from the training samples; the validation samples decide.
+    The regression learns from the training samples; the validation samples decide. A product
+    that does not help counts if one soon after it does.
     """
     designs = [_design(s.x, ranking) for s in (train, val, test)]
     columns = train.x.shape[1] + 1
@@ -172,11 +177,12 @@ def _linear_r2(
         return r2(design[:, :n] @ weights, target.double())
 
     k, best = 0, r2_of(0, designs[1], val.y)
-    while k < len(ranking):
-        found = r2_of(k + 1, designs[1], val.y)
-        if found < best + min_gain:
+    for j in range(1, len(ranking) + 1):
+        found = r2_of(j, designs[1], val.y)
+        if found >= best + settings.min_gain:
+            k, best = j, found
+        elif j - k >= settings.patience:
             break
-        k, best = k + 1, found
     return _Threshold(k, *(r2_of(j, designs[2], test.y) for j in (0, k)))
 
 
