@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
@@ -224,7 +224,9 @@ class ZooCLI(LightningCLI):
             kwargs["logger"] = False
         else:
             kwargs["logger"] = False
-        trainer["callbacks"] = [*(trainer["callbacks"] or []), *callbacks]
+        given = trainer["callbacks"] or []
+        given = given if isinstance(given, list) else [given]  # Lightning takes a single one too
+        trainer["callbacks"] = [*given, *callbacks]
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
@@ -240,6 +242,10 @@ class ZooCLI(LightningCLI):
         if not best:
             raise ZooError("the fit ended before a checkpoint was saved: trainer.max_epochs is 0?")
         epochs = self.trainer.current_epoch
+        # it would put the last step's weights in place of the mean that the checkpoint holds
+        self.trainer.callbacks = [
+            c for c in self.trainer.callbacks if not isinstance(c, WeightAveraging)
+        ]
         metrics: dict[str, float] = {}
         for measure in (self.trainer.validate, self.trainer.test):
             (values,) = measure(self.model, self.datamodule, ckpt_path=best, verbose=False)
@@ -287,6 +293,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", r"predict returned None")
     warnings.filterwarnings("ignore", r".*configure_optimizers` returned `None`")
     warnings.filterwarnings("ignore", r"Be aware that when using `ckpt_path`")
+    warnings.filterwarnings("ignore", r"You're using the WeightAveraging callback, but loading")
     warnings.filterwarnings(
         "ignore", r"The number of training batches .* is smaller than the logging"
     )

@@ -146,6 +146,14 @@ def test_metrics_json_is_flat_and_those_of_the_best_checkpoint(run, criteo_file)
     assert metrics["test/logloss"] == pytest.approx(logloss, abs=1e-6)
 
 
+def test_metrics_json_is_of_the_mean_weights_where_they_are_averaged(criteo_file):
+    averaged = fit(criteo_file, "--trainer.callbacks=EMAWeightAveraging")
+    metrics = json.loads((averaged / "metrics.json").read_text())
+    arrays, p = scored_test_split(averaged, criteo_file)
+    logloss = -np.log(np.where(arrays.label == 1, p, 1 - p)).mean()
+    assert metrics["test/logloss"] == pytest.approx(logloss, abs=1e-6)
+
+
 def test_the_saved_config_repeats_the_run(run, criteo_file):
     command(["fit", "--config", str(run / "config.yaml")])
     again = run.with_name("version_1")
