@@ -4,9 +4,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+import zoo
 from zoo import Batch, Field, Schema, SessionBatch
 from zoo.experts.module import MixtureModule
-from zoo.inspect.architecture import models
 from zoo.sessions import SessionModule, SkipBaseline
 
 ROWS = Schema(
@@ -26,7 +26,7 @@ SESSIONS = Schema(
 )
 SUBSETS = {"few": ["n0"], "all": ["*"]}
 SESSION_SUBSETS = {"few": ["position"], "all": ["*"]}
-MODELS = models()
+MODELS = {name: getattr(zoo, name) for name in zoo.MODELS}
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 

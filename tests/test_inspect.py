@@ -196,6 +196,22 @@ def test_a_misspelt_option_is_named(deepfm, capsys):
     assert capsys.readouterr().err == "error: unknown option jsn; did you mean json?\n"
 
 
+HEAVY = "pytorch_lightning lightning_fabric torchmetrics scipy sympy pyarrow plotly deepctr_torch"
+
+
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_a_file_alone_is_inspected_without_waiting_for_what_it_does_not_need(more, deepfm):
+    code = (
+        f"import sys; sys.argv = ['train.py', 'inspect', {str(deepfm)!r}, *{more.split()!r}]\n"
+        "import train; train.main()\n"
+        f"print([name for name in {HEAVY!r}.split() if name in sys.modules], file=sys.stderr)"
+    )
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert "DeepFM" in done.stdout
+
+
 # warnings
 
 

@@ -5,16 +5,18 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from zoo.inspect.compare import Comparison
 from zoo.inspect.facts import Inspection, load
-from zoo.inspect.scores import Scores, data_of, score
 from zoo.parser import ZooParser
 from zoo.schema import ZooError
+
+if TYPE_CHECKING:
+    from zoo.inspect.scores import Scores
 
 SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
 
@@ -62,6 +64,8 @@ def run(arguments: Sequence[str]) -> None:
     found = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
     scores = None
     if options.config is not None:
+        from zoo.inspect.scores import data_of, score  # which need Lightning
+
         scores = score(loaded[0], data_of(Path(options.config)), options.split, options.by)
     if options.html is not None:
         _write_report(Path(options.html), loaded[0], scores)
@@ -73,7 +77,7 @@ def run(arguments: Sequence[str]) -> None:
         Console(highlight=False).print(found, *([scores] if scores else []))
 
 
-def _write_report(path: Path, found: Inspection, scores: Scores | None) -> None:
+def _write_report(path: Path, found: Inspection, scores: "Scores | None") -> None:
     from zoo.inspect.report import write  # which needs plotly
 
     try:

@@ -139,9 +139,7 @@ def _plot(figure: Figure, name: str) -> str:
 def _sections(found: Inspection) -> Iterator[Section]:
     if found.architecture:
         model = found.architecture
-        told = model.description.split("\n\n")
-        told += [] if model.formula in told else [model.formula]
-        paragraphs = [_paragraph(paragraph) for paragraph in told if paragraph]
+        paragraphs = [_paragraph(paragraph) for paragraph in model.description.split("\n\n")]
         yield Section("architecture", [*paragraphs, sheets.options_sheet(model.options)])
         if model.experts:
             yield Section("experts", [_lattice(found), sheets.experts_sheet(found)])

@@ -17,9 +17,9 @@ from rich.console import Group
 from rich.jupyter import JupyterMixin
 from torch import Tensor
 
+import zoo
 from zoo.experts.mixture import AttributionMetrics
 from zoo.experts.module import MixtureModule
-from zoo.inspect.architecture import models
 from zoo.inspect.facts import Inspection
 from zoo.metrics import ClickMetrics
 from zoo.parser import ZooParser
@@ -164,7 +164,7 @@ def score(
         raise ZooError(f"by: {by!r} is not a categorical field; these are {', '.join(names)}")
     data.setup("test" if split == "test" else "validate")
     loader = data.test_dataloader() if split == "test" else data.val_dataloader()
-    model_class = models()[found.architecture.model]
+    model_class = getattr(zoo, found.architecture.model)
     model = model_class.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)
     scored = _score(model.eval(), loader, None if by is None else names.index(by))
     bins = scored.logits.argsort(stable=True).tensor_split(BINS)

@@ -1,12 +1,14 @@
 """What the terminal and the report show of a checkpoint, as tables of text."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.inspect.compare import Comparison, Pair
 from zoo.inspect.facts import FieldFacts, Inspection
-from zoo.inspect.scores import Quality, Scores
 from zoo.inspect.weights import Rows, Weights
+
+if TYPE_CHECKING:  # it needs Lightning, which takes seconds to import
+    from zoo.inspect.scores import Quality, Scores
 
 
 class Sheet(NamedTuple):
@@ -168,7 +170,7 @@ def _field_words(field: dict[str, Any] | None) -> str | None:
 # With data
 
 
-def score_sheets(found: Scores) -> Iterator[Sheet]:
+def score_sheets(found: "Scores") -> Iterator[Sheet]:
     """The quality of a model on a split."""
     yield _qualities(f"quality on the {found.split} rows", "rows", [found.overall])
     title = "calibration: rows of rising probability, where predicted should equal observed"
@@ -184,13 +186,13 @@ def score_sheets(found: Scores) -> Iterator[Sheet]:
         yield sheet("what each expert has to say", columns, rows)
 
 
-def _qualities(title: str, name: str, rows: Sequence[Quality]) -> Sheet:
+def _qualities(title: str, name: str, rows: Sequence["Quality"]) -> Sheet:
     experts = tuple(rows[0].attribution)
     columns = (name, "number", "predicted", "observed", "AUC", "logloss", *experts)
     return sheet(title, columns, map(_quality_row, rows))
 
 
-def _quality_row(row: Quality) -> tuple[Any, ...]:
+def _quality_row(row: "Quality") -> tuple[Any, ...]:
     numbers = (row.predicted, row.observed, row.auc, row.logloss, *row.attribution.values())
     shown = ("-" if value is None else f"{value:.4f}" for value in numbers)
     return row.name, row.rows, *shown
