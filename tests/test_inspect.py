@@ -24,7 +24,8 @@ import zoo
 from zoo import Batch, Field, Schema, ZooError
 from zoo.inspect import load
 from zoo.inspect.compare import Comparison
-from zoo.inspect.scores import data_of, score
+from zoo.inspect.scores import Quality, Scores, data_of, score
+from zoo.inspect.sheets import slice_sheets
 from zoo.sessions import SkipBaseline
 
 ROOT = Path(train.__file__).parent
@@ -485,8 +486,9 @@ def test_the_scores_of_a_split_are_those_computed_row_by_row(mixture_run, capsys
     ids = batch.categorical[:, [f.name for f in data.schema.categorical].index("C9")].numpy()
     vocabulary = pq.read_table(mixture_run / "encoder/vocabulary.parquet").to_pandas()
     named = vocabulary[vocabulary.field == "C9"].set_index("value").id
-    assert len(found["slices"]) == len(set(ids)) == 3
-    for quality in found["slices"]:
+    assert list(found["slices"]) == ["C9"]
+    assert len(found["slices"]["C9"]) == len(set(ids)) == 3
+    for quality in found["slices"]["C9"]:
         check(quality, ids == named[quality["name"]])
     for i, expert in enumerate(found["experts"]):
         column = attribution[:, i]
@@ -494,6 +496,50 @@ def test_the_scores_of_a_split_are_those_computed_row_by_row(mixture_run, capsys
         assert expert["max"] == pytest.approx(column.max().item())
         largest = (attribution.argmax(1) == i).double().mean().item()
         assert expert["largest"] == pytest.approx(largest)
+
+
+def test_the_largest_slices_of_every_field_are_scored(mixture_run, capsys):
+    checkpoint, config = mixture_run / "checkpoints/best.ckpt", mixture_run / "config.yaml"
+    capsys.readouterr()
+    command(checkpoint, "--json", "--config", config)
+    found = json.loads(capsys.readouterr().out)["scores"]
+    data = data_of(config)
+    data.setup("validate")
+    ids = torch.cat([batch.categorical for batch in data.val_dataloader()]).numpy()
+    labels = torch.cat([batch.label for batch in data.val_dataloader()]).numpy()
+    vocabulary = pq.read_table(mixture_run / "encoder/vocabulary.parquet").to_pandas()
+    assert list(found["slices"]) == [field.name for field in data.schema.categorical]
+    for (field, slices), column in zip(found["slices"].items(), ids.T, strict=True):
+        counts = np.unique(column, return_counts=True)[1]
+        assert [part["rows"] for part in slices] == sorted(counts, reverse=True)[:10]
+        named = vocabulary[vocabulary.field == field].set_index("value").id
+        special = {"(unknown)": 0, "(missing)": 1}
+        for part in slices:
+            rows = column == special.get(part["name"], named.get(part["name"]))
+            assert part["rows"] == rows.sum()
+            assert part["observed"] == pytest.approx(labels[rows].mean(), abs=1e-6)
+
+
+def test_slices_that_are_far_off_are_told():
+    def part(name, rows, predicted, observed):
+        return Quality(name, rows, predicted, observed, None, 0.5, {})
+
+    # a standard error is 0.4 / 20 = 0.02 of 400 rows, and 0.04 of 100
+    slices = {
+        "user": (part("near", 400, 0.2, 0.27), part("far", 400, 0.2, 0.29)),
+        "item": (part("few", 100, 0.2, 0.29), part("none", 1, 1.0, 0.0)),
+    }
+    assert [round(q.gap, 6) for parts in slices.values() for q in parts][:3] == [-3.5, -4.5, -2.25]
+    overall = part("all", 901, 0.2, 0.2)
+    found = Scores("val", overall, (overall,), None, slices, ())
+    largest, off = slice_sheets(found)
+    assert [row[:3] for row in largest.rows] == [
+        ["user", "near", "400"],
+        ["user", "far", "400"],
+        ["item", "few", "100"],
+        ["item", "none", "1"],
+    ]
+    assert [row[:2] for row in off.rows] == [["item", "none"], ["user", "far"]]
 
 
 def test_scores_are_shown_as_tables(mixture_run, capsys):

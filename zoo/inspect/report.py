@@ -159,10 +159,12 @@ def _score_sections(found: Scores) -> Iterator[Section]:
     overall, bins, *rest = sheets.score_sheets(found)
     yield Section("quality", [overall])
     yield Section("calibration", [_calibration(found.calibration), bins])
-    if found.slices:
-        yield Section(f"by {found.by}", [_slices(found.slices), rest.pop(0)])
+    if found.by:
+        yield Section(f"by {found.by}", [_slices(found.slices[found.by]), rest[0]])
+    elif found.slices:
+        yield Section("by value", [_values(found), *sheets.slice_sheets(found)])
     if found.experts:
-        yield Section("attribution", [_attribution(found), rest.pop(0)])
+        yield Section("attribution", [_attribution(found), rest[-1]])
 
 
 def _names(values: Iterable[str]) -> list[str]:
@@ -193,12 +195,8 @@ def _parts(found: Inspection) -> Figure:
 def _calibration(bins: Iterable[Quality]) -> Figure:
     bins = list(bins)
     predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
-    end = max(*predicted, *observed)
-    plot = go.Figure()
-    line = {"color": GREY, "dash": "dash"}
-    plot.add_scatter(x=[0, end], y=[0, end], mode="lines", name="calibrated", line=line)
+    plot = _diagonal(bins)
     plot.add_scatter(x=predicted, y=observed, mode="lines+markers", name="model", marker_color=BLUE)
-    plot.update_layout(xaxis_title="predicted probability", yaxis_title="share of positives")
     return Figure(
         plot,
         "Each point is a tenth of the rows: below the dashed line the model predicts more "
@@ -216,6 +214,36 @@ def _slices(slices: Iterable[Quality]) -> Figure:
     plot.update_xaxes(type="category")
     plot.update_yaxes(title="share of positives")
     return Figure(plot, "Of each value, the two bars are equally high where the model is right.")
+
+
+def _values(found: Scores) -> Figure:
+    """Every slice of every field."""
+    plot = _diagonal(part for parts in found.slices.values() for part in parts)
+    for field, parts in found.slices.items():
+        plot.add_scatter(
+            x=[part.predicted for part in parts],
+            y=[part.observed for part in parts],
+            text=_names(f"{field} = {part.name}, {part.rows:,} rows" for part in parts),
+            mode="markers",
+            marker_color=BLUE,
+            showlegend=False,
+            name="",
+        )
+    return Figure(
+        plot,
+        "Each point is a frequent value of a field: below the dashed line the model predicts more "
+        "positives than there are, above it fewer.",
+    )
+
+
+def _diagonal(parts: Iterable[Quality]) -> go.Figure:
+    """The line on which predicted equals observed."""
+    end = max(value for part in parts for value in (part.predicted, part.observed))
+    plot = go.Figure()
+    line = {"color": GREY, "dash": "dash"}
+    plot.add_scatter(x=[0, end], y=[0, end], mode="lines", name="calibrated", line=line)
+    plot.update_layout(xaxis_title="predicted probability", yaxis_title="share of positives")
+    return plot
 
 
 def _attribution(found: Scores) -> Figure:

@@ -4,12 +4,11 @@ Shapes: R scored labels of a split (rows, or known tracks of sessions), H expert
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
@@ -21,15 +20,16 @@ import zoo
 from zoo.experts.mixture import AttributionMetrics
 from zoo.experts.module import MixtureModule
 from zoo.inspect.facts import Inspection
+from zoo.inspect.training import Run
+from zoo.inspect.vocabulary import names as value_names
 from zoo.metrics import ClickMetrics
 from zoo.parser import ZooParser
-from zoo.schema import MISSING, UNKNOWN, ZooError
+from zoo.schema import ZooError
 from zoo.sessions import SessionModule
 
 BINS = 10  # of the calibration, of equal numbers of rows
 SLICES = 10  # values of a field, the most frequent ones
 UNHEARD = 0.01  # an expert whose attribution never exceeds this says nothing
-SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Quality:
     auc: float | None
     logloss: float
     attribution: dict[str, float]
+
+    @property
+    def gap(self) -> float:
+        """Predicted less observed, in standard errors of a share of so many rows."""
+        error = math.sqrt(self.predicted * (1 - self.predicted) / self.rows)
+        return (self.predicted - self.observed) / max(error, 1e-12)
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,8 @@ class Scores(JupyterMixin):
         split: its name.
         overall: all rows.
         calibration: rows of rising probability, in bins of equal size.
-        by: the field whose values the slices are.
-        slices: its most frequent values.
+        by: the one field that was asked for.
+        slices: the most frequent values of that field, or of every categorical field.
         experts: of a mixture.
     """
 
@@ -89,7 +95,7 @@ class Scores(JupyterMixin):
     overall: Quality
     calibration: tuple[Quality, ...]
     by: str | None
-    slices: tuple[Quality, ...]
+    slices: dict[str, tuple[Quality, ...]]
     experts: tuple[ExpertShare, ...]
 
     @property
@@ -113,7 +119,7 @@ class Scores(JupyterMixin):
 
 @dataclass(frozen=True)
 class _Scored:
-    """The scored labels: logits [R], labels [R], attribution [R, H], ids [R] of one field."""
+    """The scored labels: logits [R], labels [R], attribution [R, H], ids [R, fields]."""
 
     logits: Tensor
     labels: Tensor
@@ -147,7 +153,7 @@ def score(
         found: the checkpoint's inspection.
         data: of the checkpoint's schema.
         split: `val` or `test`.
-        by: categorical field whose values are scored one by one.
+        by: categorical field whose values are scored one by one; None scores those of all.
 
     Raises:
         ZooError: where the checkpoint is another project's, its schema is not that of the data,
@@ -166,20 +172,21 @@ def score(
     loader = data.test_dataloader() if split == "test" else data.val_dataloader()
     model_class = getattr(zoo, found.architecture.model)
     model = model_class.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)
-    scored = _score(model.eval(), loader, None if by is None else names.index(by))
+    fields = names if by is None else [by]
+    scored = _score(model.eval(), loader, [names.index(field) for field in fields])
     bins = scored.logits.argsort(stable=True).tensor_split(BINS)
     return Scores(
         split,
         scored.quality("all", slice(None)),
         tuple(scored.quality(str(i), rows) for i, rows in enumerate(bins, 1) if len(rows)),
         by,
-        () if by is None else tuple(_slices(scored, _values(found, by))),
+        _slices(scored, fields, found.run),
         tuple(_shares(scored)),
     )
 
 
 @torch.no_grad()
-def _score(model: LightningModule, loader: Any, column: int | None) -> _Scored:
+def _score(model: LightningModule, loader: Any, columns: list[int]) -> _Scored:
     mixture = isinstance(model, MixtureModule)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for batch in loader:
@@ -187,7 +194,7 @@ def _score(model: LightningModule, loader: Any, column: int | None) -> _Scored:
         known = model.known(batch) if isinstance(model, SessionModule) else ~batch.label.isnan()
         label = batch.label[known]
         said = label.new_zeros(len(label), 0) if attribution is None else attribution[known]
-        ids = label.new_zeros(0) if column is None else batch.categorical[known, column]
+        ids = batch.categorical[known][:, columns] if columns else label.new_zeros(len(label), 0)
         parts.append((logits[known].float(), label, said, ids))
     if not sum(len(label) for _, label, _, _ in parts):
         raise ZooError("the split holds no labelled rows")
@@ -195,10 +202,22 @@ def _score(model: LightningModule, loader: Any, column: int | None) -> _Scored:
     return _Scored(*joined, model.lattice.names if mixture else ())
 
 
-def _slices(scored: _Scored, names: Mapping[int, str]) -> list[Quality]:
-    ids, counts = scored.ids.unique(return_counts=True)
-    largest = ids[counts.argsort(descending=True, stable=True)[:SLICES]].tolist()
-    return [scored.quality(names.get(i, f"id {i}"), scored.ids == i) for i in largest]
+def _slices(
+    scored: _Scored, fields: Sequence[str], run: Run | None
+) -> dict[str, tuple[Quality, ...]]:
+    """The most frequent values of fields, whose ids are the columns of `scored.ids`."""
+    largest = {}
+    for field, ids in zip(fields, scored.ids.unbind(1), strict=True):
+        counts = ids.bincount()
+        top = counts.argsort(descending=True, stable=True)[:SLICES]
+        largest[field] = top[counts[top] > 0].tolist()
+    names = value_names(run, largest)
+    return {
+        field: tuple(
+            scored.quality(names[field].get(i, f"id {i}"), ids == i) for i in largest[field]
+        )
+        for field, ids in zip(fields, scored.ids.unbind(1), strict=True)
+    }
 
 
 def _shares(scored: _Scored) -> list[ExpertShare]:
@@ -209,19 +228,6 @@ def _shares(scored: _Scored) -> list[ExpertShare]:
     found = metrics.compute()
     columns = (found["mean"], scored.attribution.amax(0), found["largest"])
     return list(map(ExpertShare, scored.experts, *(column.tolist() for column in columns)))
-
-
-def _values(found: Inspection, field: str) -> dict[int, str]:
-    """The values of a field by id, as far as the run's vocabulary names them."""
-    file = Path(found.run.folder) / "encoder/vocabulary.parquet" if found.run else None
-    if file is None or not file.is_file():
-        return SPECIAL
-    try:
-        columns = ["id", "value"]
-        table = pq.read_table(file, columns=columns, filters=[("field", "=", field)])
-    except (OSError, ValueError) as error:
-        raise ZooError(f"{file} cannot be read: {error}") from error
-    return {**dict(zip(*(table[name].to_pylist() for name in columns), strict=True)), **SPECIAL}
 
 
 def data_of(config: Path) -> LightningDataModule:

@@ -10,6 +10,9 @@ from zoo.inspect.weights import Rows, Weights
 if TYPE_CHECKING:  # it needs Lightning, which takes seconds to import
     from zoo.inspect.scores import Quality, Scores
 
+LARGEST, FURTHEST = 20, 10  # slices that a table over all fields shows
+FAR = 4.0  # standard errors by which hardly one of a thousand slices is off by chance
+
 
 class Sheet(NamedTuple):
     """A table.
@@ -175,8 +178,7 @@ def score_sheets(found: "Scores") -> Iterator[Sheet]:
     yield _qualities(f"quality on the {found.split} rows", "rows", [found.overall])
     title = "calibration: rows of rising probability, where predicted should equal observed"
     yield _qualities(title, "bin", found.calibration)
-    if found.slices:
-        yield _qualities(f"by {found.by}, its most frequent values", found.by, found.slices)
+    yield from slice_sheets(found)
     if found.experts:
         columns = ("expert", "mean attribution", "max", "most to say in")
         rows = (
@@ -184,6 +186,30 @@ def score_sheets(found: "Scores") -> Iterator[Sheet]:
             for expert in found.experts
         )
         yield sheet("what each expert has to say", columns, rows)
+
+
+def slice_sheets(found: "Scores") -> Iterator[Sheet]:
+    """The quality by the values of one field, or of all."""
+    if found.by:
+        yield _qualities(
+            f"by {found.by}, its most frequent values", found.by, found.slices[found.by]
+        )
+        return
+    every = [(field, part) for field, parts in found.slices.items() for part in parts]
+    largest = sorted(every, key=lambda pair: -pair[1].rows)[:LARGEST]
+    off = sorted(every, key=lambda pair: -abs(pair[1].gap))[:FURTHEST]
+    off = [(field, part) for field, part in off if abs(part.gap) >= FAR]
+    if largest:
+        yield _values("by value, the largest slices of all fields", largest)
+    if off:
+        title = f"by value, the slices that are off by {FAR:.0f} standard errors or more"
+        yield _values(title, off)
+
+
+def _values(title: str, slices: Sequence[tuple[str, "Quality"]]) -> Sheet:
+    made = _qualities(title, "value", [part for _, part in slices])
+    rows = [[clean(field), *row] for (field, _), row in zip(slices, made.rows, strict=True)]
+    return Sheet(title, ("field", *made.columns), rows, 2)
 
 
 def _qualities(title: str, name: str, rows: Sequence["Quality"]) -> Sheet:
