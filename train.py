@@ -23,6 +23,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", r".*LeafSpec.*is deprecated")
     warnings.filterwarnings("ignore", r"predict returned None")
     warnings.filterwarnings("ignore", r".*configure_optimizers` returned `None`")
+    warnings.filterwarnings("ignore", r"The state dict .* contains no parameters")
     warnings.filterwarnings("ignore", r"Be aware that when using `ckpt_path`")
     warnings.filterwarnings(
         "ignore", r"The number of training batches .* is smaller than the logging"

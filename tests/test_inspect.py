@@ -26,12 +26,14 @@ from zoo.inspect import load
 from zoo.inspect.compare import Comparison
 from zoo.inspect.scores import Quality, Scores, data_of, score
 from zoo.inspect.sheets import slice_sheets
-from zoo.sessions import SkipBaseline
+from zoo.sessions import SessionModule, SkipBaseline
 
 ROOT = Path(train.__file__).parent
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`", "ignore:Checkpoint directory .* not empty"
+    "ignore:.*configure_optimizers` returned `None`",
+    "ignore:Checkpoint directory .* not empty",
+    "ignore:.*contains no parameters",
 )
 each_model = pytest.mark.parametrize("name", MODELS)
 
@@ -576,8 +578,63 @@ def test_an_expert_that_is_never_heard_is_told(tmp_path):
     data = mock.Mock(schema=ROWS)
     data.val_dataloader.return_value = [row_batch()]
     scores = score(load(changed(path, silence)), data)
-    assert scores.warnings == ("expert all is never heard: its attribution is at most 0.0000",)
+    assert scores.warnings[0] == "expert all is never heard: its attribution is at most 0.0000"
     assert "expert all is never heard" in shown(scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "biases", "layer"),
+    [
+        ("WideDeep", "deep.linears.1.bias", "layer 2 of deep"),
+        ("xDeepFM", "cin.layers.0.bias", "layer 1 of cin"),
+        ("InterpretableMLP", "layers.1.experts.1.bias", "layer 2 of expert all"),
+        ("InterpretableTransformer", "decoder.2.expand.bias", "layer 3 of decoder"),
+    ],
+)
+def test_dead_units_are_told(name, biases, layer, tmp_path):
+    path = fitted(small(name), tmp_path / "model.ckpt")
+
+    def kill(content):
+        for key, tensor in content["state_dict"].items():
+            if key.endswith("bias"):
+                tensor.fill_(1.0)  # all others fire
+            else:
+                tensor.mul_(1e-3)
+        content["state_dict"][biases].flatten()[:3] = -1e6
+
+    model = MODELS[name].load_from_checkpoint(changed(path, kill), weights_only=True)
+    data = mock.Mock(schema=model.schema)
+    batch = session_batch() if "Transformer" in name else row_batch()
+    data.val_dataloader.return_value = [batch, batch]
+    scores = score(load(path), data)
+    (dead,) = [found for found in scores.layers if found.dead]
+    assert (dead.name, dead.dead) == (layer, 3)
+    (warning,) = [text for text in scores.warnings if "dead" in text]
+    assert warning == f"3 of {dead.units} units of {layer} are dead: zero on every row"
+
+
+@each_model
+def test_every_hidden_layer_is_watched(name, tmp_path):
+    model = small(name)
+    data = mock.Mock(schema=model.schema)
+    data.val_dataloader.return_value = [
+        session_batch() if isinstance(model, SessionModule) else row_batch()
+    ]
+    scores = score(load(fitted(model, tmp_path / "model.ckpt")), data)
+    deep = {"layer 1 of deep": 8, "layer 2 of deep": 6}
+    blocks = {f"layer {i} of {part}": 256 for part in ("encoder", "decoder") for i in (1, 2, 3)}
+    more = {
+        "xDeepFM": {f"layer {i} of cin": 200 for i in (1, 2, 3)} | deep,
+        "AutoInt": {f"layer {i} of attention_layers": 64 for i in (1, 2, 3)} | deep,
+        "InterpretableMLP": {
+            f"layer {i + 1} of expert {expert}": (8, 6)[i]
+            for i in range(2)
+            for expert in ("few", "all")
+        },
+        "InterpretableTransformer": blocks,
+    }
+    plain = deep if name in ("DeepFM", "DCN", "WideDeep") else {}
+    assert {found.name: found.units for found in scores.layers} == more.get(name, plain)
 
 
 def test_what_cannot_be_scored(mixture_run, deepfm, tmp_path):

@@ -21,6 +21,7 @@ from zoo.experts.mixture import AttributionMetrics
 from zoo.experts.module import MixtureModule
 from zoo.inspect.facts import Inspection
 from zoo.inspect.training import Run
+from zoo.inspect.units import Layer, layers, watched
 from zoo.inspect.vocabulary import names as value_names
 from zoo.metrics import ClickMetrics
 from zoo.parser import ZooParser
@@ -89,6 +90,7 @@ class Scores(JupyterMixin):
         by: the one field that was asked for.
         slices: the most frequent values of that field, or of every categorical field.
         experts: of a mixture.
+        layers: with ReLU.
     """
 
     split: str
@@ -97,15 +99,22 @@ class Scores(JupyterMixin):
     by: str | None
     slices: dict[str, tuple[Quality, ...]]
     experts: tuple[ExpertShare, ...]
+    layers: tuple[Layer, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What to be wary of, each in one sentence."""
-        return tuple(
+        dead = (
+            f"{layer.dead:,} of {layer.units:,} units of {layer.name} are dead: zero on every row"
+            for layer in self.layers
+            if layer.dead
+        )
+        unheard = (
             f"expert {expert.name} is never heard: its attribution is at most {expert.max:.4f}"
             for expert in self.experts
             if expert.max <= UNHEARD
         )
+        return (*unheard, *dead)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -173,7 +182,8 @@ def score(
     model_class = getattr(zoo, found.architecture.model)
     model = model_class.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)
     fields = names if by is None else [by]
-    scored = _score(model.eval(), loader, [names.index(field) for field in fields])
+    with watched(model.eval()) as fired:
+        scored = _score(model, loader, [names.index(field) for field in fields])
     bins = scored.logits.argsort(stable=True).tensor_split(BINS)
     return Scores(
         split,
@@ -182,6 +192,7 @@ def score(
         by,
         _slices(scored, fields, found.run),
         tuple(_shares(scored)),
+        tuple(layers(fired, scored.experts)),
     )
 
 
