@@ -24,7 +24,8 @@ import zoo
 from zoo import Batch, Field, Schema, ZooError
 from zoo.inspect import load
 from zoo.inspect.compare import Comparison
-from zoo.inspect.scores import Quality, Scores, data_of, score
+from zoo.inspect.data import data_of
+from zoo.inspect.scores import Quality, Scores, score
 from zoo.inspect.sheets import slice_sheets
 from zoo.sessions import SessionModule, SkipBaseline
 
@@ -642,7 +643,8 @@ def test_what_cannot_be_scored(mixture_run, deepfm, tmp_path):
     assert refusal(checkpoint, "--by=C9") == "--by needs data: give --config RUN/config.yaml"
     assert "C10x" in refusal(checkpoint, "--config", config, "--by=C10x")
     assert "another schema than these data" in refusal(deepfm, "--config", config)
-    assert "one checkpoint" in refusal(checkpoint, checkpoint, "--config", config)
+    assert "another schema than these" in refusal(checkpoint, deepfm, "--config", config)
+    assert "C10x" in refusal(checkpoint, checkpoint, "--config", config, "--by=C10x")
     (tmp_path / "c.yaml").write_text("model: zoo.DeepFM\n")
     assert refusal(checkpoint, "--config", tmp_path / "c.yaml").endswith("has no section data")
     assert "cannot be read" in refusal(checkpoint, "--config", tmp_path / "nowhere.yaml")

@@ -4,13 +4,11 @@ Shapes: R scored labels of a split (rows, or known tracks of sessions), H expert
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
 from rich.console import Group
 from rich.jupyter import JupyterMixin
@@ -19,12 +17,12 @@ from torch import Tensor
 import zoo
 from zoo.experts.mixture import AttributionMetrics
 from zoo.experts.module import MixtureModule
+from zoo.inspect.data import batches_of, columns_of
 from zoo.inspect.facts import Inspection
 from zoo.inspect.training import Run
 from zoo.inspect.units import Layer, layers, watched
 from zoo.inspect.vocabulary import names as value_names
 from zoo.metrics import ClickMetrics
-from zoo.parser import ZooParser
 from zoo.schema import ZooError
 from zoo.sessions import SessionModule
 
@@ -127,7 +125,7 @@ class Scores(JupyterMixin):
 
 
 @dataclass(frozen=True)
-class _Scored:
+class Scored:
     """The scored labels: logits [R], labels [R], attribution [R, H], ids [R, fields]."""
 
     logits: Tensor
@@ -137,6 +135,7 @@ class _Scored:
     experts: tuple[str, ...]
 
     def quality(self, name: str, chosen: Tensor | slice) -> Quality:
+        """Of some rows."""
         logits, labels = self.logits[chosen], self.labels[chosen]
         metrics = ClickMetrics()
         metrics.update(logits, labels)
@@ -168,53 +167,64 @@ def score(
         ZooError: where the checkpoint is another project's, its schema is not that of the data,
             or `by` is not a categorical field.
     """
-    if found.architecture is None:
-        raise ZooError(f"{found.file} holds no model of this project: it cannot be scored")
-    data.prepare_data()
+    model = model_of(found)
+    loader = batches_of(data, split)
     difference = found.schema.difference(data.schema)
     if difference:
         raise ZooError(f"{found.file} was trained on another schema than these data: {difference}")
-    names = [field.name for field in found.schema.categorical]
-    if by is not None and by not in names:
-        raise ZooError(f"by: {by!r} is not a categorical field; these are {', '.join(names)}")
-    data.setup("test" if split == "test" else "validate")
-    loader = data.test_dataloader() if split == "test" else data.val_dataloader()
-    model_class = getattr(zoo, found.architecture.model)
-    model = model_class.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)
-    fields = names if by is None else [by]
-    with watched(model.eval()) as fired:
-        scored = _score(model, loader, [names.index(field) for field in fields])
+    columns = columns_of(data.schema, by)
+    with watched(model) as fired:
+        scored = score_rows(model, loader, [*columns.values()])
     bins = scored.logits.argsort(stable=True).tensor_split(BINS)
     return Scores(
         split,
         scored.quality("all", slice(None)),
         tuple(scored.quality(str(i), rows) for i, rows in enumerate(bins, 1) if len(rows)),
         by,
-        _slices(scored, fields, found.run),
+        _slices(scored, [*columns], found.run),
         tuple(_shares(scored)),
         tuple(layers(fired, scored.experts)),
     )
 
 
+def model_of(found: Inspection) -> LightningModule:
+    """The model of a checkpoint, on the CPU.
+
+    Raises:
+        ZooError: where it is another project's.
+    """
+    if found.architecture is None:
+        raise ZooError(f"{found.file} holds no model of this project: it cannot be scored")
+    model_class = getattr(zoo, found.architecture.model)
+    model = model_class.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)
+    return model.eval()
+
+
+def known(model: LightningModule, batch: Any) -> Tensor:
+    """[B] or [B, T'] the labels that are scored."""
+    return model.known(batch) if isinstance(model, SessionModule) else ~batch.label.isnan()
+
+
 @torch.no_grad()
-def _score(model: LightningModule, loader: Any, columns: list[int]) -> _Scored:
+def score_rows(model: LightningModule, loader: Iterable[Any], columns: Sequence[int]) -> Scored:
+    """Scores all labels of some batches, and keeps the ids in some of their columns."""
     mixture = isinstance(model, MixtureModule)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for batch in loader:
         logits, attribution = model.explain(batch) if mixture else (model(batch), None)
-        known = model.known(batch) if isinstance(model, SessionModule) else ~batch.label.isnan()
-        label = batch.label[known]
-        said = label.new_zeros(len(label), 0) if attribution is None else attribution[known]
-        ids = batch.categorical[known][:, columns] if columns else label.new_zeros(len(label), 0)
-        parts.append((logits[known].float(), label, said, ids))
+        mine = known(model, batch)
+        label = batch.label[mine]
+        said = label.new_zeros(len(label), 0) if attribution is None else attribution[mine]
+        ids = batch.categorical[mine][:, columns] if columns else label.new_zeros(len(label), 0)
+        parts.append((logits[mine].float(), label, said, ids))
     if not sum(len(label) for _, label, _, _ in parts):
         raise ZooError("the split holds no labelled rows")
     joined = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    return _Scored(*joined, model.lattice.names if mixture else ())
+    return Scored(*joined, model.lattice.names if mixture else ())
 
 
 def _slices(
-    scored: _Scored, fields: Sequence[str], run: Run | None
+    scored: Scored, fields: Sequence[str], run: Run | None
 ) -> dict[str, tuple[Quality, ...]]:
     """The most frequent values of fields, whose ids are the columns of `scored.ids`."""
     largest = {}
@@ -231,7 +241,7 @@ def _slices(
     }
 
 
-def _shares(scored: _Scored) -> list[ExpertShare]:
+def _shares(scored: Scored) -> list[ExpertShare]:
     if not scored.experts:
         return []
     metrics = AttributionMetrics(len(scored.experts))
@@ -239,21 +249,3 @@ def _shares(scored: _Scored) -> list[ExpertShare]:
     found = metrics.compute()
     columns = (found["mean"], scored.attribution.amax(0), found["largest"])
     return list(map(ExpertShare, scored.experts, *(column.tolist() for column in columns)))
-
-
-def data_of(config: Path) -> LightningDataModule:
-    """The datamodule of a config file, such as a run's `config.yaml`.
-
-    Raises:
-        ZooError: where the file has no section `data`, or cannot be read.
-    """
-    try:
-        content = yaml.safe_load(config.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ZooError(f"{config} cannot be read: {error}".splitlines()[0]) from error
-    if not isinstance(content, dict) or "data" not in content:
-        raise ZooError(f"{config} has no section data")
-    parser = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
-    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-    options = parser.parse_object({"data": content["data"]})
-    return parser.instantiate_classes(options).data

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.inspect.compare import Comparison, Pair
 from zoo.inspect.facts import FieldFacts, Inspection
 from zoo.inspect.weights import Rows, Weights
 
@@ -140,44 +139,14 @@ def metrics_sheets(found: Inspection) -> Iterator[Sheet]:
         yield sheet(title, ("metric", "value"), found.run.metrics.items())
 
 
-# Two checkpoints
-
-
-def comparison_sheets(found: Comparison) -> Iterator[Sheet]:
-    """What differs between two checkpoints."""
-    if found.fields:
-        shown = {name: tuple(map(_field_words, pair)) for name, pair in found.fields.items()}
-        yield _pairs("fields that differ", "field", shown, 3)
-    yield _pairs("options that differ", "option", found.options, 3)
-    yield _pairs("parameters", "part", found.parameters)
-    yield _pairs("training", "", found.training)
-    if found.metrics:
-        yield _pairs("metrics of the runs' best checkpoints", "", found.metrics)
-
-
-def _pairs(title: str, name: str, pairs: Mapping[str, Pair], words: int = 1) -> Sheet:
-    return sheet(title, (name, "A", "B"), ((key, *pair) for key, pair in pairs.items()), words)
-
-
-def _field_words(field: dict[str, Any] | None) -> str | None:
-    """A field's properties but its name."""
-    if field is None:
-        return None
-    words = [field["kind"]]
-    words += [f"{field['cardinality']:,} ids"] if field["cardinality"] else []
-    words += [f"group {field['group']}"] if field["group"] else []
-    words += ["past only"] if field["past_only"] else []
-    return ", ".join(words)
-
-
 # With data
 
 
 def score_sheets(found: "Scores") -> Iterator[Sheet]:
     """The quality of a model on a split."""
-    yield _qualities(f"quality on the {found.split} rows", "rows", [found.overall])
+    yield qualities(f"quality on the {found.split} rows", "rows", [found.overall])
     title = "calibration: rows of rising probability, where predicted should equal observed"
-    yield _qualities(title, "bin", found.calibration)
+    yield qualities(title, "bin", found.calibration)
     yield from slice_sheets(found)
     if found.experts:
         columns = ("expert", "mean attribution", "max", "most to say in")
@@ -191,7 +160,7 @@ def score_sheets(found: "Scores") -> Iterator[Sheet]:
 def slice_sheets(found: "Scores") -> Iterator[Sheet]:
     """The quality by the values of one field, or of all."""
     if found.by:
-        yield _qualities(
+        yield qualities(
             f"by {found.by}, its most frequent values", found.by, found.slices[found.by]
         )
         return
@@ -207,12 +176,13 @@ def slice_sheets(found: "Scores") -> Iterator[Sheet]:
 
 
 def _values(title: str, slices: Sequence[tuple[str, "Quality"]]) -> Sheet:
-    made = _qualities(title, "value", [part for _, part in slices])
+    made = qualities(title, "value", [part for _, part in slices])
     rows = [[clean(field), *row] for (field, _), row in zip(slices, made.rows, strict=True)]
     return Sheet(title, ("field", *made.columns), rows, 2)
 
 
-def _qualities(title: str, name: str, rows: Sequence["Quality"]) -> Sheet:
+def qualities(title: str, name: str, rows: Sequence["Quality"]) -> Sheet:
+    """A line for each."""
     experts = tuple(rows[0].attribution)
     columns = (name, "number", "predicted", "observed", "AUC", "logloss", *experts)
     return sheet(title, columns, map(_quality_row, rows))

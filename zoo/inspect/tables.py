@@ -10,12 +10,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from zoo.inspect import sheets
+from zoo.inspect import pair_sheets, sheets
 from zoo.inspect.compare import Comparison
 from zoo.inspect.facts import Inspection
 from zoo.inspect.sheets import Sheet, clean
 
 if TYPE_CHECKING:  # it needs Lightning, which takes seconds to import
+    from zoo.inspect.disagreement import Disagreement
     from zoo.inspect.scores import Scores
 
 
@@ -64,7 +65,7 @@ def comparison(found: Comparison) -> Group:
 def _comparison_blocks(found: Comparison) -> Iterator[Text | Group]:
     yield Text(clean(f"A  {found.first.file}\nB  {found.second.file}\n"), "bold")
     yield Text(clean(f"schemas: {found.schema or 'equal'}"))
-    yield from map(table, sheets.comparison_sheets(found))
+    yield from map(table, pair_sheets.comparison_sheets(found))
     for side, inspection in (("A", found.first), ("B", found.second)):
         yield from _warnings(f"warning of {side}", inspection.warnings)
 
@@ -73,3 +74,8 @@ def scores(found: "Scores") -> Group:
     """The quality of a model on a split."""
     blocks = map(table, sheets.score_sheets(found))
     return Group(*blocks, *_warnings("warning", found.warnings))
+
+
+def disagreement(found: "Disagreement") -> Group:
+    """Where the predictions of two models differ."""
+    return Group(*map(table, pair_sheets.disagreement_sheets(found)))
