@@ -69,7 +69,8 @@ def test_the_differences_are_those_computed_row_by_row(pair, batches):
         assert (row.first, row.second) == pytest.approx((one[row.row].item(), two[row.row].item()))
         assert row.label == labels[row.row]
         values = [f"{numbers[row.row, 0]:.4g}", *(f"id {i}" for i in ids[row.row])]
-        assert list(row.inputs.items()) == list(zip([f.name for f in ROWS.fields], values))
+        assert list(row.inputs) == [field.name for field in ROWS.fields]
+        assert list(row.inputs.values()) == values
 
     means = {}
     for c, field in enumerate(ROWS.categorical):

@@ -50,6 +50,13 @@ class ZooCLI(LightningCLI):
             default="val/logloss",
             help="metric that best.ckpt keeps: the lowest of a logloss, the highest of any other",
         )
+        parser.add_argument(
+            "--report",
+            type=bool,
+            default=False,
+            help="at the end of a fit, write report.html into the run directory: what `inspect` "
+            "says of the best checkpoint and of its validation rows",
+        )
         parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
@@ -123,6 +130,8 @@ class ZooCLI(LightningCLI):
         ceiling = {f"ceiling/{k}": v for k, v in self.datamodule.ceiling().items()}
         if self.trainer.is_global_zero:
             self.record.finish({**metrics, **ceiling}, epochs)
+            if self.options.report:
+                self.record.report(Path(best))
 
 
 def run() -> None:
