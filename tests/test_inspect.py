@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from sklearn.metrics import log_loss, roc_auc_score
-from small_checkpoints import MODELS, ROWS, SESSIONS, fitted, row_batch, session_batch, small
+from small_checkpoints import MODELS, ROWS, SESSIONS, fitted, row_batch, saved, session_batch, small
 
 import train
 import zoo
@@ -269,10 +269,7 @@ def test_a_parameter_without_a_gradient_is_told(deepfm):
 
 
 def test_a_model_that_was_never_trained_is_told(tmp_path):
-    trainer = pl.Trainer(barebones=True, accelerator="cpu")
-    trainer.strategy.connect(small("DCN"))
-    trainer.save_checkpoint(tmp_path / "new.ckpt", weights_only=True)
-    found = load(tmp_path / "new.ckpt")
+    found = load(saved(small("DCN"), tmp_path / "new.ckpt"))
     assert found.warnings == ("saved before the first step: all weights are at their random start",)
     assert not found.training.optimizer_state
 

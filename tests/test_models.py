@@ -291,6 +291,11 @@ def test_an_unknown_option_is_an_error():
         DeepFM(SCHEMA, embeding_dim=3)
 
 
+def test_xdeepfm_without_embedded_fields_is_refused():
+    with pytest.raises(ZooError, match="embed_numerical must be true where no field is categor"):
+        xDeepFM(Schema((Field("n0", "numerical"),)))
+
+
 def test_a_checkpoint_of_another_schema_is_refused():
     other = Schema((*SCHEMA.fields[:-1], Field("c2", "categorical", 6)))
     checkpoint = {"model_class": "DeepFM", "hyper_parameters": {"schema": other.to_dict()}}

@@ -145,7 +145,9 @@ class xDeepFM(CTRModule):
             "cin_layers must be even where split_half halves them",
             cin_layers,
         )
-        self.cin = CompressedInteractionNetwork(self.embedding.n_fields, cin_layers, split_half)
+        fields = self.embedding.n_fields
+        require(fields > 0, "embed_numerical must be true where no field is categorical", False)
+        self.cin = CompressedInteractionNetwork(fields, cin_layers, split_half)
         self.cin_head = nn.Linear(self.cin.width, 1, bias=False)
         self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
         self.head = nn.Linear(hidden_units[-1], 1, bias=False)
