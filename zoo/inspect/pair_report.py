@@ -10,6 +10,8 @@ from zoo.inspect.compare import Comparison
 from zoo.inspect.disagreement import Disagreement
 from zoo.inspect.report import BLUE, GREY, ORANGE, Figure, Section, names, page, save
 
+POINT = {"color": GREY, "size": 10, "symbol": "diamond", "line": {"color": "white", "width": 1}}
+
 
 def write(path: Path, found: Comparison, scores: Disagreement | None = None) -> None:
     """Writes the report."""
@@ -21,7 +23,8 @@ def report(found: Comparison, scores: Disagreement | None = None) -> str:
     sides = {"A": found.first, "B": found.second}
     warned = [f"{name}: {text}" for name, side in sides.items() for text in side.warnings]
     title = ", ".join(f"{name}: {side.file}" for name, side in sides.items())
-    differing = Section("what differs", [*pair_sheets.comparison_sheets(found)])
+    schemas = f"<p>schemas: {names([found.schema or 'equal'])[0]}</p>"
+    differing = Section("what differs", [schemas, *pair_sheets.comparison_sheets(found)])
     return page(title, warned, [differing, *(_scored(scores) if scores else ())])
 
 
@@ -40,7 +43,7 @@ def _slices(found: Disagreement) -> Figure:
         values = [getattr(part, side) for part in found.slices]
         plot.add_bar(x=labels, y=values, name=name, marker_color=colour)
     observed = [part.observed for part in found.slices]
-    plot.add_scatter(x=labels, y=observed, name="observed", mode="markers", marker_color=GREY)
+    plot.add_scatter(x=labels, y=observed, name="observed", mode="markers", marker=POINT)
     plot.update_xaxes(type="category")
     plot.update_yaxes(title="share of positives", rangemode="tozero")
     return Figure(plot, "Of each value, the model whose bar ends nearer to the point is right.")
@@ -53,7 +56,7 @@ def _rows(found: Disagreement) -> Figure:
         values = [getattr(row, side) for row in found.rows]
         plot.add_bar(x=labels, y=values, name=name, marker_color=colour)
     truth = [row.label for row in found.rows]
-    plot.add_scatter(x=labels, y=truth, name="label", mode="markers", marker_color=GREY)
+    plot.add_scatter(x=labels, y=truth, name="label", mode="markers", marker=POINT)
     plot.update_xaxes(type="category")
     plot.update_yaxes(title="probability", rangemode="tozero")
     return Figure(plot, "Of each row, the model whose bar ends nearer to the point is right.")
