@@ -4,9 +4,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+import zoo
 from zoo import Batch, Field, Schema, SessionBatch
 from zoo.experts.module import MixtureModule
-from zoo.inspect.architecture import models
 from zoo.sessions import SessionModule, SkipBaseline
 
 ROWS = Schema(
@@ -26,7 +26,7 @@ SESSIONS = Schema(
 )
 SUBSETS = {"few": ["n0"], "all": ["*"]}
 SESSION_SUBSETS = {"few": ["position"], "all": ["*"]}
-MODELS = models()
+MODELS = {name: getattr(zoo, name) for name in zoo.MODELS}
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
@@ -43,17 +43,28 @@ def session_batch():
     return SessionBatch(past, seen, future, real, torch.arange(24).remainder(2).view(8, 3).float())
 
 
-def small(name, schema=ROWS, **options):
+def small(name, schema=None, **options):
     """A small model of each kind."""
     model_class = MODELS[name]
     torch.manual_seed(0)
+    sessions = issubclass(model_class, SessionModule)
+    schema = schema or (SESSIONS if sessions else ROWS)
     if issubclass(model_class, SkipBaseline):
-        return model_class(SESSIONS)
-    if issubclass(model_class, SessionModule):
-        sizes = {"heads": 4} if name == "InterpretableTransformer" else {}
-        return model_class(SESSIONS, width=8, subsets=SESSION_SUBSETS, **sizes, **options)
-    mixture = {"subsets": SUBSETS} if issubclass(model_class, MixtureModule) else {}
-    return model_class(schema, embedding_dim=4, hidden_units=[8, 6], **mixture, **options)
+        return model_class(schema)
+    defaults = {"width": 8} if sessions else {"embedding_dim": 4, "hidden_units": [8, 6]}
+    if issubclass(model_class, MixtureModule):
+        defaults["subsets"] = SESSION_SUBSETS if sessions else SUBSETS
+    if name == "InterpretableTransformer":
+        defaults["heads"] = 4
+    return model_class(schema, **{**defaults, **options})
+
+
+def saved(model, path):
+    """The path of a checkpoint of a model that was never trained."""
+    trainer = pl.Trainer(barebones=True, accelerator="cpu")
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path, weights_only=True)
+    return path
 
 
 def fitted(model, path, epochs=2):

@@ -18,8 +18,7 @@ from torch.utils.data import DataLoader
 
 import train
 from datamodules import GaussianClusters
-from zoo import Batch, Field, Schema, ZooError
-from zoo.experts import InterpretableMLP
+from zoo import Batch, Field, InterpretableMLP, Schema, ZooError
 from zoo.experts.lattice import Lattice
 from zoo.experts.layers import MaskedLinear, Restriction
 from zoo.experts.mixture import (

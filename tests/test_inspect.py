@@ -17,20 +17,24 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from sklearn.metrics import log_loss, roc_auc_score
-from small_checkpoints import MODELS, ROWS, SESSIONS, fitted, row_batch, session_batch, small
+from small_checkpoints import MODELS, ROWS, SESSIONS, fitted, row_batch, saved, session_batch, small
 
 import train
 import zoo
 from zoo import Batch, Field, Schema, ZooError
 from zoo.inspect import load
 from zoo.inspect.compare import Comparison
-from zoo.inspect.scores import data_of, score
-from zoo.sessions import SkipBaseline
+from zoo.inspect.data import data_of
+from zoo.inspect.scores import Quality, Scores, score
+from zoo.inspect.sheets import slice_sheets
+from zoo.sessions import SessionModule, SkipBaseline
 
 ROOT = Path(train.__file__).parent
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`", "ignore:Checkpoint directory .* not empty"
+    "ignore:.*configure_optimizers` returned `None`",
+    "ignore:Checkpoint directory .* not empty",
+    "ignore:.*contains no parameters",
 )
 each_model = pytest.mark.parametrize("name", MODELS)
 
@@ -196,6 +200,22 @@ def test_a_misspelt_option_is_named(deepfm, capsys):
     assert capsys.readouterr().err == "error: unknown option jsn; did you mean json?\n"
 
 
+HEAVY = "pytorch_lightning lightning_fabric torchmetrics scipy sympy pyarrow plotly deepctr_torch"
+
+
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_a_file_alone_is_inspected_without_waiting_for_what_it_does_not_need(more, deepfm):
+    code = (
+        f"import sys; sys.argv = ['train.py', 'inspect', {str(deepfm)!r}, *{more.split()!r}]\n"
+        "import train; train.main()\n"
+        f"print([name for name in {HEAVY!r}.split() if name in sys.modules], file=sys.stderr)"
+    )
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert "DeepFM" in done.stdout
+
+
 # warnings
 
 
@@ -249,10 +269,7 @@ def test_a_parameter_without_a_gradient_is_told(deepfm):
 
 
 def test_a_model_that_was_never_trained_is_told(tmp_path):
-    trainer = pl.Trainer(barebones=True, accelerator="cpu")
-    trainer.strategy.connect(small("DCN"))
-    trainer.save_checkpoint(tmp_path / "new.ckpt", weights_only=True)
-    found = load(tmp_path / "new.ckpt")
+    found = load(saved(small("DCN"), tmp_path / "new.ckpt"))
     assert found.warnings == ("saved before the first step: all weights are at their random start",)
     assert not found.training.optimizer_state
 
@@ -469,8 +486,9 @@ def test_the_scores_of_a_split_are_those_computed_row_by_row(mixture_run, capsys
     ids = batch.categorical[:, [f.name for f in data.schema.categorical].index("C9")].numpy()
     vocabulary = pq.read_table(mixture_run / "encoder/vocabulary.parquet").to_pandas()
     named = vocabulary[vocabulary.field == "C9"].set_index("value").id
-    assert len(found["slices"]) == len(set(ids)) == 3
-    for quality in found["slices"]:
+    assert list(found["slices"]) == ["C9"]
+    assert len(found["slices"]["C9"]) == len(set(ids)) == 3
+    for quality in found["slices"]["C9"]:
         check(quality, ids == named[quality["name"]])
     for i, expert in enumerate(found["experts"]):
         column = attribution[:, i]
@@ -478,6 +496,50 @@ def test_the_scores_of_a_split_are_those_computed_row_by_row(mixture_run, capsys
         assert expert["max"] == pytest.approx(column.max().item())
         largest = (attribution.argmax(1) == i).double().mean().item()
         assert expert["largest"] == pytest.approx(largest)
+
+
+def test_the_largest_slices_of_every_field_are_scored(mixture_run, capsys):
+    checkpoint, config = mixture_run / "checkpoints/best.ckpt", mixture_run / "config.yaml"
+    capsys.readouterr()
+    command(checkpoint, "--json", "--config", config)
+    found = json.loads(capsys.readouterr().out)["scores"]
+    data = data_of(config)
+    data.setup("validate")
+    ids = torch.cat([batch.categorical for batch in data.val_dataloader()]).numpy()
+    labels = torch.cat([batch.label for batch in data.val_dataloader()]).numpy()
+    vocabulary = pq.read_table(mixture_run / "encoder/vocabulary.parquet").to_pandas()
+    assert list(found["slices"]) == [field.name for field in data.schema.categorical]
+    for (field, slices), column in zip(found["slices"].items(), ids.T, strict=True):
+        counts = np.unique(column, return_counts=True)[1]
+        assert [part["rows"] for part in slices] == sorted(counts, reverse=True)[:10]
+        named = vocabulary[vocabulary.field == field].set_index("value").id
+        special = {"(unknown)": 0, "(missing)": 1}
+        for part in slices:
+            rows = column == special.get(part["name"], named.get(part["name"]))
+            assert part["rows"] == rows.sum()
+            assert part["observed"] == pytest.approx(labels[rows].mean(), abs=1e-6)
+
+
+def test_slices_that_are_far_off_are_told():
+    def part(name, rows, predicted, observed):
+        return Quality(name, rows, predicted, observed, None, 0.5, {})
+
+    # a standard error is 0.4 / 20 = 0.02 of 400 rows, and 0.04 of 100
+    slices = {
+        "user": (part("near", 400, 0.2, 0.27), part("far", 400, 0.2, 0.29)),
+        "item": (part("few", 100, 0.2, 0.29), part("none", 1, 1.0, 0.0)),
+    }
+    assert [round(q.gap, 6) for parts in slices.values() for q in parts][:3] == [-3.5, -4.5, -2.25]
+    overall = part("all", 901, 0.2, 0.2)
+    found = Scores("val", overall, (overall,), None, slices, ())
+    largest, off = slice_sheets(found)
+    assert [row[:3] for row in largest.rows] == [
+        ["user", "near", "400"],
+        ["user", "far", "400"],
+        ["item", "few", "100"],
+        ["item", "none", "1"],
+    ]
+    assert [row[:2] for row in off.rows] == [["item", "none"], ["user", "far"]]
 
 
 def test_scores_are_shown_as_tables(mixture_run, capsys):
@@ -514,8 +576,63 @@ def test_an_expert_that_is_never_heard_is_told(tmp_path):
     data = mock.Mock(schema=ROWS)
     data.val_dataloader.return_value = [row_batch()]
     scores = score(load(changed(path, silence)), data)
-    assert scores.warnings == ("expert all is never heard: its attribution is at most 0.0000",)
+    assert scores.warnings[0] == "expert all is never heard: its attribution is at most 0.0000"
     assert "expert all is never heard" in shown(scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "biases", "layer"),
+    [
+        ("WideDeep", "deep.linears.1.bias", "layer 2 of deep"),
+        ("xDeepFM", "cin.layers.0.bias", "layer 1 of cin"),
+        ("InterpretableMLP", "layers.1.experts.1.bias", "layer 2 of expert all"),
+        ("InterpretableTransformer", "decoder.2.expand.bias", "layer 3 of decoder"),
+    ],
+)
+def test_dead_units_are_told(name, biases, layer, tmp_path):
+    path = fitted(small(name), tmp_path / "model.ckpt")
+
+    def kill(content):
+        for key, tensor in content["state_dict"].items():
+            if key.endswith("bias"):
+                tensor.fill_(1.0)  # all others fire
+            else:
+                tensor.mul_(1e-3)
+        content["state_dict"][biases].flatten()[:3] = -1e6
+
+    model = MODELS[name].load_from_checkpoint(changed(path, kill), weights_only=True)
+    data = mock.Mock(schema=model.schema)
+    batch = session_batch() if "Transformer" in name else row_batch()
+    data.val_dataloader.return_value = [batch, batch]
+    scores = score(load(path), data)
+    (dead,) = [found for found in scores.layers if found.dead]
+    assert (dead.name, dead.dead) == (layer, 3)
+    (warning,) = [text for text in scores.warnings if "dead" in text]
+    assert warning == f"3 of {dead.units} units of {layer} are dead: zero on every row"
+
+
+@each_model
+def test_every_hidden_layer_is_watched(name, tmp_path):
+    model = small(name)
+    data = mock.Mock(schema=model.schema)
+    data.val_dataloader.return_value = [
+        session_batch() if isinstance(model, SessionModule) else row_batch()
+    ]
+    scores = score(load(fitted(model, tmp_path / "model.ckpt")), data)
+    deep = {"layer 1 of deep": 8, "layer 2 of deep": 6}
+    blocks = {f"layer {i} of {part}": 256 for part in ("encoder", "decoder") for i in (1, 2, 3)}
+    more = {
+        "xDeepFM": {f"layer {i} of cin": 200 for i in (1, 2, 3)} | deep,
+        "AutoInt": {f"layer {i} of attention_layers": 64 for i in (1, 2, 3)} | deep,
+        "InterpretableMLP": {
+            f"layer {i + 1} of expert {expert}": (8, 6)[i]
+            for i in range(2)
+            for expert in ("few", "all")
+        },
+        "InterpretableTransformer": blocks,
+    }
+    plain = deep if name in ("DeepFM", "DCN", "WideDeep") else {}
+    assert {found.name: found.units for found in scores.layers} == more.get(name, plain)
 
 
 def test_what_cannot_be_scored(mixture_run, deepfm, tmp_path):
@@ -523,7 +640,8 @@ def test_what_cannot_be_scored(mixture_run, deepfm, tmp_path):
     assert refusal(checkpoint, "--by=C9") == "--by needs data: give --config RUN/config.yaml"
     assert "C10x" in refusal(checkpoint, "--config", config, "--by=C10x")
     assert "another schema than these data" in refusal(deepfm, "--config", config)
-    assert "one checkpoint" in refusal(checkpoint, checkpoint, "--config", config)
+    assert "another schema than these" in refusal(checkpoint, deepfm, "--config", config)
+    assert "C10x" in refusal(checkpoint, checkpoint, "--config", config, "--by=C10x")
     (tmp_path / "c.yaml").write_text("model: zoo.DeepFM\n")
     assert refusal(checkpoint, "--config", tmp_path / "c.yaml").endswith("has no section data")
     assert "cannot be read" in refusal(checkpoint, "--config", tmp_path / "nowhere.yaml")

@@ -1,5 +1,6 @@
 """The command line: runs, checkpoints, predictions, and what it says of mistakes."""
 
+import errno
 import functools
 import json
 import signal
@@ -106,6 +107,37 @@ def test_the_plateau_settings_go_over_every_config(config, capsys):
         plain[section]["init_args"] |= over[section]["init_args"]
     plain["trainer"] |= over["trainer"]
     assert laid_over == plain
+
+
+def test_a_fit_writes_a_report_where_that_is_asked_for(criteo_file, capsys):
+    run = fit(criteo_file, "--trainer.max_epochs=1", "--report=true")
+    assert capsys.readouterr().out.splitlines()[-1] == str(run / "report.html")
+    page = (run / "report.html").read_text()
+    assert "/runs/t/version_0/checkpoints/best.ckpt</title>" in page
+    auc = json.loads((run / "metrics.json").read_text())["val/auc"]
+    assert f"<td>{auc:.4f}</td>" in page
+    again = fit(criteo_file, "--trainer.max_epochs=1")
+    assert not (again / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("room", "error", "reason"),
+    [
+        ("pathlib.Path.replace", OSError(errno.ENOSPC, "No space left on device"), "No space"),
+        ("zoo.inspect.scores.score", ValueError(), "ValueError"),
+    ],
+)
+def test_a_report_that_fails_leaves_the_run_complete(room, error, reason, criteo_file, capsys):
+    def fail(*args, **kwargs):
+        raise error
+
+    with mock.patch("zoo.run.RunRecord.finish"), mock.patch(room, fail):
+        run = fit(criteo_file, "--trainer.max_epochs=1", "--report=true")
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"{run}/report.html was not written: ")
+    assert reason in told
+    assert (run / "checkpoints/best.ckpt").is_file()
+    assert not list(run.glob("*report*"))
 
 
 @pytest.mark.filterwarnings("ignore:.*of a Tensor that is not a leaf", "ignore:.*instantiated")

@@ -1,24 +1,32 @@
 """Models whose predictions can be explained, and what explains them."""
 
-from zoo.ctr import DCN, AutoInt, DeepFM, WideDeep, xDeepFM
-from zoo.experts import InterpretableGRU, InterpretableMLP, InterpretableTransformer
-from zoo.schema import Batch, Field, Schema, SessionBatch, ZooError
-from zoo.sessions import LastSkip, MeanSkip
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "DCN",
-    "AutoInt",
-    "Batch",
-    "DeepFM",
-    "Field",
-    "InterpretableGRU",
-    "InterpretableMLP",
-    "InterpretableTransformer",
-    "LastSkip",
-    "MeanSkip",
-    "Schema",
-    "SessionBatch",
-    "WideDeep",
-    "ZooError",
-    "xDeepFM",
-]
+from zoo.schema import Batch, Field, Schema, SessionBatch, ZooError
+
+# Where the models live. Each is imported when it is first asked for: what needs none of them,
+# such as `zoo.inspect`, does not wait for Lightning, which takes longer to import than PyTorch.
+MODELS = {
+    "AutoInt": "zoo.ctr.autoint",
+    "DCN": "zoo.ctr.dcn",
+    "DeepFM": "zoo.ctr.deepfm",
+    "InterpretableGRU": "zoo.experts.gru",
+    "InterpretableMLP": "zoo.experts.mlp",
+    "InterpretableTransformer": "zoo.experts.transformer",
+    "LastSkip": "zoo.sessions",
+    "MeanSkip": "zoo.sessions",
+    "WideDeep": "zoo.ctr.wide_deep",
+    "xDeepFM": "zoo.ctr.xdeepfm",
+}
+__all__ = ["Batch", "Field", "Schema", "SessionBatch", "ZooError", *MODELS]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODELS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(MODELS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *MODELS]

@@ -6,7 +6,6 @@ from pydoc import locate
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
-from pytorch_lightning.cli import LightningArgumentParser
 
 # lines that jsonargparse adds where an option may also be null
 NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value")
@@ -14,7 +13,7 @@ NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
 
 
-class ZooParser(LightningArgumentParser):
+class ZooParser(ArgumentParser):
     """A parser that takes no abbreviations and names a misspelt option, without the usage."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

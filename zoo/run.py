@@ -5,6 +5,7 @@ runs/<name>/version_<n>/config.yaml          repeats the run
                         checkpoints/         best.ckpt last.ckpt
                         metrics.csv          every epoch; TensorBoard events beside it
                         metrics.json         the best checkpoint, when the fit has ended
+                        report.html          what `inspect` says of it, where that is asked for
                         predictions/         what `predict` wrote
 """
 
@@ -200,6 +201,24 @@ class RunRecord(Callback):
         console.print(table)
         for path in ("checkpoints/best.ckpt", "metrics.json", "config.yaml"):
             console.print(str(self.run / path), soft_wrap=True, highlight=False)
+
+    def report(self, checkpoint: Path) -> None:
+        """Writes `report.html` and prints its path; a run is complete without it."""
+        from zoo.inspect import load
+        from zoo.inspect.data import data_of
+        from zoo.inspect.report import write
+        from zoo.inspect.scores import score
+
+        path = self.run / "report.html"
+        try:
+            found = load(checkpoint)
+            write(path, found, score(found, data_of(self.run / "config.yaml")))
+        except Exception as error:  # whatever it is, it must not fail a fit that has ended
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            message = f"{path} was not written: {reason}"
+            Console(stderr=True, markup=False).print(message, soft_wrap=True, highlight=False)
+        else:
+            Console().print(str(path), soft_wrap=True, highlight=False)
 
 
 class PredictionWriter(Callback):

@@ -81,6 +81,7 @@ class CompressedInteractionNetwork(nn.Module):
         super().__init__()
         self.split_half = split_half
         self.layers = nn.ModuleList()
+        self.activations = nn.ModuleList(nn.ReLU() for _ in layer_sizes)
         self.width, maps = 0, n_fields
         for k, size in enumerate(layer_sizes, 1):
             self.layers.append(nn.Linear(maps * n_fields, size))
@@ -95,9 +96,9 @@ class CompressedInteractionNetwork(nn.Module):
         x0 = vectors.transpose(1, 2).reshape(batch * dim, -1)
         # a view, as torch.compile cannot take one tensor for two arguments
         x, read = x0.view_as(x0), []
-        for k, layer in enumerate(self.layers, 1):
+        for k, (layer, relu) in enumerate(zip(self.layers, self.activations, strict=True), 1):
             out = CompressedOuterProduct.apply(x, x0, layer.weight.to(x0.dtype))
-            out = torch.relu(out + layer.bias.to(x0.dtype))
+            out = relu(out + layer.bias.to(x0.dtype))
             if self.split_half and k < len(self.layers):
                 x, out = out.chunk(2, 1)
                 x = x.contiguous()
@@ -144,7 +145,9 @@ class xDeepFM(CTRModule):
             "cin_layers must be even where split_half halves them",
             cin_layers,
         )
-        self.cin = CompressedInteractionNetwork(self.embedding.n_fields, cin_layers, split_half)
+        fields = self.embedding.n_fields
+        require(fields > 0, "embed_numerical must be true where no field is categorical", False)
+        self.cin = CompressedInteractionNetwork(fields, cin_layers, split_half)
         self.cin_head = nn.Linear(self.cin.width, 1, bias=False)
         self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
         self.head = nn.Linear(hidden_units[-1], 1, bias=False)

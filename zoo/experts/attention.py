@@ -87,10 +87,11 @@ class TransformerBlock(nn.Module):
         self.expand = StackedLinear(lattice, width, feed_forward)
         self.contract = StackedLinear(lattice, feed_forward, width)
         self.norms = nn.ModuleList(StackedNorm(len(lattice), width) for _ in range(2))
+        self.relu = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """[B, T', H * w], see `MaskedAttention`."""
         x = self.norms[0](x + self.dropout(self.attention(x, memory, mask)))
-        hidden = self.dropout(torch.relu(self.expand(x)))
+        hidden = self.dropout(self.relu(self.expand(x)))
         return self.norms[1](x + self.dropout(self.contract(hidden)))

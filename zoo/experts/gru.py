@@ -62,10 +62,13 @@ class MaskedGRU(nn.Module):
 class InterpretableGRU(SessionMixture):
     """A mixture of recurrent networks over sessions, each of which sees a subset of the fields.
 
-    One layer of gated recurrent units reads the first part of a session, and another the second,
-    from the state in which the first ended (Afchar & Hennequin, *Making Neural Networks
-    Interpretable with Attribution*, RecSys 2020, section 3.4.3). A single subset of all fields is
-    the plain network.
+        P(y_t = 1) = sum_i alpha_i f_i / sum_i alpha_i,   f_i = sigmoid(2 z_i)
+        z_i = w_i^T h_i,t + b_i,   h_i the states of expert i's GRU over its fields
+
+    With a prior other than 1/2, f_i starts from it (see `MixtureModule`). One layer of gated
+    recurrent units reads the first part of a session, and another the second, from the state in
+    which the first ended (Afchar & Hennequin, *Making Neural Networks Interpretable with
+    Attribution*, RecSys 2020, section 3.4.3). A single subset of all fields is the plain network.
 
     Args:
         schema: of the batches.

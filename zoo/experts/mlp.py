@@ -69,6 +69,7 @@ class InterpretableMLP(MixtureModule, RowModule):
         rest = [MaskedLinear(self.lattice, a, b) for a, b in pairwise(widths)]
         self.layers = nn.ModuleList([first, *rest])
         self.norms = nn.ModuleList(ExpertNorm(w) for w in widths) if layer_norm else None
+        self.activations = nn.ModuleList(nn.ModuleList(nn.ReLU() for _ in w) for w in widths)
         self.dropout = nn.Dropout(dropout)
         self.head = MaskedLinear(self.lattice, widths[-1], [1] * len(self.lattice))
 
@@ -79,7 +80,8 @@ class InterpretableMLP(MixtureModule, RowModule):
             features = layer(features)
             if self.norms is not None:
                 features = self.norms[i](features)
-            features = [self.dropout(feature.relu()) for feature in features]
+            pairs = zip(self.activations[i], features, strict=True)
+            features = [self.dropout(relu(feature)) for relu, feature in pairs]
         return torch.cat(self.head(features), 1)
 
     def opinions(self, batch: Batch) -> Tensor:

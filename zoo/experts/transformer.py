@@ -18,6 +18,10 @@ from zoo.schema import Schema, SessionBatch
 class InterpretableTransformer(SessionMixture):
     """A mixture of Transformers over sessions, each of which sees a subset of the fields.
 
+        P(y_t = 1) = sum_i alpha_i f_i / sum_i alpha_i,   f_i = sigmoid(2 z_i)
+        z_i = w_i^T decode_i(B_t, encode_i(A)) + b_i,   both over the fields of expert i
+
+    With a prior other than 1/2, f_i starts from it (see `MixtureModule`).
     Self-attentive blocks encode the first part A of a session; blocks that attend to the result,
     with the second part B as query, decode it (Afchar & Hennequin, *Making Neural Networks
     Interpretable with Attribution*, RecSys 2020, sections 3.4.3 and 4.3.4: three blocks each,

@@ -31,7 +31,7 @@ SHOWN = 20  # interactions in the terminal
 
 @dataclass(frozen=True)
 class Detection:
-    """A detection over validation rows; see `Trainer.detect` in train.py for the options."""
+    """A detection over validation rows; see `ZooTrainer.detect` for the options."""
 
     output: Path
     settings: Settings

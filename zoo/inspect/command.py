@@ -5,16 +5,19 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from zoo.inspect.compare import Comparison
 from zoo.inspect.facts import Inspection, load
-from zoo.inspect.scores import Scores, data_of, score
 from zoo.parser import ZooParser
 from zoo.schema import ZooError
+
+if TYPE_CHECKING:
+    from zoo.inspect.disagreement import Disagreement
+    from zoo.inspect.scores import Scores
 
 SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
 
@@ -30,13 +33,14 @@ def parser() -> ZooParser:
     made.add_argument(
         "--config",
         help="config of data to score with the checkpoint, such as RUN/config.yaml: its quality, "
-        "its calibration, and what the experts of a mixture have to say",
+        "its calibration, and what the experts of a mixture have to say; with two, where their "
+        "predictions differ most",
     )
     made.add_argument(
         "--split", default="val", choices=["val", "test"], help="split of the data to score"
     )
     made.add_argument(
-        "--by", help="categorical field: also score its most frequent values one by one"
+        "--by", help="categorical field: show its values alone, in place of those of all fields"
     )
     made.add_argument("--html", help="also write a report, one HTML file that opens offline")
     made.add_argument("--json", action="store_true", help="print JSON, for machines")
@@ -52,19 +56,13 @@ def run(arguments: Sequence[str]) -> None:
     options = parser().parse_args(list(arguments))
     if len(options.checkpoints) > 2:
         raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
-    loaded = [load(path) for path in options.checkpoints]
     if options.config is None and options.by is not None:
         raise ZooError("--by needs data: give --config RUN/config.yaml")
-    if options.config is not None and len(loaded) == 2:
-        raise ZooError("--config scores one checkpoint, not two")
-    if options.html is not None and len(loaded) == 2:
-        raise ZooError("--html reports on one checkpoint, not two")
+    loaded = [load(path) for path in options.checkpoints]
     found = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
-    scores = None
-    if options.config is not None:
-        scores = score(loaded[0], data_of(Path(options.config)), options.split, options.by)
+    scores = _score(loaded, options) if options.config is not None else None
     if options.html is not None:
-        _write_report(Path(options.html), loaded[0], scores)
+        _write_report(Path(options.html), found, scores)
     if options.json:
         plain = found.to_dict() | ({"scores": scores.to_dict()} if scores else {})
         json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
@@ -73,11 +71,23 @@ def run(arguments: Sequence[str]) -> None:
         Console(highlight=False).print(found, *([scores] if scores else []))
 
 
-def _write_report(path: Path, found: Inspection, scores: Scores | None) -> None:
-    from zoo.inspect.report import write  # which needs plotly
+def _score(loaded: Sequence[Inspection], options: Any) -> "Scores | Disagreement":
+    from zoo.inspect.data import data_of  # which need Lightning, as do these
+    from zoo.inspect.disagreement import disagree
+    from zoo.inspect.scores import score
+
+    data = data_of(Path(options.config))
+    made = score if len(loaded) == 1 else disagree
+    return made(*loaded, data, options.split, options.by)
+
+
+def _write_report(
+    path: Path, found: Inspection | Comparison, scores: "Scores | Disagreement | None"
+) -> None:
+    from zoo.inspect import pair_report, report  # which need plotly
 
     try:
-        write(path, found, scores)
+        (pair_report if isinstance(found, Comparison) else report).write(path, found, scores)
     except OSError as error:
         raise ZooError(f"--html: {path} cannot be written: {error.strerror}") from error
     Console(stderr=True, highlight=False).print(Text(f"report: {path}"), soft_wrap=True)

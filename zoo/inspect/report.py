@@ -3,7 +3,7 @@
 All names come from the file or from the data: they are shown as text, never as markup.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,22 +55,32 @@ class Section(NamedTuple):
 
 
 def write(path: Path, found: Inspection, scores: Scores | None = None) -> None:
-    """Writes the report; the file appears when it is complete."""
+    """Writes the report."""
+    save(path, report(found, scores))
+
+
+def save(path: Path, made: str) -> None:
+    """Writes a page; the file appears when it is complete."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(report(found, scores), encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(made, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def report(found: Inspection, scores: Scores | None = None) -> str:
     """The report as HTML."""
-    title = _text(f"{found.architecture.model if found.architecture else 'model'}: {found.file}")
+    title = f"{found.architecture.model if found.architecture else 'model'}: {found.file}"
     warned = (*found.warnings, *(scores.warnings if scores else ()))
+    return page(title, warned, [*_sections(found), *(_score_sections(scores) if scores else ())])
+
+
+def page(title: str, warned: Iterable[str], sections: Sequence[Section]) -> str:
+    """HTML of some sections, after what there is to be wary of."""
+    title = _text(title)
     warnings = [f'<p class="warning">{_text(warning)}</p>' for warning in warned]
-    sections = [
-        *([Section("warnings", [*warnings])] if warnings else ()),
-        *_sections(found),
-        *(_score_sections(scores) if scores else ()),
-    ]
+    sections = [*([Section("warnings", [*warnings])] if warnings else ()), *sections]
     links = "".join(f'<a href="#s{i}">{_text(s.title)}</a> ' for i, s in enumerate(sections))
     body = "".join(_section(i, section) for i, section in enumerate(sections))
     return (
@@ -139,9 +149,7 @@ def _plot(figure: Figure, name: str) -> str:
 def _sections(found: Inspection) -> Iterator[Section]:
     if found.architecture:
         model = found.architecture
-        told = model.description.split("\n\n")
-        told += [] if model.formula in told else [model.formula]
-        paragraphs = [_paragraph(paragraph) for paragraph in told if paragraph]
+        paragraphs = [_paragraph(paragraph) for paragraph in model.description.split("\n\n")]
         yield Section("architecture", [*paragraphs, sheets.options_sheet(model.options)])
         if model.experts:
             yield Section("experts", [_lattice(found), sheets.experts_sheet(found)])
@@ -161,13 +169,15 @@ def _score_sections(found: Scores) -> Iterator[Section]:
     overall, bins, *rest = sheets.score_sheets(found)
     yield Section("quality", [overall])
     yield Section("calibration", [_calibration(found.calibration), bins])
-    if found.slices:
-        yield Section(f"by {found.by}", [_slices(found.slices), rest.pop(0)])
+    if found.by:
+        yield Section(f"by {found.by}", [_slices(found.slices[found.by]), rest[0]])
+    elif found.slices:
+        yield Section("by value", [_values(found), *sheets.slice_sheets(found)])
     if found.experts:
-        yield Section("attribution", [_attribution(found), rest.pop(0)])
+        yield Section("attribution", [_attribution(found), rest[-1]])
 
 
-def _names(values: Iterable[str]) -> list[str]:
+def names(values: Iterable[str]) -> list[str]:
     """Names as plotly shows them as text."""
     return [_text(value) for value in values]
 
@@ -176,7 +186,7 @@ def _lattice(found: Inspection) -> Figure:
     plot = Lattice(found.schema, found.architecture.options.get("subsets")).figure()
     for trace in plot.data:
         if trace.text is not None:
-            trace.update(text=_names(trace.text), customdata=_names(trace.customdata))
+            trace.update(text=names(trace.text), customdata=names(trace.customdata))
     return Figure(
         plot,
         "Each point is an expert; a line leads up to a larger subset, whose expert speaks where "
@@ -186,7 +196,7 @@ def _lattice(found: Inspection) -> Figure:
 
 def _parts(found: Inspection) -> Figure:
     shares = [part.share for part in found.parts.values()]
-    plot = go.Figure(go.Bar(x=shares, y=_names(found.parts), orientation="h", marker_color=BLUE))
+    plot = go.Figure(go.Bar(x=shares, y=names(found.parts), orientation="h", marker_color=BLUE))
     plot.update_xaxes(title="share of the parameters", tickformat=".0%")
     plot.update_yaxes(autorange="reversed", type="category")
     return Figure(plot, "The longer a bar, the more of the model's parameters lie in that part.")
@@ -195,12 +205,8 @@ def _parts(found: Inspection) -> Figure:
 def _calibration(bins: Iterable[Quality]) -> Figure:
     bins = list(bins)
     predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
-    end = max(*predicted, *observed)
-    plot = go.Figure()
-    line = {"color": GREY, "dash": "dash"}
-    plot.add_scatter(x=[0, end], y=[0, end], mode="lines", name="calibrated", line=line)
+    plot = _diagonal(bins)
     plot.add_scatter(x=predicted, y=observed, mode="lines+markers", name="model", marker_color=BLUE)
-    plot.update_layout(xaxis_title="predicted probability", yaxis_title="share of positives")
     return Figure(
         plot,
         "Each point is a tenth of the rows: below the dashed line the model predicts more "
@@ -210,23 +216,53 @@ def _calibration(bins: Iterable[Quality]) -> Figure:
 
 def _slices(slices: Iterable[Quality]) -> Figure:
     slices = list(slices)
-    names = _names(part.name for part in slices)
+    labels = names(part.name for part in slices)
     plot = go.Figure()
     for name, colour in (("predicted", BLUE), ("observed", ORANGE)):
         values = [getattr(part, name) for part in slices]
-        plot.add_bar(x=names, y=values, name=name, marker_color=colour)
+        plot.add_bar(x=labels, y=values, name=name, marker_color=colour)
     plot.update_xaxes(type="category")
     plot.update_yaxes(title="share of positives")
     return Figure(plot, "Of each value, the two bars are equally high where the model is right.")
 
 
+def _values(found: Scores) -> Figure:
+    """Every slice of every field."""
+    plot = _diagonal(part for parts in found.slices.values() for part in parts)
+    for field, parts in found.slices.items():
+        plot.add_scatter(
+            x=[part.predicted for part in parts],
+            y=[part.observed for part in parts],
+            text=names(f"{field} = {part.name}, {part.rows:,} rows" for part in parts),
+            mode="markers",
+            marker_color=BLUE,
+            showlegend=False,
+            name="",
+        )
+    return Figure(
+        plot,
+        "Each point is a frequent value of a field: below the dashed line the model predicts more "
+        "positives than there are, above it fewer.",
+    )
+
+
+def _diagonal(parts: Iterable[Quality]) -> go.Figure:
+    """The line on which predicted equals observed."""
+    end = max(value for part in parts for value in (part.predicted, part.observed))
+    plot = go.Figure()
+    line = {"color": GREY, "dash": "dash"}
+    plot.add_scatter(x=[0, end], y=[0, end], mode="lines", name="calibrated", line=line)
+    plot.update_layout(xaxis_title="predicted probability", yaxis_title="share of positives")
+    return plot
+
+
 def _attribution(found: Scores) -> Figure:
-    names = _names(expert.name for expert in found.experts)
+    labels = names(expert.name for expert in found.experts)
     plot = go.Figure()
     means = [expert.mean for expert in found.experts]
-    plot.add_bar(x=names, y=means, name="mean", marker_color=BLUE)
+    plot.add_bar(x=labels, y=means, name="mean", marker_color=BLUE)
     largest = [expert.max for expert in found.experts]
-    plot.add_scatter(x=names, y=largest, name="max", mode="markers", marker_color=ORANGE)
+    plot.add_scatter(x=labels, y=largest, name="max", mode="markers", marker_color=ORANGE)
     plot.update_xaxes(type="category")
     plot.update_yaxes(title="attribution", rangemode="tozero")
     return Figure(

@@ -4,32 +4,31 @@ Shapes: R scored labels of a split (rows, or known tracks of sessions), H expert
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
-import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
 from rich.console import Group
 from rich.jupyter import JupyterMixin
 from torch import Tensor
 
+import zoo
 from zoo.experts.mixture import AttributionMetrics
 from zoo.experts.module import MixtureModule
-from zoo.inspect.architecture import models
+from zoo.inspect.data import batches_of, columns_of
 from zoo.inspect.facts import Inspection
+from zoo.inspect.training import Run
+from zoo.inspect.units import Layer, layers, watched
+from zoo.inspect.vocabulary import names as value_names
 from zoo.metrics import ClickMetrics
-from zoo.parser import ZooParser
-from zoo.schema import MISSING, UNKNOWN, ZooError
+from zoo.schema import ZooError
 from zoo.sessions import SessionModule
 
 BINS = 10  # of the calibration, of equal numbers of rows
 SLICES = 10  # values of a field, the most frequent ones
 UNHEARD = 0.01  # an expert whose attribution never exceeds this says nothing
-SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,12 @@ class Quality:
     auc: float | None
     logloss: float
     attribution: dict[str, float]
+
+    @property
+    def gap(self) -> float:
+        """Predicted less observed, in standard errors of a share of so many rows."""
+        error = math.sqrt(self.predicted * (1 - self.predicted) / self.rows)
+        return (self.predicted - self.observed) / max(error, 1e-12)
 
 
 @dataclass(frozen=True)
@@ -80,26 +85,34 @@ class Scores(JupyterMixin):
         split: its name.
         overall: all rows.
         calibration: rows of rising probability, in bins of equal size.
-        by: the field whose values the slices are.
-        slices: its most frequent values.
+        by: the one field that was asked for.
+        slices: the most frequent values of that field, or of every categorical field.
         experts: of a mixture.
+        layers: with ReLU.
     """
 
     split: str
     overall: Quality
     calibration: tuple[Quality, ...]
     by: str | None
-    slices: tuple[Quality, ...]
+    slices: dict[str, tuple[Quality, ...]]
     experts: tuple[ExpertShare, ...]
+    layers: tuple[Layer, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What to be wary of, each in one sentence."""
-        return tuple(
+        dead = (
+            f"{layer.dead:,} of {layer.units:,} units of {layer.name} are dead: zero on every row"
+            for layer in self.layers
+            if layer.dead
+        )
+        unheard = (
             f"expert {expert.name} is never heard: its attribution is at most {expert.max:.4f}"
             for expert in self.experts
             if expert.max <= UNHEARD
         )
+        return (*unheard, *dead)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -112,8 +125,8 @@ class Scores(JupyterMixin):
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """The scored labels: logits [R], labels [R], attribution [R, H], ids [R] of one field."""
+class Scored:
+    """The scored labels: logits [R], labels [R], attribution [R, H], ids [R, fields]."""
 
     logits: Tensor
     labels: Tensor
@@ -122,6 +135,7 @@ class _Scored:
     experts: tuple[str, ...]
 
     def quality(self, name: str, chosen: Tensor | slice) -> Quality:
+        """Of some rows."""
         logits, labels = self.logits[chosen], self.labels[chosen]
         metrics = ClickMetrics()
         metrics.update(logits, labels)
@@ -147,61 +161,87 @@ def score(
         found: the checkpoint's inspection.
         data: of the checkpoint's schema.
         split: `val` or `test`.
-        by: categorical field whose values are scored one by one.
+        by: categorical field whose values are scored one by one; None scores those of all.
 
     Raises:
         ZooError: where the checkpoint is another project's, its schema is not that of the data,
             or `by` is not a categorical field.
     """
-    if found.architecture is None:
-        raise ZooError(f"{found.file} holds no model of this project: it cannot be scored")
-    data.prepare_data()
+    model = model_of(found)
+    loader = batches_of(data, split)
     difference = found.schema.difference(data.schema)
     if difference:
         raise ZooError(f"{found.file} was trained on another schema than these data: {difference}")
-    names = [field.name for field in found.schema.categorical]
-    if by is not None and by not in names:
-        raise ZooError(f"by: {by!r} is not a categorical field; these are {', '.join(names)}")
-    data.setup("test" if split == "test" else "validate")
-    loader = data.test_dataloader() if split == "test" else data.val_dataloader()
-    model_class = models()[found.architecture.model]
-    model = model_class.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)
-    scored = _score(model.eval(), loader, None if by is None else names.index(by))
+    columns = columns_of(data.schema, by)
+    with watched(model) as fired:
+        scored = score_rows(model, loader, [*columns.values()])
     bins = scored.logits.argsort(stable=True).tensor_split(BINS)
     return Scores(
         split,
         scored.quality("all", slice(None)),
         tuple(scored.quality(str(i), rows) for i, rows in enumerate(bins, 1) if len(rows)),
         by,
-        () if by is None else tuple(_slices(scored, _values(found, by))),
+        _slices(scored, [*columns], found.run),
         tuple(_shares(scored)),
+        tuple(layers(fired, scored.experts)),
     )
 
 
+def model_of(found: Inspection) -> LightningModule:
+    """The model of a checkpoint, on the CPU.
+
+    Raises:
+        ZooError: where it is another project's.
+    """
+    if found.architecture is None:
+        raise ZooError(f"{found.file} holds no model of this project: it cannot be scored")
+    model_class = getattr(zoo, found.architecture.model)
+    model = model_class.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)
+    return model.eval()
+
+
+def known(model: LightningModule, batch: Any) -> Tensor:
+    """[B] or [B, T'] the labels that are scored."""
+    return model.known(batch) if isinstance(model, SessionModule) else ~batch.label.isnan()
+
+
 @torch.no_grad()
-def _score(model: LightningModule, loader: Any, column: int | None) -> _Scored:
+def score_rows(model: LightningModule, loader: Iterable[Any], columns: Sequence[int]) -> Scored:
+    """Scores all labels of some batches, and keeps the ids in some of their columns."""
     mixture = isinstance(model, MixtureModule)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for batch in loader:
         logits, attribution = model.explain(batch) if mixture else (model(batch), None)
-        known = model.known(batch) if isinstance(model, SessionModule) else ~batch.label.isnan()
-        label = batch.label[known]
-        said = label.new_zeros(len(label), 0) if attribution is None else attribution[known]
-        ids = label.new_zeros(0) if column is None else batch.categorical[known, column]
-        parts.append((logits[known].float(), label, said, ids))
+        mine = known(model, batch)
+        label = batch.label[mine]
+        said = label.new_zeros(len(label), 0) if attribution is None else attribution[mine]
+        ids = batch.categorical[mine][:, columns] if columns else label.new_zeros(len(label), 0)
+        parts.append((logits[mine].float(), label, said, ids))
     if not sum(len(label) for _, label, _, _ in parts):
         raise ZooError("the split holds no labelled rows")
     joined = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    return _Scored(*joined, model.lattice.names if mixture else ())
+    return Scored(*joined, model.lattice.names if mixture else ())
 
 
-def _slices(scored: _Scored, names: Mapping[int, str]) -> list[Quality]:
-    ids, counts = scored.ids.unique(return_counts=True)
-    largest = ids[counts.argsort(descending=True, stable=True)[:SLICES]].tolist()
-    return [scored.quality(names.get(i, f"id {i}"), scored.ids == i) for i in largest]
+def _slices(
+    scored: Scored, fields: Sequence[str], run: Run | None
+) -> dict[str, tuple[Quality, ...]]:
+    """The most frequent values of fields, whose ids are the columns of `scored.ids`."""
+    largest = {}
+    for field, ids in zip(fields, scored.ids.unbind(1), strict=True):
+        counts = ids.bincount()
+        top = counts.argsort(descending=True, stable=True)[:SLICES]
+        largest[field] = top[counts[top] > 0].tolist()
+    names = value_names(run, largest)
+    return {
+        field: tuple(
+            scored.quality(names[field].get(i, f"id {i}"), ids == i) for i in largest[field]
+        )
+        for field, ids in zip(fields, scored.ids.unbind(1), strict=True)
+    }
 
 
-def _shares(scored: _Scored) -> list[ExpertShare]:
+def _shares(scored: Scored) -> list[ExpertShare]:
     if not scored.experts:
         return []
     metrics = AttributionMetrics(len(scored.experts))
@@ -209,34 +249,3 @@ def _shares(scored: _Scored) -> list[ExpertShare]:
     found = metrics.compute()
     columns = (found["mean"], scored.attribution.amax(0), found["largest"])
     return list(map(ExpertShare, scored.experts, *(column.tolist() for column in columns)))
-
-
-def _values(found: Inspection, field: str) -> dict[int, str]:
-    """The values of a field by id, as far as the run's vocabulary names them."""
-    file = Path(found.run.folder) / "encoder/vocabulary.parquet" if found.run else None
-    if file is None or not file.is_file():
-        return SPECIAL
-    try:
-        columns = ["id", "value"]
-        table = pq.read_table(file, columns=columns, filters=[("field", "=", field)])
-    except (OSError, ValueError) as error:
-        raise ZooError(f"{file} cannot be read: {error}") from error
-    return {**dict(zip(*(table[name].to_pylist() for name in columns), strict=True)), **SPECIAL}
-
-
-def data_of(config: Path) -> LightningDataModule:
-    """The datamodule of a config file, such as a run's `config.yaml`.
-
-    Raises:
-        ZooError: where the file has no section `data`, or cannot be read.
-    """
-    try:
-        content = yaml.safe_load(config.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ZooError(f"{config} cannot be read: {error}".splitlines()[0]) from error
-    if not isinstance(content, dict) or "data" not in content:
-        raise ZooError(f"{config} has no section data")
-    parser = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
-    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-    options = parser.parse_object({"data": content["data"]})
-    return parser.instantiate_classes(options).data

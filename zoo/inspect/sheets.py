@@ -1,12 +1,16 @@
 """What the terminal and the report show of a checkpoint, as tables of text."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.inspect.compare import Comparison, Pair
 from zoo.inspect.facts import FieldFacts, Inspection
-from zoo.inspect.scores import Quality, Scores
 from zoo.inspect.weights import Rows, Weights
+
+if TYPE_CHECKING:  # it needs Lightning, which takes seconds to import
+    from zoo.inspect.scores import Quality, Scores
+
+LARGEST, FURTHEST = 20, 10  # slices that a table over all fields shows
+FAR = 4.0  # standard errors by which hardly one of a thousand slices is off by chance
 
 
 class Sheet(NamedTuple):
@@ -135,46 +139,15 @@ def metrics_sheets(found: Inspection) -> Iterator[Sheet]:
         yield sheet(title, ("metric", "value"), found.run.metrics.items())
 
 
-# Two checkpoints
-
-
-def comparison_sheets(found: Comparison) -> Iterator[Sheet]:
-    """What differs between two checkpoints."""
-    if found.fields:
-        shown = {name: tuple(map(_field_words, pair)) for name, pair in found.fields.items()}
-        yield _pairs("fields that differ", "field", shown, 3)
-    yield _pairs("options that differ", "option", found.options, 3)
-    yield _pairs("parameters", "part", found.parameters)
-    yield _pairs("training", "", found.training)
-    if found.metrics:
-        yield _pairs("metrics of the runs' best checkpoints", "", found.metrics)
-
-
-def _pairs(title: str, name: str, pairs: Mapping[str, Pair], words: int = 1) -> Sheet:
-    return sheet(title, (name, "A", "B"), ((key, *pair) for key, pair in pairs.items()), words)
-
-
-def _field_words(field: dict[str, Any] | None) -> str | None:
-    """A field's properties but its name."""
-    if field is None:
-        return None
-    words = [field["kind"]]
-    words += [f"{field['cardinality']:,} ids"] if field["cardinality"] else []
-    words += [f"group {field['group']}"] if field["group"] else []
-    words += ["past only"] if field["past_only"] else []
-    return ", ".join(words)
-
-
 # With data
 
 
-def score_sheets(found: Scores) -> Iterator[Sheet]:
+def score_sheets(found: "Scores") -> Iterator[Sheet]:
     """The quality of a model on a split."""
-    yield _qualities(f"quality on the {found.split} rows", "rows", [found.overall])
+    yield qualities(f"quality on the {found.split} rows", "rows", [found.overall])
     title = "calibration: rows of rising probability, where predicted should equal observed"
-    yield _qualities(title, "bin", found.calibration)
-    if found.slices:
-        yield _qualities(f"by {found.by}, its most frequent values", found.by, found.slices)
+    yield qualities(title, "bin", found.calibration)
+    yield from slice_sheets(found)
     if found.experts:
         columns = ("expert", "mean attribution", "max", "most to say in")
         rows = (
@@ -184,13 +157,38 @@ def score_sheets(found: Scores) -> Iterator[Sheet]:
         yield sheet("what each expert has to say", columns, rows)
 
 
-def _qualities(title: str, name: str, rows: Sequence[Quality]) -> Sheet:
+def slice_sheets(found: "Scores") -> Iterator[Sheet]:
+    """The quality by the values of one field, or of all."""
+    if found.by:
+        yield qualities(
+            f"by {found.by}, its most frequent values", found.by, found.slices[found.by]
+        )
+        return
+    every = [(field, part) for field, parts in found.slices.items() for part in parts]
+    largest = sorted(every, key=lambda pair: -pair[1].rows)[:LARGEST]
+    off = sorted(every, key=lambda pair: -abs(pair[1].gap))[:FURTHEST]
+    off = [(field, part) for field, part in off if abs(part.gap) >= FAR]
+    if largest:
+        yield _values("by value, the largest slices of all fields", largest)
+    if off:
+        title = f"by value, the slices that are off by {FAR:.0f} standard errors or more"
+        yield _values(title, off)
+
+
+def _values(title: str, slices: Sequence[tuple[str, "Quality"]]) -> Sheet:
+    made = qualities(title, "value", [part for _, part in slices])
+    rows = [[clean(field), *row] for (field, _), row in zip(slices, made.rows, strict=True)]
+    return Sheet(title, ("field", *made.columns), rows, 2)
+
+
+def qualities(title: str, name: str, rows: Sequence["Quality"]) -> Sheet:
+    """A line for each."""
     experts = tuple(rows[0].attribution)
     columns = (name, "number", "predicted", "observed", "AUC", "logloss", *experts)
     return sheet(title, columns, map(_quality_row, rows))
 
 
-def _quality_row(row: Quality) -> tuple[Any, ...]:
+def _quality_row(row: "Quality") -> tuple[Any, ...]:
     numbers = (row.predicted, row.observed, row.auc, row.logloss, *row.attribution.values())
     shown = ("-" if value is None else f"{value:.4f}" for value in numbers)
     return row.name, row.rows, *shown

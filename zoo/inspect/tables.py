@@ -4,16 +4,20 @@ All names come from the file: they are shown as text, neither as markup nor as c
 """
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from zoo.inspect import sheets
+from zoo.inspect import pair_sheets, sheets
 from zoo.inspect.compare import Comparison
 from zoo.inspect.facts import Inspection
-from zoo.inspect.scores import Scores
 from zoo.inspect.sheets import Sheet, clean
+
+if TYPE_CHECKING:  # it needs Lightning, which takes seconds to import
+    from zoo.inspect.disagreement import Disagreement
+    from zoo.inspect.scores import Scores
 
 
 def table(sheet: Sheet) -> Group:
@@ -37,8 +41,6 @@ def _blocks(found: Inspection) -> Iterator[Text | Group]:
     if found.architecture:
         model = found.architecture
         yield Text(f"\n{model.model}: {model.description}\n")
-        if model.formula not in model.description:
-            yield Text(f"{model.formula}\n")
         yield table(sheets.options_sheet(model.options))
         if model.experts:
             yield table(sheets.experts_sheet(found))
@@ -63,12 +65,17 @@ def comparison(found: Comparison) -> Group:
 def _comparison_blocks(found: Comparison) -> Iterator[Text | Group]:
     yield Text(clean(f"A  {found.first.file}\nB  {found.second.file}\n"), "bold")
     yield Text(clean(f"schemas: {found.schema or 'equal'}"))
-    yield from map(table, sheets.comparison_sheets(found))
+    yield from map(table, pair_sheets.comparison_sheets(found))
     for side, inspection in (("A", found.first), ("B", found.second)):
         yield from _warnings(f"warning of {side}", inspection.warnings)
 
 
-def scores(found: Scores) -> Group:
+def scores(found: "Scores") -> Group:
     """The quality of a model on a split."""
     blocks = map(table, sheets.score_sheets(found))
     return Group(*blocks, *_warnings("warning", found.warnings))
+
+
+def disagreement(found: "Disagreement") -> Group:
+    """Where the predictions of two models differ."""
+    return Group(*map(table, pair_sheets.disagreement_sheets(found)))
