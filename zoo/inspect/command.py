@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse.typing import NonNegativeInt
 from rich.console import Console
 from rich.text import Text
 
 from zoo.inspect.compare import Comparison
 from zoo.inspect.facts import Inspection, load
-from zoo.inspect.scores import Scores, data_of, score
+from zoo.inspect.interactions import Interactions, read_interactions
+from zoo.inspect.scores import EXPLAINED, Scores, data_of, score
 from zoo.parser import ZooParser
 from zoo.schema import ZooError
 
@@ -38,6 +40,18 @@ def parser() -> ZooParser:
     made.add_argument(
         "--by", help="categorical field: also score its most frequent values one by one"
     )
+    made.add_argument(
+        "--sample",
+        type=NonNegativeInt,
+        default=EXPLAINED,
+        help="rows of the split on which the importance of fields, attention and examples are "
+        "computed, at most; 0 leaves these out",
+    )
+    made.add_argument(
+        "--interactions",
+        help="file of the interactions that were found in the model: the output of "
+        "`train.py detect`",
+    )
     made.add_argument("--html", help="also write a report, one HTML file that opens offline")
     made.add_argument("--json", action="store_true", help="print JSON, for machines")
     return made
@@ -59,25 +73,40 @@ def run(arguments: Sequence[str]) -> None:
         raise ZooError("--config scores one checkpoint, not two")
     if options.html is not None and len(loaded) == 2:
         raise ZooError("--html reports on one checkpoint, not two")
+    if options.interactions is not None and len(loaded) == 2:
+        raise ZooError("--interactions shows those of one checkpoint, not of two")
     found = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
+    interactions = None
+    if options.interactions is not None:
+        interactions = _interactions(Path(options.interactions), loaded[0])
     scores = None
     if options.config is not None:
-        scores = score(loaded[0], data_of(Path(options.config)), options.split, options.by)
+        data = data_of(Path(options.config))
+        scores = score(loaded[0], data, options.split, options.by, options.sample)
     if options.html is not None:
-        _write_report(Path(options.html), loaded[0], scores)
+        _write_report(Path(options.html), loaded[0], scores, interactions)
     if options.json:
-        plain = found.to_dict() | ({"scores": scores.to_dict()} if scores else {})
+        more = {"scores": scores, "interactions": interactions}
+        plain = found.to_dict() | {name: part.to_dict() for name, part in more.items() if part}
         json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:
-        Console(highlight=False).print(found, *([scores] if scores else []))
+        Console(highlight=False).print(*filter(None, (found, scores, interactions)))
 
 
-def _write_report(path: Path, found: Inspection, scores: Scores | None) -> None:
+def _interactions(path: Path, found: Inspection) -> Interactions:
+    if found.schema is None:
+        raise ZooError(f"--interactions: {found.file} holds no model of this project")
+    return read_interactions(path, found.schema)
+
+
+def _write_report(
+    path: Path, found: Inspection, scores: Scores | None, interactions: Interactions | None
+) -> None:
     from zoo.inspect.report import write  # which needs plotly
 
     try:
-        write(path, found, scores)
+        write(path, found, scores, interactions)
     except OSError as error:
         raise ZooError(f"--html: {path} cannot be written: {error.strerror}") from error
     Console(stderr=True, highlight=False).print(Text(f"report: {path}"), soft_wrap=True)

@@ -4,21 +4,24 @@ All names come from the file or from the data: they are shown as text, never as 
 """
 
 from collections.abc import Iterable, Iterator
-from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from zoo.experts.lattice import Lattice
-from zoo.inspect import sheets
+from zoo.inspect import explain_sheets, figures, sheets
 from zoo.inspect.architecture import INDENT
+from zoo.inspect.effects import Effects, Grid
+from zoo.inspect.explain import Explanation
 from zoo.inspect.facts import Inspection
+from zoo.inspect.figures import BLUE, GREY, ORANGE, Figure
+from zoo.inspect.figures import names as _names
+from zoo.inspect.figures import text as _text
+from zoo.inspect.interactions import Interactions
 from zoo.inspect.scores import Quality, Scores
-from zoo.inspect.sheets import Sheet, clean
-
-BLUE, ORANGE, GREY = "#4c8bf5", "#e8833a", "#808894"  # legible on white and on black
+from zoo.inspect.sheets import Sheet
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1c2026; --page: #ffffff; --line: #d5d9e0; }
@@ -40,13 +43,6 @@ th.word, td.word { text-align: left; overflow-wrap: break-word; }
 """
 
 
-class Figure(NamedTuple):
-    """A plot, and one sentence that says how to read it."""
-
-    plot: go.Figure
-    reading: str
-
-
 class Section(NamedTuple):
     """A part of the report, in the order of its content: paragraphs of HTML, tables, plots."""
 
@@ -54,14 +50,21 @@ class Section(NamedTuple):
     content: list[str | Sheet | Figure]
 
 
-def write(path: Path, found: Inspection, scores: Scores | None = None) -> None:
+def write(
+    path: Path,
+    found: Inspection,
+    scores: Scores | None = None,
+    interactions: Interactions | None = None,
+) -> None:
     """Writes the report; the file appears when it is complete."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(report(found, scores), encoding="utf-8")
+    partial.write_text(report(found, scores, interactions), encoding="utf-8")
     partial.replace(path)
 
 
-def report(found: Inspection, scores: Scores | None = None) -> str:
+def report(
+    found: Inspection, scores: Scores | None = None, interactions: Interactions | None = None
+) -> str:
     """The report as HTML."""
     title = _text(f"{found.architecture.model if found.architecture else 'model'}: {found.file}")
     warned = (*found.warnings, *(scores.warnings if scores else ()))
@@ -70,6 +73,7 @@ def report(found: Inspection, scores: Scores | None = None) -> str:
         *([Section("warnings", [*warnings])] if warnings else ()),
         *_sections(found),
         *(_score_sections(scores) if scores else ()),
+        *([_interactions(interactions)] if interactions else ()),
     ]
     links = "".join(f'<a href="#s{i}">{_text(s.title)}</a> ' for i, s in enumerate(sections))
     body = "".join(_section(i, section) for i, section in enumerate(sections))
@@ -80,10 +84,6 @@ def report(found: Inspection, scores: Scores | None = None) -> str:
         f"<script>{get_plotlyjs()}</script></head>\n"
         f"<body><h1>{title}</h1><nav>{links}</nav>{body}</body></html>\n"
     )
-
-
-def _text(value: Any) -> str:
-    return escape(clean(value))
 
 
 def _section(i: int, section: Section) -> str:
@@ -119,7 +119,7 @@ def _plot(figure: Figure, name: str) -> str:
         plot_bgcolor="rgba(0,0,0,0)",
         font_color=GREY,
         margin={"l": 60, "r": 20, "t": 20, "b": 50},
-        legend={"orientation": "h", "y": 1.15},
+        legend={"orientation": "h", "y": figure.plot.layout.legend.y or 1.15},
     )
     figure.plot.update_xaxes(automargin=True, gridcolor="rgba(128,136,148,0.3)")
     figure.plot.update_yaxes(automargin=True, gridcolor="rgba(128,136,148,0.3)")
@@ -150,6 +150,7 @@ def _sections(found: Inspection) -> Iterator[Section]:
         yield Section("schema", [sheets.schema_sheet(found.fields)])
     training = [sheets.training_sheet(found), *sheets.metrics_sheets(found)]
     yield Section("training", [*training])
+    yield from _effect_sections(found.effects)
 
 
 def _paragraph(text: str) -> str:
@@ -164,12 +165,43 @@ def _score_sections(found: Scores) -> Iterator[Section]:
     if found.slices:
         yield Section(f"by {found.by}", [_slices(found.slices), rest.pop(0)])
     if found.experts:
-        yield Section("attribution", [_attribution(found), rest.pop(0)])
+        yield Section("attribution", [figures.attribution(found.experts), rest.pop(0)])
+    if found.explanation:
+        yield from _explanation_sections(found.explanation)
 
 
-def _names(values: Iterable[str]) -> list[str]:
-    """Names as plotly shows them as text."""
-    return [_text(value) for value in values]
+def _explanation_sections(found: Explanation) -> Iterator[Section]:
+    shown = explain_sheets
+    yield Section(
+        "importance", [figures.importance(found.importance), shown.importance_sheet(found)]
+    )
+    if found.attention:
+        yield Section("attention", _grids(found.attention))
+    if found.session:
+        yield Section("a session", [figures.session(found.session), shown.session_sheet(found)])
+    if found.examples:
+        yield Section("examples", [figures.examples(found.examples), shown.examples_sheet(found)])
+
+
+def _effect_sections(found: Effects) -> Iterator[Section]:
+    if found.linear:
+        yield Section(
+            "first-order weights",
+            [figures.linear(found.linear), explain_sheets.linear_sheet(found)],
+        )
+    if found.crosses:
+        yield Section("cross weights", _grids(found.crosses))
+
+
+def _grids(grids: Iterable[Grid]) -> list[str | Sheet | Figure]:
+    return [
+        shown for grid in grids for shown in (figures.heat(grid), explain_sheets.grid_sheet(grid))
+    ]
+
+
+def _interactions(found: Interactions) -> Section:
+    sheet = explain_sheets.interactions_sheet(found)
+    return Section("interactions", [figures.interactions(found), sheet])
 
 
 def _lattice(found: Inspection) -> Figure:
@@ -218,19 +250,3 @@ def _slices(slices: Iterable[Quality]) -> Figure:
     plot.update_xaxes(type="category")
     plot.update_yaxes(title="share of positives")
     return Figure(plot, "Of each value, the two bars are equally high where the model is right.")
-
-
-def _attribution(found: Scores) -> Figure:
-    names = _names(expert.name for expert in found.experts)
-    plot = go.Figure()
-    means = [expert.mean for expert in found.experts]
-    plot.add_bar(x=names, y=means, name="mean", marker_color=BLUE)
-    largest = [expert.max for expert in found.experts]
-    plot.add_scatter(x=names, y=largest, name="max", mode="markers", marker_color=ORANGE)
-    plot.update_xaxes(type="category")
-    plot.update_yaxes(title="attribution", rangemode="tozero")
-    return Figure(
-        plot,
-        "A bar is an expert's mean share in the predictions, and the point its largest share in "
-        "any: an expert whose point is near zero is never heard.",
-    )

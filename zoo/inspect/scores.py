@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
@@ -20,16 +19,18 @@ from torch import Tensor
 from zoo.experts.mixture import AttributionMetrics
 from zoo.experts.module import MixtureModule
 from zoo.inspect.architecture import models
+from zoo.inspect.explain import Explanation, explain
 from zoo.inspect.facts import Inspection
+from zoo.inspect.vocabulary import names as value_names
 from zoo.metrics import ClickMetrics
 from zoo.parser import ZooParser
-from zoo.schema import MISSING, UNKNOWN, ZooError
+from zoo.schema import ZooError
 from zoo.sessions import SessionModule
 
 BINS = 10  # of the calibration, of equal numbers of rows
 SLICES = 10  # values of a field, the most frequent ones
 UNHEARD = 0.01  # an expert whose attribution never exceeds this says nothing
-SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
+EXPLAINED = 4000  # rows of a split on which the importance of fields is computed
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Scores(JupyterMixin):
         by: the field whose values the slices are.
         slices: its most frequent values.
         experts: of a mixture.
+        explanation: of a sample of the rows.
     """
 
     split: str
@@ -91,6 +93,7 @@ class Scores(JupyterMixin):
     by: str | None
     slices: tuple[Quality, ...]
     experts: tuple[ExpertShare, ...]
+    explanation: Explanation | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -139,7 +142,11 @@ class _Scored:
 
 
 def score(
-    found: Inspection, data: LightningDataModule, split: str = "val", by: str | None = None
+    found: Inspection,
+    data: LightningDataModule,
+    split: str = "val",
+    by: str | None = None,
+    sample: int = EXPLAINED,
 ) -> Scores:
     """Scores a split of the data with an inspected checkpoint, on the CPU.
 
@@ -148,6 +155,7 @@ def score(
         data: of the checkpoint's schema.
         split: `val` or `test`.
         by: categorical field whose values are scored one by one.
+        sample: rows to explain at most; 0 explains none.
 
     Raises:
         ZooError: where the checkpoint is another project's, its schema is not that of the data,
@@ -173,8 +181,9 @@ def score(
         scored.quality("all", slice(None)),
         tuple(scored.quality(str(i), rows) for i, rows in enumerate(bins, 1) if len(rows)),
         by,
-        () if by is None else tuple(_slices(scored, _values(found, by))),
+        () if by is None else tuple(_slices(scored, value_names(found.run, {by: None})[by])),
         tuple(_shares(scored)),
+        explain(model, loader, sample, found.run),
     )
 
 
@@ -209,19 +218,6 @@ def _shares(scored: _Scored) -> list[ExpertShare]:
     found = metrics.compute()
     columns = (found["mean"], scored.attribution.amax(0), found["largest"])
     return list(map(ExpertShare, scored.experts, *(column.tolist() for column in columns)))
-
-
-def _values(found: Inspection, field: str) -> dict[int, str]:
-    """The values of a field by id, as far as the run's vocabulary names them."""
-    file = Path(found.run.folder) / "encoder/vocabulary.parquet" if found.run else None
-    if file is None or not file.is_file():
-        return SPECIAL
-    try:
-        columns = ["id", "value"]
-        table = pq.read_table(file, columns=columns, filters=[("field", "=", field)])
-    except (OSError, ValueError) as error:
-        raise ZooError(f"{file} cannot be read: {error}") from error
-    return {**dict(zip(*(table[name].to_pylist() for name in columns), strict=True)), **SPECIAL}
 
 
 def data_of(config: Path) -> LightningDataModule:

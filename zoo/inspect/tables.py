@@ -9,9 +9,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from zoo.inspect import sheets
+from zoo.inspect import explain_sheets, sheets
 from zoo.inspect.compare import Comparison
 from zoo.inspect.facts import Inspection
+from zoo.inspect.interactions import Interactions
 from zoo.inspect.scores import Scores
 from zoo.inspect.sheets import Sheet, clean
 
@@ -47,6 +48,7 @@ def _blocks(found: Inspection) -> Iterator[Text | Group]:
     yield table(sheets.parts_sheet(found.parts))
     yield table(sheets.training_sheet(found))
     yield from map(table, sheets.metrics_sheets(found))
+    yield from map(table, explain_sheets.effect_sheets(found.effects))
     yield from _warnings("warning", found.warnings)
 
 
@@ -70,5 +72,12 @@ def _comparison_blocks(found: Comparison) -> Iterator[Text | Group]:
 
 def scores(found: Scores) -> Group:
     """The quality of a model on a split."""
-    blocks = map(table, sheets.score_sheets(found))
-    return Group(*blocks, *_warnings("warning", found.warnings))
+    shown = [*sheets.score_sheets(found)]
+    if found.explanation:
+        shown += explain_sheets.explanation_sheets(found.explanation)
+    return Group(*map(table, shown), *_warnings("warning", found.warnings))
+
+
+def interactions(found: Interactions) -> Group:
+    """The interactions of a file."""
+    return Group(table(explain_sheets.interactions_sheet(found)))

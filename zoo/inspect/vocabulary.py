@@ -1,0 +1,89 @@
+"""The values that the ids of categorical fields stand for, where the run's encoder is at hand."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo.inspect.training import Run
+from zoo.schema import MISSING, UNKNOWN, ZooError
+
+JOINER = " x "  # between the members in the name of a cross field, and between their values
+SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
+Wanted = Mapping[str, Collection[int] | None]  # ids by field; None is all of them
+
+
+def names(run: Run | None, wanted: Wanted) -> dict[str, dict[int, str]]:
+    """The values of fields by id, as far as a run names them.
+
+    Args:
+        run: the run of the checkpoint, where it is known.
+        wanted: the fields, and of each the ids.
+
+    Raises:
+        ZooError: where the run's encoder is damaged.
+    """
+    encoder = Path(run.folder) / "encoder" if run else Path()
+    found = {field: dict(SPECIAL) for field in wanted}
+    if not wanted or not run or not (encoder / "vocabulary.parquet").is_file():
+        return found
+    try:
+        for field, value, i in _fields(encoder, wanted):
+            found[field].setdefault(i, value)
+        for folder in sorted(encoder.glob("crosses/*")):
+            cross = json.loads((folder / "cross.json").read_text())
+            field = JOINER.join(cross["members"])
+            if field in wanted:
+                found[field] |= _cross(run, folder, cross, wanted[field])
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise ZooError(f"{encoder} cannot be read: {reason}") from error
+    return found
+
+
+def _read(file: Path, columns: list[str], filters: Any) -> list[tuple[Any, ...]]:
+    import pyarrow.parquet as pq  # which takes a while to load
+
+    table = pq.read_table(file, columns=columns, filters=filters)
+    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+
+
+def _fields(encoder: Path, wanted: Wanted) -> list[tuple[Any, ...]]:
+    """(field, value, id) of the fields that are no crosses."""
+    filters = [
+        [("field", "=", field), *([] if ids is None else [("id", "in", list(ids))])]
+        for field, ids in wanted.items()
+        if ids is None or ids
+    ]
+    return _read(encoder / "vocabulary.parquet", ["field", "value", "id"], filters or None)
+
+
+def _cross(
+    run: Run, folder: Path, cross: Mapping[str, Any], ids: Collection[int] | None
+) -> dict[int, str]:
+    """The values of a cross field by id: those of its members."""
+    columns = ["id", *(f"m{i}" for i in range(len(cross["members"])))]
+    filters = None if ids is None else [("id", "in", list(ids))]
+    rows = _read(folder / "vocabulary.parquet", columns, filters)
+    if not rows:
+        return {}
+    mine, *codes = zip(*rows, strict=True)
+    values = []
+    for member, column in zip(cross["members"], codes, strict=True):
+        if member in cross["edges"]:
+            values.append([_interval(cross["edges"][member], code) for code in column])
+        else:
+            named = names(run, {member: set(column)})[member]
+            values.append([named.get(code, f"id {code}") for code in column])
+    return dict(zip(mine, map(JOINER.join, zip(*values, strict=True)), strict=True))
+
+
+def _interval(edges: list[float], code: int) -> str:
+    """The bin of a number, in words."""
+    if not edges:
+        return "any"
+    if code == 0:
+        return f"<= {edges[0]:.4g}"
+    if code == len(edges):
+        return f"> {edges[-1]:.4g}"
+    return f"{edges[code - 1]:.4g} .. {edges[code]:.4g}"
