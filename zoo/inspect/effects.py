@@ -107,7 +107,8 @@ def effects_of(
 
 def _linear(schema: Schema, parameters: Mapping[str, Tensor]) -> Iterator[LinearWeight]:
     numerical = parameters[FIRST_ORDER]
-    if numerical.shape != (len(schema.numerical),) or TABLE not in parameters:
+    fits = TABLE in parameters and parameters[TABLE].shape[1] > 0
+    if not fits or numerical.shape != (len(schema.numerical),):
         raise ZooError("its first-order weights do not fit its schema")
     # the last column of the table, see `FusedEmbedding`
     weights = torch.cat((parameters[TABLE][:, -1], numerical)).float()
@@ -127,9 +128,12 @@ def _linear(schema: Schema, parameters: Mapping[str, Tensor]) -> Iterator[Linear
 def _crosses(schema: Schema, options: Mapping[str, Any], kernels: Tensor) -> Iterator[Grid]:
     """The size of the weights of each field [L, W, 1], or of each two fields [L, W, W]."""
     dim, embedded = options.get("embedding_dim"), bool(options.get("embed_numerical"))
-    columns = flat_columns(schema, dim, embedded) if isinstance(dim, int) else {}
-    width = sum(map(len, columns.values()))
-    if kernels.ndim != 3 or kernels.shape[1] != width or kernels.shape[2] not in (1, width):
+    width = (
+        kernels.shape[1] if kernels.ndim == 3 and kernels.shape[2] in (1, kernels.shape[1]) else 0
+    )
+    fits = isinstance(dim, int) and 0 < dim <= width
+    columns = flat_columns(schema, dim, embedded) if fits else {}
+    if not fits or sum(map(len, columns.values())) != width:
         raise ZooError("its cross weights do not fit its schema")
     fields, blocks = tuple(columns), list(columns.values())
     squares = kernels.detach().double().square()

@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from zoo.ctr.autoint import AutoInt
+from zoo.experts.mixture import log_selection
 from zoo.experts.module import MixtureModule
 from zoo.inspect.effects import Grid
 from zoo.inspect.importance import Importance, importance
@@ -40,7 +41,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Example:
-    """A row in which an expert has much to say.
+    """A row in which an expert speaks surely.
 
     Attributes:
         expert: its name.
@@ -75,7 +76,7 @@ class Explanation:
         rows: number of labels in the sample.
         importance: of each field, the largest first.
         attention: mean over the sample, of each layer of AutoInt.
-        examples: rows in which each expert of a mixture has most to say.
+        examples: the rows in which each expert of a mixture speaks most surely.
         session: the one whose attribution changes most along its tracks.
     """
 
@@ -133,11 +134,14 @@ def attention(model: AutoInt, batch: Batch) -> Iterator[Grid]:
         )
 
 
+@torch.no_grad()
 def examples(model: MixtureModule, batch: Rows, run: Run | None = None) -> list[Example]:
-    """Of each expert the rows in which its attribution is largest."""
+    """Of each expert the rows in which its alpha is largest: it is sure, and none inside it is."""
     scored = known(model, batch)
     logits, attribution = (part[scored] for part in predict(model, batch))
-    most = attribution.topk(min(EXAMPLES, len(attribution)), 0, sorted=True).indices  # [., H]
+    z = torch.cat([model.opinions(part) for part in chunks(batch)])[scored].float()
+    alpha = log_selection(z, model.inclusion, model.inference_gate, model.power)
+    most = alpha.topk(min(EXAMPLES, len(alpha)), 0).indices  # [., H]
     chosen = most.T.flatten()
     predictions = _predictions(
         model, logits[chosen], batch.label[scored][chosen], attribution[chosen]

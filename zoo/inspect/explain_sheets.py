@@ -12,7 +12,8 @@ SHOWN = 20  # rows of a table that could be long
 PAIRS = 10  # of a grid of pairs of fields
 NARROW = 8  # columns of a grid that is shown whole
 VALUES = 8  # fields of an example
-SHARES = 3  # of the experts in a prediction
+SHARES = 3  # of the experts in a prediction,
+HEARD = 0.005  # where they do not round to zero
 
 
 def effect_sheets(found: Effects) -> Iterator[Sheet]:
@@ -95,14 +96,14 @@ def examples_sheet(found: Explanation) -> Sheet:
         for example in found.examples
     ]
     columns = ("expert", "what it sees", "attribution", "probability", "label")
-    return sheet("examples: rows in which each expert has most to say", columns, rows, 3)
+    return sheet("examples: rows in which each expert speaks most surely", columns, rows, 3)
 
 
 def _prediction(prediction: Prediction) -> tuple[str, ...]:
     """The largest shares, the probability and the label."""
     said = sorted(prediction.attribution.items(), key=lambda share: -share[1])[:SHARES]
     label = "-" if prediction.label is None else f"{prediction.label:.0f}"
-    shares = ", ".join(f"{name} {value:.3f}" for name, value in said)
+    shares = ", ".join(f"{name} {value:.2f}" for name, value in said if value >= HEARD)
     return shares, f"{prediction.probability:.4f}", label
 
 

@@ -21,7 +21,7 @@ from zoo.inspect.vocabulary import JOINER
 BLUE, ORANGE, GREY = "#4c8bf5", "#e8833a", "#808894"  # legible on white and on black
 SHOWN = 20  # bars
 CELLS = 100  # rows, and columns, of a heat map
-BELOW = {"orientation": "h", "y": -0.25, "yanchor": "top"}  # a legend of many names
+BELOW = {"y": -0.25, "yanchor": "top", "traceorder": "normal"}  # a legend of many names
 
 
 class Figure(NamedTuple):
@@ -47,13 +47,13 @@ def names(values: Iterable[Any]) -> list[str]:
 def importance(found: Sequence[Importance]) -> Figure:
     """Permutation importance of the first fields."""
     found = found[:SHOWN]
-    errors = {"type": "data", "array": [item.error for item in found], "color": GREY}
-    falls = ["-" if item.auc is None else f"{item.auc:+.5f}" for item in found]
+    errors = {"type": "data", "array": [item.error for item in found], "color": ORANGE}
+    changes = ["-" if item.auc is None else f"{-item.auc:+.5f}" for item in found]
     plot = _bars(
         [item.field for item in found],
         [item.logloss for item in found],
         error_x=errors,
-        customdata=falls,
+        customdata=changes,
         hovertemplate="%{y}<br>logloss %{x:+.5f}<br>AUC %{customdata}<extra></extra>",
     )
     plot.update_xaxes(title="rise of the logloss")
@@ -181,7 +181,7 @@ def examples(found: Sequence[Example]) -> Figure:
     _stack(plot, height=180 + 22 * len(found))
     return Figure(
         plot,
-        "Each bar is a row, named by the expert that has most to say in it of all rows, and by its "
+        "Each bar is a row, named by the expert that is surest in it of all rows, and by its "
         "predicted probability; its parts are the experts' shares in that prediction.",
     )
 
@@ -200,15 +200,18 @@ def session(found: Session) -> Figure:
         marker = {"symbol": symbol, "color": GREY, "size": 9}
         plot.add_scatter(x=here, y=[1.08] * len(here), name=name, mode="markers", marker=marker)
     chances = [track.probability for track in found.tracks]
-    line = {"color": GREY, "dash": "dot"}
-    plot.add_scatter(x=tracks, y=chances, name="probability", mode="lines+markers", line=line)
+    style = {
+        "line_color": GREY,
+        "marker": {"color": "white", "line": {"color": "black", "width": 1}},
+    }
+    plot.add_scatter(x=tracks, y=chances, name="probability", mode="lines+markers", **style)
     plot.update_xaxes(type="category", categoryorder="array", categoryarray=[*past, *tracks])
     plot.update_yaxes(title="attribution", range=[0, 1.15], tickvals=[0, 0.25, 0.5, 0.75, 1])
     _stack(plot, height=420)
     return Figure(
         plot,
         "Each bar is a track of the second part (B) of one session, its parts the experts' shares "
-        "in the prediction; the dotted line is the predicted probability of a skip, and the "
+        "in the prediction; the white points are the predicted probability of a skip, and the "
         "crosses on top are the tracks that were skipped, in the first part (A) too.",
     )
 

@@ -33,14 +33,15 @@ def sample(batches: Iterable[Rows], count: int) -> Rows | None:
     Returns None where there are none.
     """
     random = torch.Generator().manual_seed(SEED)
-    kept, keys = None, torch.empty(0, dtype=torch.float64)
+    kept, keys, tracks = None, torch.empty(0, dtype=torch.float64), 1
     for batch in batches:
         labelled = ~batch.label.isnan()
         if isinstance(batch, SessionBatch):
             labelled = (labelled & batch.future_mask).any(1)
+            tracks = max(tracks, batch.label.shape[1])
         drawn = torch.rand(len(batch.label), generator=random, dtype=torch.float64)
-        most = max(count // batch.label[0].numel(), 1) if len(drawn) else count
-        least = keys.min() if len(keys) == most else -1
+        most = max(count // tracks, 1)
+        least = keys.min() if len(keys) >= most else -1
         chosen = labelled & (drawn > least)
         if not chosen.any():
             continue
