@@ -135,7 +135,8 @@ def _crosses(schema: Schema, options: Mapping[str, Any], kernels: Tensor) -> Ite
     columns = flat_columns(schema, dim, embedded) if fits else {}
     if not fits or sum(map(len, columns.values())) != width:
         raise ZooError("its cross weights do not fit its schema")
-    fields, blocks = tuple(columns), list(columns.values())
+    fields = tuple(field.name for field in schema.fields)
+    blocks = [columns[field] for field in fields]
     squares = kernels.detach().double().square()
     rows = _sums(squares, blocks, 1)
     if kernels.shape[2] == 1:

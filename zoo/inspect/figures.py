@@ -3,6 +3,7 @@
 All names come from the file or from the data: they are shown as text, never as markup.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from zoo.inspect.vocabulary import JOINER
 BLUE, ORANGE, GREY = "#4c8bf5", "#e8833a", "#808894"  # legible on white and on black
 SHOWN = 20  # bars
 CELLS = 100  # rows, and columns, of a heat map
+TICKS = 20  # columns of a heat map that are named on a phone
 BELOW = {"y": -0.25, "yanchor": "top", "traceorder": "normal"}  # a legend of many names
 
 
@@ -107,13 +109,19 @@ def heat(grid: Grid) -> Figure:
                 [names((f"{grid.rows[r]}, {grid.columns[c]}",))[0] for c in columns] for r in rows
             ],
             hovertemplate="%{text}<br>%{z:.4f}<extra></extra>",
+            zmin=0,
+            zmax=max(map(max, values)),
             colorscale="Viridis",
-            colorbar={"thickness": 10},
+            colorbar={"orientation": "h", "thickness": 10, "y": 1, "yanchor": "bottom"},
         )
     )
-    for axis, kept, known in (("xaxis", columns, grid.columns), ("yaxis", rows, grid.rows)):
-        labels = names(_short(known[i], 16) for i in kept)
-        plot.update_layout({axis: {"tickvals": list(range(len(kept))), "ticktext": labels}})
+    for axis, kept, known, step in (
+        ("xaxis", columns, grid.columns, math.ceil(len(columns) / TICKS)),
+        ("yaxis", rows, grid.rows, 1),
+    ):
+        labels = names(_short(known[i], 16) for i in kept[::step])
+        ticks = list(range(0, len(kept), step))
+        plot.update_layout({axis: {"tickvals": ticks, "ticktext": labels}})
     plot.update_yaxes(autorange="reversed", showgrid=False)
     plot.update_xaxes(showgrid=False)
     plot.update_layout(height=max(340, 140 + 14 * len(rows)))
