@@ -471,16 +471,17 @@ def test_a_list_by_hand_and_an_empty_one_will_do(detected):
         ('{"format": 9, "interactions": []}', "has format 9, this version reads 1"),
         ('{"format": 1, "interactions": [3]}', 'interaction 1 lacks its "fields", a list'),
         ('{"format": 1, "interactions": [{"fields": [[]]}]}', 'interaction 1 lacks its "fields"'),
+        ('{"format": 1, "interactions": [{"fields": ["n0"]}]}', "has fewer than two fields: n0"),
         (
             '{"format": 1, "interactions": [{"fields": ["n0", "C7"]}]}',
             "interaction 1 names C7, which the checkpoint's schema lacks: the file is of other",
         ),
         (
-            '{"format": 1, "interactions": [{"fields": ["n0"], "count": "many"}]}',
+            '{"format": 1, "interactions": [{"fields": ["n0", "<b>c1</b>"], "count": "many"}]}',
             "interaction 1 has no number as its count: 'many'",
         ),
         (
-            '{"format": 1, "interactions": [{"fields": ["n0"], "p_uniform": NaN}]}',
+            '{"format": 1, "interactions": [{"fields": ["n0", "<b>c1</b>"], "p_uniform": NaN}]}',
             "interaction 1 has no number as its p_uniform: nan",
         ),
     ],

@@ -97,6 +97,8 @@ def _interaction(entry: Any, schema: Schema, where: str) -> Interaction:
     fields = entry.get("fields") if isinstance(entry, Mapping) else None
     if not isinstance(fields, list) or not all(isinstance(field, str) for field in fields):
         raise ZooError(f'{where} lacks its "fields", a list of names')
+    if len(fields) < 2:
+        raise ZooError(f"{where} has fewer than two fields: {', '.join(fields) or 'none'}")
     known = {field.name for field in schema.fields}
     others = [field for field in fields if field not in known]
     if others:
