@@ -1,12 +1,15 @@
 """What the terminal and the report show of fields, examples and interactions, as tables of text."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from zoo.inspect.effects import Effects, Grid
-from zoo.inspect.explain import Explanation, Prediction
 from zoo.inspect.interactions import Interactions
 from zoo.inspect.sheets import Sheet, sheet
 from zoo.inspect.vocabulary import JOINER
+
+if TYPE_CHECKING:  # which takes Lightning to load
+    from zoo.inspect.explain import Explanation, Prediction
 
 SHOWN = 20  # rows of a table that could be long
 PAIRS = 10  # of a grid of pairs of fields
@@ -54,7 +57,7 @@ def _cut(title: str, count: int) -> str:
     return title if count <= SHOWN else f"{title}: the largest {SHOWN} of {count:,}"
 
 
-def explanation_sheets(found: Explanation) -> Iterator[Sheet]:
+def explanation_sheets(found: "Explanation") -> Iterator[Sheet]:
     """What a model does with a sample of a split."""
     yield importance_sheet(found)
     yield from map(grid_sheet, found.attention)
@@ -64,7 +67,7 @@ def explanation_sheets(found: Explanation) -> Iterator[Sheet]:
         yield examples_sheet(found)
 
 
-def importance_sheet(found: Explanation) -> Sheet:
+def importance_sheet(found: "Explanation") -> Sheet:
     """The permutation importance of the first fields."""
     rows = [
         (
@@ -80,7 +83,7 @@ def importance_sheet(found: Explanation) -> Sheet:
     return sheet(_cut(title, len(found.importance)), columns, rows)
 
 
-def session_sheet(found: Explanation) -> Sheet:
+def session_sheet(found: "Explanation") -> Sheet:
     """The predictions of a session."""
     rows = [(str(i), *_prediction(track)) for i, track in enumerate(found.session.tracks, 1)]
     past = "".join("x" if skipped else "o" for skipped in found.session.past)
@@ -89,7 +92,7 @@ def session_sheet(found: Explanation) -> Sheet:
     return sheet(title, ("track", "attribution", "probability", "label"), rows, 2)
 
 
-def examples_sheet(found: Explanation) -> Sheet:
+def examples_sheet(found: "Explanation") -> Sheet:
     """The example rows of each expert."""
     rows = [
         (example.expert, _values(example.values), *_prediction(example.prediction))
@@ -99,7 +102,7 @@ def examples_sheet(found: Explanation) -> Sheet:
     return sheet("examples: rows in which each expert speaks most surely", columns, rows, 3)
 
 
-def _prediction(prediction: Prediction) -> tuple[str, ...]:
+def _prediction(prediction: "Prediction") -> tuple[str, ...]:
     """The largest shares, the probability and the label."""
     said = sorted(prediction.attribution.items(), key=lambda share: -share[1])[:SHARES]
     label = "-" if prediction.label is None else f"{prediction.label:.0f}"
