@@ -8,19 +8,21 @@ import warnings
 from unittest import mock
 
 import pytest
-from small_checkpoints import MODELS, fitted, row_batch, small
+from small_checkpoints import MODELS, fitted, row_batch, session_batch, small
 
 import train
 from zoo import Field, Schema
 from zoo.inspect import load, pair_report
 from zoo.inspect.compare import Comparison
 from zoo.inspect.disagreement import disagree
+from zoo.inspect.interactions import Interaction, Interactions
 from zoo.inspect.report import report, write
 from zoo.inspect.scores import score
 
 SCRIPT = "<script>document.title = 'run'</script>"
 SCHEMA = Schema((Field("n0", "numerical"), Field(SCRIPT, "categorical", 7, "<i>g</i>")))
 SUBSETS = {"<b>few</b>": ["n0"], "all": ["*"]}
+PLOTS = 7  # lattice, parts, calibration, slices, attribution, importance, examples
 CHROMIUM = shutil.which("chromium")
 
 pytestmark = pytest.mark.filterwarnings(
@@ -32,7 +34,7 @@ PROBE = """<script>
 addEventListener("load", () => setTimeout(() => {
   const all = (what) => [...document.querySelectorAll(what)];
   document.documentElement.innerHTML = "PROBE" + JSON.stringify({
-    plots: all(".js-plotly-plot").map((plot) => plot.querySelectorAll(".trace, .bars").length),
+    plots: all(".js-plotly-plot").map((plot) => plot.querySelectorAll(".trace, .bars, .hm").length),
     right: Math.max(...all("h1, h2, p, .wide, .main-svg").map(
       (item) => item.getBoundingClientRect().right)),
     requests: performance.getEntriesByType("resource").length,
@@ -77,7 +79,7 @@ def test_the_plots_show_the_scores(scored):
     found, scores = scored
     page = report(found, scores)
     drawn = re.findall(r'newPlot\(\s*"plot-[^"]+",\s*(\[.*?\]),\s*\{"', page)
-    assert len(drawn) == 5
+    assert len(drawn) == PLOTS
     lines = [trace for traces in drawn for trace in json.loads(traces)]
     (model,) = [trace for trace in lines if trace.get("name") == "model"]
     assert model["x"] == [part.predicted for part in scores.calibration]
@@ -90,9 +92,44 @@ def test_the_plots_show_the_scores(scored):
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_draws_every_plot_without_network_or_error(width, scored, tmp_path):
+    seen = browse(report(*scored), width, tmp_path)
+    assert len(seen["plots"]) == PLOTS
+    assert seen["title"].startswith("InterpretableMLP: ")
+
+
+# parts, calibration and importance, and those of the model
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize(
+    ("name", "options", "plots"),
+    [
+        ("AutoInt", {"attention_layers": 2, "embed_numerical": True}, 3 + 2),
+        ("DCN", {"parameterization": "matrix", "cross_layers": 2}, 3 + 2),
+        ("DCN", {"cross_layers": 2}, 3 + 1),
+        ("DeepFM", {}, 3 + 1),
+        ("InterpretableGRU", {}, 3 + 4),
+    ],
+)
+def test_a_browser_draws_what_a_model_does(name, options, plots, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = small(name, SCHEMA, **options)
+        found = load(fitted(model, tmp_path / "model.ckpt"))
+    data = mock.Mock(schema=model.schema)
+    batch = session_batch() if name == "InterpretableGRU" else row_batch(SCHEMA)
+    data.val_dataloader.return_value = [batch] * 4
+    fields = tuple(field.name for field in model.schema.fields)
+    listed = [Interaction(fields, i, None, 1.0, 1.0, q) for i, q in enumerate((None, 0.01, 1.0))]
+    interactions = Interactions("<b>file</b>", SCRIPT, 10, tuple(listed))
+    page = report(found, score(found, data), interactions)
+    assert len(browse(page, 390, tmp_path)["plots"]) == plots + 1
+
+
+def browse(page, width, tmp_path):
+    """What a browser makes of a page; fails where that is not as it should be."""
     path = tmp_path / "report.html"
     narrow = f"<style>html {{ width: {width}px }}</style><script>"
-    page = report(*scored).replace("<script>", narrow, 1)
+    page = page.replace("<script>", narrow, 1)
     path.write_text(page.replace("</body>", PROBE))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
     options += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"]
@@ -101,11 +138,10 @@ def test_a_browser_draws_every_plot_without_network_or_error(width, scored, tmp_
     done = subprocess.run(line, capture_output=True, text=True, timeout=120)
     assert "CONSOLE" not in done.stderr
     seen = json.loads(re.search("PROBE(.*)END", done.stdout)[1])
-    assert len(seen["plots"]) == 5
     assert min(seen["plots"]) > 0
     assert seen["right"] <= width
     assert (seen["requests"], seen["marked"]) == (0, 0)
-    assert seen["title"].startswith("InterpretableMLP: ")
+    return seen
 
 
 def test_the_command_writes_the_report(scored, tmp_path, capsys):

@@ -106,6 +106,15 @@ def _table_gradient(ctx: Any, ids: Tensor, rows: Tensor) -> Tensor:
     return torch.ops.aten.embedding_dense_backward(rows, ids, ctx.shape[0], -1, False)
 
 
+def flat_columns(schema: Schema, dim: int, embed_numerical: bool) -> dict[str, list[int]]:
+    """The columns of `Embedded.flat` that hold each field, ascending."""
+    embedded = (*(schema.numerical if embed_numerical else ()), *schema.categorical)
+    columns = {field.name: list(range(f * dim, (f + 1) * dim)) for f, field in enumerate(embedded)}
+    for n, field in enumerate(schema.numerical, len(embedded) * dim):
+        columns.setdefault(field.name, []).append(n)
+    return columns
+
+
 class FusedEmbedding(nn.Module):
     """Embedding vectors and first-order weights of every field.
 
@@ -181,14 +190,8 @@ class FusedEmbedding(nn.Module):
 
     def columns(self, schema: Schema, names: Sequence[str]) -> list[int]:
         """The columns of `Embedded.flat` that hold the given fields, ascending."""
-        numerical = self.numerical_vectors is not None
-        order = (*(schema.numerical if numerical else ()), *schema.categorical)
-        dim = self.embedding_dim
-        found = [
-            f * dim + d for f, field in enumerate(order) if field.name in names for d in range(dim)
-        ]
-        start = self.n_fields * dim
-        return found + [start + n for n, f in enumerate(schema.numerical) if f.name in names]
+        found = flat_columns(schema, self.embedding_dim, self.numerical_vectors is not None)
+        return sorted(column for name in names for column in found[name])
 
     @property
     def n_fields(self) -> int:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jsonargparse.typing import NonNegativeInt
 from rich.console import Console
 from rich.text import Text
 
 from zoo.inspect.compare import Comparison
-from zoo.inspect.facts import Inspection, load
+from zoo.inspect.facts import EXPLAINED, Inspection, load
+from zoo.inspect.interactions import Interactions, read_interactions
 from zoo.parser import ZooParser
 from zoo.schema import ZooError
 
@@ -42,6 +44,18 @@ def parser() -> ZooParser:
     made.add_argument(
         "--by", help="categorical field: show its values alone, in place of those of all fields"
     )
+    made.add_argument(
+        "--sample",
+        type=NonNegativeInt,
+        default=EXPLAINED,
+        help="rows of the split on which the importance of fields, attention and examples are "
+        "computed, at most; 0 leaves these out",
+    )
+    made.add_argument(
+        "--interactions",
+        help="file of the interactions that were found in the model: the output of "
+        "`train.py detect`",
+    )
     made.add_argument("--html", help="also write a report, one HTML file that opens offline")
     made.add_argument("--json", action="store_true", help="print JSON, for machines")
     return made
@@ -58,17 +72,29 @@ def run(arguments: Sequence[str]) -> None:
         raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
     if options.config is None and options.by is not None:
         raise ZooError("--by needs data: give --config RUN/config.yaml")
+    if options.interactions is not None and len(options.checkpoints) == 2:
+        raise ZooError("--interactions shows those of one checkpoint, not of two")
     loaded = [load(path) for path in options.checkpoints]
     found = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
+    interactions = None
+    if options.interactions is not None:
+        interactions = _interactions(Path(options.interactions), loaded[0])
     scores = _score(loaded, options) if options.config is not None else None
     if options.html is not None:
-        _write_report(Path(options.html), found, scores)
+        _write_report(Path(options.html), found, scores, interactions)
     if options.json:
-        plain = found.to_dict() | ({"scores": scores.to_dict()} if scores else {})
+        more = {"scores": scores, "interactions": interactions}
+        plain = found.to_dict() | {name: part.to_dict() for name, part in more.items() if part}
         json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:
-        Console(highlight=False).print(found, *([scores] if scores else []))
+        Console(highlight=False).print(*filter(None, (found, scores, interactions)))
+
+
+def _interactions(path: Path, found: Inspection) -> Interactions:
+    if found.schema is None:
+        raise ZooError(f"--interactions: {found.file} holds no model of this project")
+    return read_interactions(path, found.schema)
 
 
 def _score(loaded: Sequence[Inspection], options: Any) -> "Scores | Disagreement":
@@ -77,17 +103,24 @@ def _score(loaded: Sequence[Inspection], options: Any) -> "Scores | Disagreement
     from zoo.inspect.scores import score
 
     data = data_of(Path(options.config))
-    made = score if len(loaded) == 1 else disagree
-    return made(*loaded, data, options.split, options.by)
+    if len(loaded) == 2:
+        return disagree(*loaded, data, options.split, options.by)
+    return score(*loaded, data, options.split, options.by, options.sample)
 
 
 def _write_report(
-    path: Path, found: Inspection | Comparison, scores: "Scores | Disagreement | None"
+    path: Path,
+    found: Inspection | Comparison,
+    scores: "Scores | Disagreement | None",
+    interactions: Interactions | None,
 ) -> None:
     from zoo.inspect import pair_report, report  # which need plotly
 
     try:
-        (pair_report if isinstance(found, Comparison) else report).write(path, found, scores)
+        if isinstance(found, Comparison):
+            pair_report.write(path, found, scores)
+        else:
+            report.write(path, found, scores, interactions)
     except OSError as error:
         raise ZooError(f"--html: {path} cannot be written: {error.strerror}") from error
     Console(stderr=True, highlight=False).print(Text(f"report: {path}"), soft_wrap=True)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from zoo.inspect.data import batches_of, columns_of
 from zoo.inspect.facts import CROSS, Inspection
-from zoo.inspect.scores import Quality, known, model_of, score_rows
+from zoo.inspect.sample import known
+from zoo.inspect.scores import Quality, model_of, score_rows
 from zoo.inspect.training import Run
 from zoo.inspect.vocabulary import names as value_names
 from zoo.schema import Schema, SessionBatch, ZooError

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from zoo.inspect.architecture import Architecture, architecture_of
 from zoo.inspect.checkpoint import parameters_of, read, squares_of
+from zoo.inspect.effects import Effects, effects_of
 from zoo.inspect.training import Run, Training, run_beside, training_of
+from zoo.inspect.vocabulary import JOINER
 from zoo.inspect.warnings import warnings_of
 from zoo.inspect.weights import TABLE, Rows, Weights, idle, parts, rows_by_field
 from zoo.schema import Field, Schema, ZooError
 
-JOINER = " x "  # between the members in the name of a cross field
 CROSS = "cross"  # the group of the cross fields
+EXPLAINED = 4000  # rows of a split that are explained, at most, where nothing else is asked for
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Inspection(JupyterMixin):
         schema: None as above.
         fields: of the schema, in its order.
         parts: of the model, by name.
+        effects: what the weights say of the fields by themselves.
         training: how far it went.
         run: what lies in the run directory, where the checkpoint is in one.
         warnings: what to be wary of, each in one sentence.
@@ -57,6 +60,7 @@ class Inspection(JupyterMixin):
     schema: Schema | None
     fields: tuple[FieldFacts, ...]
     parts: dict[str, Weights]
+    effects: Effects
     training: Training
     run: Run | None
     warnings: tuple[str, ...]
@@ -104,6 +108,11 @@ def load(path: str | Path) -> Inspection:
         rows = _rows(path, schema, parameters, squares.get(TABLE), init_std)
     fields = schema.fields if schema else ()
     run, complaints = run_beside(path, architecture.model if architecture else None)
+    effects = _effects(path, architecture, schema, parameters)
+    try:
+        effects = effects.named(run)
+    except ZooError as error:
+        complaints.append(str(error))
     warned = warnings_of(architecture, rows, parameters, squares, training.steps)
     return Inspection(
         str(path),
@@ -112,6 +121,7 @@ def load(path: str | Path) -> Inspection:
         schema,
         tuple(FieldFacts(f, crosses(f, schema), rows.get(f.name)) for f in fields),
         parts(parameters),
+        effects,
         training,
         run,
         (*warned, *complaints),
@@ -150,6 +160,20 @@ def _rows(
     total = sum(tensor.numel() for tensor in parameters.values())
     never = idle(table, squares, init_std if isinstance(init_std, float) else None)
     return rows_by_field(schema, table, never, total)
+
+
+def _effects(
+    path: Path,
+    architecture: Architecture | None,
+    schema: Schema | None,
+    parameters: Mapping[str, Tensor],
+) -> Effects:
+    if architecture is None or schema is None:
+        return Effects()
+    try:
+        return effects_of(schema, architecture.options, parameters)
+    except ZooError as error:
+        raise ZooError(f"{path} is damaged: {error}") from error
 
 
 def crosses(field: Field, schema: Schema) -> tuple[str, ...]:

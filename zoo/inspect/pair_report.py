@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 from zoo.inspect import pair_sheets
 from zoo.inspect.compare import Comparison
 from zoo.inspect.disagreement import Disagreement
-from zoo.inspect.report import BLUE, GREY, ORANGE, Figure, Section, names, page, save
+from zoo.inspect.figures import BLUE, GREY, ORANGE, Figure, names
+from zoo.inspect.report import Section, page, save
 
 POINT = {"color": GREY, "size": 10, "symbol": "diamond", "line": {"color": "white", "width": 1}}
 

@@ -4,21 +4,24 @@ All names come from the file or from the data: they are shown as text, never as 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from zoo.experts.lattice import Lattice
-from zoo.inspect import sheets
+from zoo.inspect import explain_sheets, figures, sheets
 from zoo.inspect.architecture import INDENT
+from zoo.inspect.effects import Effects, Grid
+from zoo.inspect.explain import Explanation
 from zoo.inspect.facts import Inspection
+from zoo.inspect.figures import BLUE, GREY, ORANGE, Figure
+from zoo.inspect.figures import names as _names
+from zoo.inspect.figures import text as _text
+from zoo.inspect.interactions import Interactions
 from zoo.inspect.scores import Quality, Scores
-from zoo.inspect.sheets import Sheet, clean
-
-BLUE, ORANGE, GREY = "#4c8bf5", "#e8833a", "#808894"  # legible on white and on black
+from zoo.inspect.sheets import Sheet
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1c2026; --page: #ffffff; --line: #d5d9e0; }
@@ -40,13 +43,6 @@ th.word, td.word { text-align: left; overflow-wrap: break-word; }
 """
 
 
-class Figure(NamedTuple):
-    """A plot, and one sentence that says how to read it."""
-
-    plot: go.Figure
-    reading: str
-
-
 class Section(NamedTuple):
     """A part of the report, in the order of its content: paragraphs of HTML, tables, plots."""
 
@@ -54,9 +50,14 @@ class Section(NamedTuple):
     content: list[str | Sheet | Figure]
 
 
-def write(path: Path, found: Inspection, scores: Scores | None = None) -> None:
+def write(
+    path: Path,
+    found: Inspection,
+    scores: Scores | None = None,
+    interactions: Interactions | None = None,
+) -> None:
     """Writes the report."""
-    save(path, report(found, scores))
+    save(path, report(found, scores, interactions))
 
 
 def save(path: Path, made: str) -> None:
@@ -69,11 +70,18 @@ def save(path: Path, made: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def report(found: Inspection, scores: Scores | None = None) -> str:
+def report(
+    found: Inspection, scores: Scores | None = None, interactions: Interactions | None = None
+) -> str:
     """The report as HTML."""
     title = f"{found.architecture.model if found.architecture else 'model'}: {found.file}"
     warned = (*found.warnings, *(scores.warnings if scores else ()))
-    return page(title, warned, [*_sections(found), *(_score_sections(scores) if scores else ())])
+    sections = [
+        *_sections(found),
+        *(_score_sections(scores) if scores else ()),
+        *([_interactions(interactions)] if interactions else ()),
+    ]
+    return page(title, warned, sections)
 
 
 def page(title: str, warned: Iterable[str], sections: Sequence[Section]) -> str:
@@ -90,10 +98,6 @@ def page(title: str, warned: Iterable[str], sections: Sequence[Section]) -> str:
         f"<script>{get_plotlyjs()}</script></head>\n"
         f"<body><h1>{title}</h1><nav>{links}</nav>{body}</body></html>\n"
     )
-
-
-def _text(value: Any) -> str:
-    return escape(clean(value))
 
 
 def _section(i: int, section: Section) -> str:
@@ -129,7 +133,7 @@ def _plot(figure: Figure, name: str) -> str:
         plot_bgcolor="rgba(0,0,0,0)",
         font_color=GREY,
         margin={"l": 60, "r": 20, "t": 20, "b": 50},
-        legend={"orientation": "h", "y": 1.15},
+        legend={"orientation": "h", "y": figure.plot.layout.legend.y or 1.15},
     )
     figure.plot.update_xaxes(automargin=True, gridcolor="rgba(128,136,148,0.3)")
     figure.plot.update_yaxes(automargin=True, gridcolor="rgba(128,136,148,0.3)")
@@ -158,6 +162,7 @@ def _sections(found: Inspection) -> Iterator[Section]:
         yield Section("schema", [sheets.schema_sheet(found.fields)])
     training = [sheets.training_sheet(found), *sheets.metrics_sheets(found)]
     yield Section("training", [*training])
+    yield from _effect_sections(found.effects)
 
 
 def _paragraph(text: str) -> str:
@@ -174,19 +179,50 @@ def _score_sections(found: Scores) -> Iterator[Section]:
     elif found.slices:
         yield Section("by value", [_values(found), *sheets.slice_sheets(found)])
     if found.experts:
-        yield Section("attribution", [_attribution(found), rest[-1]])
+        yield Section("attribution", [figures.attribution(found.experts), rest[-1]])
+    if found.explanation:
+        yield from _explanation_sections(found.explanation)
 
 
-def names(values: Iterable[str]) -> list[str]:
-    """Names as plotly shows them as text."""
-    return [_text(value) for value in values]
+def _explanation_sections(found: Explanation) -> Iterator[Section]:
+    shown = explain_sheets
+    yield Section(
+        "importance", [figures.importance(found.importance), shown.importance_sheet(found)]
+    )
+    if found.attention:
+        yield Section("attention", _grids(found.attention))
+    if found.session:
+        yield Section("a session", [figures.session(found.session), shown.session_sheet(found)])
+    if found.examples:
+        yield Section("examples", [figures.examples(found.examples), shown.examples_sheet(found)])
+
+
+def _effect_sections(found: Effects) -> Iterator[Section]:
+    if found.linear:
+        yield Section(
+            "first-order weights",
+            [figures.linear(found.linear), explain_sheets.linear_sheet(found)],
+        )
+    if found.crosses:
+        yield Section("cross weights", _grids(found.crosses))
+
+
+def _grids(grids: Iterable[Grid]) -> list[str | Sheet | Figure]:
+    return [
+        shown for grid in grids for shown in (figures.heat(grid), explain_sheets.grid_sheet(grid))
+    ]
+
+
+def _interactions(found: Interactions) -> Section:
+    sheet = explain_sheets.interactions_sheet(found)
+    return Section("interactions", [figures.interactions(found), sheet])
 
 
 def _lattice(found: Inspection) -> Figure:
     plot = Lattice(found.schema, found.architecture.options.get("subsets")).figure()
     for trace in plot.data:
         if trace.text is not None:
-            trace.update(text=names(trace.text), customdata=names(trace.customdata))
+            trace.update(text=_names(trace.text), customdata=_names(trace.customdata))
     return Figure(
         plot,
         "Each point is an expert; a line leads up to a larger subset, whose expert speaks where "
@@ -196,7 +232,7 @@ def _lattice(found: Inspection) -> Figure:
 
 def _parts(found: Inspection) -> Figure:
     shares = [part.share for part in found.parts.values()]
-    plot = go.Figure(go.Bar(x=shares, y=names(found.parts), orientation="h", marker_color=BLUE))
+    plot = go.Figure(go.Bar(x=shares, y=_names(found.parts), orientation="h", marker_color=BLUE))
     plot.update_xaxes(title="share of the parameters", tickformat=".0%")
     plot.update_yaxes(autorange="reversed", type="category")
     return Figure(plot, "The longer a bar, the more of the model's parameters lie in that part.")
@@ -216,7 +252,7 @@ def _calibration(bins: Iterable[Quality]) -> Figure:
 
 def _slices(slices: Iterable[Quality]) -> Figure:
     slices = list(slices)
-    labels = names(part.name for part in slices)
+    labels = _names(part.name for part in slices)
     plot = go.Figure()
     for name, colour in (("predicted", BLUE), ("observed", ORANGE)):
         values = [getattr(part, name) for part in slices]
@@ -233,7 +269,7 @@ def _values(found: Scores) -> Figure:
         plot.add_scatter(
             x=[part.predicted for part in parts],
             y=[part.observed for part in parts],
-            text=names(f"{field} = {part.name}, {part.rows:,} rows" for part in parts),
+            text=_names(f"{field} = {part.name}, {part.rows:,} rows" for part in parts),
             mode="markers",
             marker_color=BLUE,
             showlegend=False,
@@ -254,19 +290,3 @@ def _diagonal(parts: Iterable[Quality]) -> go.Figure:
     plot.add_scatter(x=[0, end], y=[0, end], mode="lines", name="calibrated", line=line)
     plot.update_layout(xaxis_title="predicted probability", yaxis_title="share of positives")
     return plot
-
-
-def _attribution(found: Scores) -> Figure:
-    labels = names(expert.name for expert in found.experts)
-    plot = go.Figure()
-    means = [expert.mean for expert in found.experts]
-    plot.add_bar(x=labels, y=means, name="mean", marker_color=BLUE)
-    largest = [expert.max for expert in found.experts]
-    plot.add_scatter(x=labels, y=largest, name="max", mode="markers", marker_color=ORANGE)
-    plot.update_xaxes(type="category")
-    plot.update_yaxes(title="attribution", rangemode="tozero")
-    return Figure(
-        plot,
-        "A bar is an expert's mean share in the predictions, and the point its largest share in "
-        "any: an expert whose point is near zero is never heard.",
-    )

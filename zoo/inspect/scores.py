@@ -18,13 +18,14 @@ import zoo
 from zoo.experts.mixture import AttributionMetrics
 from zoo.experts.module import MixtureModule
 from zoo.inspect.data import batches_of, columns_of
-from zoo.inspect.facts import Inspection
+from zoo.inspect.explain import Explanation, explain
+from zoo.inspect.facts import EXPLAINED, Inspection
+from zoo.inspect.sample import known
 from zoo.inspect.training import Run
 from zoo.inspect.units import Layer, layers, watched
 from zoo.inspect.vocabulary import names as value_names
 from zoo.metrics import ClickMetrics
 from zoo.schema import ZooError
-from zoo.sessions import SessionModule
 
 BINS = 10  # of the calibration, of equal numbers of rows
 SLICES = 10  # values of a field, the most frequent ones
@@ -89,6 +90,7 @@ class Scores(JupyterMixin):
         slices: the most frequent values of that field, or of every categorical field.
         experts: of a mixture.
         layers: with ReLU.
+        explanation: of a sample of the rows.
     """
 
     split: str
@@ -98,6 +100,7 @@ class Scores(JupyterMixin):
     slices: dict[str, tuple[Quality, ...]]
     experts: tuple[ExpertShare, ...]
     layers: tuple[Layer, ...] = ()
+    explanation: Explanation | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -153,7 +156,11 @@ class Scored:
 
 
 def score(
-    found: Inspection, data: LightningDataModule, split: str = "val", by: str | None = None
+    found: Inspection,
+    data: LightningDataModule,
+    split: str = "val",
+    by: str | None = None,
+    sample: int = EXPLAINED,
 ) -> Scores:
     """Scores a split of the data with an inspected checkpoint, on the CPU.
 
@@ -162,6 +169,7 @@ def score(
         data: of the checkpoint's schema.
         split: `val` or `test`.
         by: categorical field whose values are scored one by one; None scores those of all.
+        sample: rows to explain at most; 0 explains none.
 
     Raises:
         ZooError: where the checkpoint is another project's, its schema is not that of the data,
@@ -184,6 +192,7 @@ def score(
         _slices(scored, [*columns], found.run),
         tuple(_shares(scored)),
         tuple(layers(fired, scored.experts)),
+        explain(model, loader, sample, found.run),
     )
 
 
@@ -198,11 +207,6 @@ def model_of(found: Inspection) -> LightningModule:
     model_class = getattr(zoo, found.architecture.model)
     model = model_class.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)
     return model.eval()
-
-
-def known(model: LightningModule, batch: Any) -> Tensor:
-    """[B] or [B, T'] the labels that are scored."""
-    return model.known(batch) if isinstance(model, SessionModule) else ~batch.label.isnan()
 
 
 @torch.no_grad()

@@ -10,9 +10,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from zoo.inspect import pair_sheets, sheets
+from zoo.inspect import explain_sheets, pair_sheets, sheets
 from zoo.inspect.compare import Comparison
 from zoo.inspect.facts import Inspection
+from zoo.inspect.interactions import Interactions
 from zoo.inspect.sheets import Sheet, clean
 
 if TYPE_CHECKING:  # it needs Lightning, which takes seconds to import
@@ -49,6 +50,7 @@ def _blocks(found: Inspection) -> Iterator[Text | Group]:
     yield table(sheets.parts_sheet(found.parts))
     yield table(sheets.training_sheet(found))
     yield from map(table, sheets.metrics_sheets(found))
+    yield from map(table, explain_sheets.effect_sheets(found.effects))
     yield from _warnings("warning", found.warnings)
 
 
@@ -72,10 +74,17 @@ def _comparison_blocks(found: Comparison) -> Iterator[Text | Group]:
 
 def scores(found: "Scores") -> Group:
     """The quality of a model on a split."""
-    blocks = map(table, sheets.score_sheets(found))
-    return Group(*blocks, *_warnings("warning", found.warnings))
+    shown = [*sheets.score_sheets(found)]
+    if found.explanation:
+        shown += explain_sheets.explanation_sheets(found.explanation)
+    return Group(*map(table, shown), *_warnings("warning", found.warnings))
 
 
 def disagreement(found: "Disagreement") -> Group:
     """Where the predictions of two models differ."""
     return Group(*map(table, pair_sheets.disagreement_sheets(found)))
+
+
+def interactions(found: Interactions) -> Group:
+    """The interactions of a file."""
+    return Group(table(explain_sheets.interactions_sheet(found)))
