@@ -519,7 +519,7 @@ def test_every_model_is_explained(name, tmp_path, capsys):
     data.val_dataloader.return_value = [batch, batch]
     config = tmp_path / "config.yaml"
     config.touch()
-    with mock.patch("zoo.inspect.command.data_of", return_value=data):
+    with mock.patch("zoo.inspect.data.data_of", return_value=data):
         capsys.readouterr()
         command(found.file, "--config", config, "--json", "--sample", 20)
     plain = json.loads(capsys.readouterr().out)

@@ -97,26 +97,27 @@ def test_a_browser_draws_every_plot_without_network_or_error(width, scored, tmp_
     assert seen["title"].startswith("InterpretableMLP: ")
 
 
-# parts, calibration and importance, and those of the model
+# parts, calibration, slices and importance, and those of the model
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize(
     ("name", "options", "plots"),
     [
-        ("AutoInt", {"attention_layers": 2, "embed_numerical": True}, 3 + 2),
-        ("DCN", {"parameterization": "matrix", "cross_layers": 2}, 3 + 2),
-        ("DCN", {"cross_layers": 2}, 3 + 1),
-        ("DeepFM", {}, 3 + 1),
+        ("AutoInt", {"attention_layers": 2, "embed_numerical": True}, 4 + 2),
+        ("DCN", {"parameterization": "matrix", "cross_layers": 2}, 4 + 2),
+        ("DCN", {"cross_layers": 2}, 4 + 1),
+        ("DeepFM", {}, 4 + 1),
         ("InterpretableGRU", {}, 3 + 4),
     ],
 )
 def test_a_browser_draws_what_a_model_does(name, options, plots, tmp_path):
+    sessions = name == "InterpretableGRU"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = small(name, SCHEMA, **options)
+        model = small(name, None if sessions else SCHEMA, **options)
         found = load(fitted(model, tmp_path / "model.ckpt"))
     data = mock.Mock(schema=model.schema)
-    batch = session_batch() if name == "InterpretableGRU" else row_batch(SCHEMA)
+    batch = session_batch() if sessions else row_batch(SCHEMA)
     data.val_dataloader.return_value = [batch] * 4
     fields = tuple(field.name for field in model.schema.fields)
     listed = [Interaction(fields, i, None, 1.0, 1.0, q) for i, q in enumerate((None, 0.01, 1.0))]

@@ -106,15 +106,6 @@ def _table_gradient(ctx: Any, ids: Tensor, rows: Tensor) -> Tensor:
     return torch.ops.aten.embedding_dense_backward(rows, ids, ctx.shape[0], -1, False)
 
 
-def flat_columns(schema: Schema, dim: int, embed_numerical: bool) -> dict[str, list[int]]:
-    """The columns of `Embedded.flat` that hold each field, ascending."""
-    embedded = (*(schema.numerical if embed_numerical else ()), *schema.categorical)
-    columns = {field.name: list(range(f * dim, (f + 1) * dim)) for f, field in enumerate(embedded)}
-    for n, field in enumerate(schema.numerical, len(embedded) * dim):
-        columns.setdefault(field.name, []).append(n)
-    return columns
-
-
 class FusedEmbedding(nn.Module):
     """Embedding vectors and first-order weights of every field.
 
@@ -190,7 +181,7 @@ class FusedEmbedding(nn.Module):
 
     def columns(self, schema: Schema, names: Sequence[str]) -> list[int]:
         """The columns of `Embedded.flat` that hold the given fields, ascending."""
-        found = flat_columns(schema, self.embedding_dim, self.numerical_vectors is not None)
+        found = schema.flat_columns(self.embedding_dim, self.numerical_vectors is not None)
         return sorted(column for name in names for column in found[name])
 
     @property

@@ -116,6 +116,14 @@ class Schema:
         """The columns of `SessionBatch.future`."""
         return tuple(field for field in self.numerical if not field.past_only)
 
+    def flat_columns(self, dim: int, embed_numerical: bool) -> dict[str, list[int]]:
+        """Where embeddings of size `dim` and numbers side by side hold each field, ascending."""
+        embedded = (*(self.numerical if embed_numerical else ()), *self.categorical)
+        columns = {field.name: [*range(f * dim, (f + 1) * dim)] for f, field in enumerate(embedded)}
+        for n, field in enumerate(self.numerical, len(embedded) * dim):
+            columns.setdefault(field.name, []).append(n)
+        return columns
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON and checkpoints hold it."""
         fields = [asdict(field) for field in self.fields]
