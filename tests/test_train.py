@@ -329,11 +329,16 @@ def test_an_interrupted_fit_can_be_resumed(criteo_file):
     line = [sys.executable, str(ROOT / "train.py")]
     line += arguments("fit", criteo_file, "--trainer.max_epochs=100000")
     line += ["--trainer.callbacks=null"]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     last = Path("runs/t/version_0/checkpoints/last.ckpt")
-    wait_for(last.is_file)
-    process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
+    with subprocess.Popen(
+        line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for(last.is_file)
+            process.send_signal(signal.SIGINT)
+            _, shown = process.communicate(timeout=60)
+        finally:
+            process.kill()  # it would train for hours
     assert process.returncode != 0
     assert f"--ckpt_path {last}" in shown
     epochs = torch.load(last, weights_only=True)["epoch"] + 1
