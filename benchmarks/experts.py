@@ -69,7 +69,8 @@ def explained(model: InterpretableMLP, data: Any) -> tuple[Tensor, Tensor, Tenso
 def run_toy(options: argparse.Namespace, folder: Path) -> None:
     """Toy task (b)."""
     labels, experts = [], []
-    for seed in track(range(options.seeds), "seeds", console=console):
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    for seed in track(seeds, "seeds", console=console):
         config = CONFIGS / "toy/interpretable_mlp.yaml"
         _, resolved = fit_ours(config, None, seed, folder, f"--data.seed={seed}")
         data = open_data(resolved)
@@ -314,6 +315,7 @@ def main() -> None:
     )
     parser.add_argument("benchmark", choices=COMMANDS)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first_seed", type=int, default=0, help="of the toy")
     parser.add_argument("--picture", type=Path, help="HTML file of the toy's last seed")
     parser.add_argument("--path", type=Path, help="MovieLens' zip or folder")
     parser.add_argument("--test_list", type=Path, help="published lists to test on")

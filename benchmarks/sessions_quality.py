@@ -85,9 +85,9 @@ def attributed(
     return found, ((interaction * real).sum(0) / real.sum(0)).tolist()
 
 
-def best(run: Path, model_class: type[SessionMixture]) -> SessionMixture:
-    """The best checkpoint of a run."""
-    file = run / "checkpoints/best.ckpt"
+def best(folder: Path, model_class: type[SessionMixture]) -> SessionMixture:
+    """The best checkpoint of a run directory."""
+    file = folder / "checkpoints/best.ckpt"
     return model_class.load_from_checkpoint(file, weights_only=True).eval()
 
 
@@ -134,8 +134,11 @@ def main() -> None:
     )
     parser.add_argument("--sessions", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help="keep data and runs here")
+    parser.add_argument("--folder", type=Path, help="new folder, to keep data and runs in")
     options = parser.parse_args()
+    if options.folder and options.folder.exists():
+        # the metrics of what lies there would be taken for those of this run
+        parser.error(f"--folder: {options.folder} exists already")
     print_machine("torch", "pytorch-lightning")
     with tempfile.TemporaryDirectory() as folder:
         run(options.sessions, options.seeds, options.folder or Path(folder))

@@ -168,16 +168,34 @@ def test_a_report_that_cannot_be_written_leaves_nothing(scored, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_two_checkpoints_have_a_report(scored, tmp_path):
-    found, _ = scored
+@pytest.fixture(scope="module")
+def pair(scored, tmp_path_factory):
+    """A page of two models, and what it is made of."""
+    path = tmp_path_factory.mktemp("pair")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        other = load(fitted(small("DeepFM", SCHEMA), path / "other.ckpt"))
     data = mock.Mock(schema=SCHEMA)
     data.val_dataloader.return_value = [row_batch(SCHEMA) for _ in range(4)]
-    scores = disagree(found, found, data)
-    pair_report.write(tmp_path / "pair.html", Comparison(found, found), scores)
-    page = (tmp_path / "pair.html").read_text()
+    scores = disagree(scored[0], other, data)
+    pair_report.write(path / "pair.html", Comparison(scored[0], other), scores)
+    return (path / "pair.html").read_text(), scores
+
+
+def test_two_checkpoints_have_a_report(pair):
+    page, scores = pair
     assert SCRIPT not in page
     drawn = re.findall(r'newPlot\(\s*"plot-[^"]+",\s*(\[.*?\]),\s*\{"', page)
     slices, rows = (json.loads(traces) for traces in drawn)
     assert [trace["name"] for trace in slices] == ["A", "B", "observed"]
+    assert slices[0]["y"] == [part.first for part in scores.slices]
     assert slices[1]["y"] == [part.second for part in scores.slices]
+    assert slices[0]["y"] != slices[1]["y"]
     assert rows[2]["y"] == [row.label for row in scores.rows]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_draws_the_page_of_two(width, pair, tmp_path):
+    assert len(browse(pair[0], width, tmp_path)["plots"]) == 2

@@ -130,13 +130,13 @@ def _crosses(schema: Schema, options: Mapping[str, Any], kernels: Tensor) -> Ite
     width = (
         kernels.shape[1] if kernels.ndim == 3 and kernels.shape[2] in (1, kernels.shape[1]) else 0
     )
-    fields = schema.fields if embedded else schema.categorical
-    fits = isinstance(dim, int) and dim > 0 and dim * len(fields) <= width
+    vectors = len(schema.fields if embedded else schema.categorical)
+    fits = isinstance(dim, int) and dim > 0 and dim * vectors <= width
     columns = schema.flat_columns(dim, embedded) if fits else {}
     if not fits or sum(map(len, columns.values())) != width:
         raise ZooError("its cross weights do not fit its schema")
-    every = tuple(field.name for field in schema.fields)
-    blocks = [columns[name] for name in every]
+    fields = tuple(field.name for field in schema.fields)
+    blocks = [columns[field] for field in fields]
     squares = kernels.detach().double().square()
     rows = _sums(squares, blocks, 1)
     if kernels.shape[2] == 1:
@@ -144,7 +144,7 @@ def _crosses(schema: Schema, options: Mapping[str, Any], kernels: Tensor) -> Ite
             "cross weights",
             "The brighter a cell, the larger the weights with which that cross layer multiplies "
             "its input by the field.",
-            every,
+            fields,
             tuple(f"layer {layer}" for layer in range(1, len(kernels) + 1)),
             _plain(rows.squeeze(2).T.sqrt()),
         )
@@ -154,8 +154,8 @@ def _crosses(schema: Schema, options: Mapping[str, Any], kernels: Tensor) -> Ite
             f"cross weights, layer {layer}",
             "The brighter a cell, the larger the weights with which this cross layer multiplies "
             "the field of the row by that of the column.",
-            every,
-            every,
+            fields,
+            fields,
             _plain(values),
         )
 

@@ -1,13 +1,13 @@
 """Two checkpoints side by side as one HTML file; see `zoo.inspect.report`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from zoo.inspect import pair_sheets
 from zoo.inspect.compare import Comparison
-from zoo.inspect.disagreement import Disagreement
+from zoo.inspect.disagreement import Disagreement, RowDifference, SliceDifference
 from zoo.inspect.figures import BLUE, GREY, ORANGE, Figure, names
 from zoo.inspect.report import Section, page, save
 
@@ -38,26 +38,35 @@ def _scored(found: Disagreement) -> Iterator[Section]:
 
 
 def _slices(found: Disagreement) -> Figure:
-    labels = names(f"{part.field} = {part.value}" for part in found.slices)
-    plot = go.Figure()
-    for name, side, colour in (("A", "first", BLUE), ("B", "second", ORANGE)):
-        values = [getattr(part, side) for part in found.slices]
-        plot.add_bar(x=labels, y=values, name=name, marker_color=colour)
+    labels = [f"{part.field} = {part.value}" for part in found.slices]
     observed = [part.observed for part in found.slices]
-    plot.add_scatter(x=labels, y=observed, name="observed", mode="markers", marker=POINT)
-    plot.update_xaxes(type="category")
-    plot.update_yaxes(title="share of positives", rangemode="tozero")
+    plot = _bars(labels, found.slices, "observed", observed)
+    plot.update_yaxes(title="share of positives")
     return Figure(plot, "Of each value, the model whose bar ends nearer to the point is right.")
 
 
 def _rows(found: Disagreement) -> Figure:
-    plot = go.Figure()
     labels = [f"row {row.row}" for row in found.rows]
-    for name, side, colour in (("A", "first", BLUE), ("B", "second", ORANGE)):
-        values = [getattr(row, side) for row in found.rows]
-        plot.add_bar(x=labels, y=values, name=name, marker_color=colour)
-    truth = [row.label for row in found.rows]
-    plot.add_scatter(x=labels, y=truth, name="label", mode="markers", marker=POINT)
-    plot.update_xaxes(type="category")
-    plot.update_yaxes(title="probability", rangemode="tozero")
+    plot = _bars(labels, found.rows, "label", [row.label for row in found.rows])
+    plot.update_yaxes(title="probability")
     return Figure(plot, "Of each row, the model whose bar ends nearer to the point is right.")
+
+
+def _bars(
+    labels: Iterable[str],
+    parts: Sequence[SliceDifference | RowDifference],
+    name: str,
+    truth: Sequence[float],
+) -> go.Figure:
+    """What both models predict of each part, and points at what is true of it."""
+    labels = names(labels)
+    plot = go.Figure()
+    for side, values, colour in (
+        ("A", [part.first for part in parts], BLUE),
+        ("B", [part.second for part in parts], ORANGE),
+    ):
+        plot.add_bar(x=labels, y=values, name=side, marker_color=colour)
+    plot.add_scatter(x=labels, y=truth, name=name, mode="markers", marker=POINT)
+    plot.update_xaxes(type="category")
+    plot.update_yaxes(rangemode="tozero")
+    return plot
