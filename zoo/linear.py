@@ -62,11 +62,12 @@ class _OneDNNLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        return (
-            _product(gradient, weight.t()) if needs_x else None,
-            _product(gradient.t(), x.t()) if needs_weight else None,
-            gradient.sum(0) if needs_bias else None,
-        )
+        dx = _product(gradient, weight.t()) if needs_x else None
+        dweight = None
+        if needs_weight:
+            with onednn_batches():  # unlike `_product`, takes a transposed first factor as it is
+                dweight = gradient.t() @ x
+        return dx, dweight, gradient.sum(0) if needs_bias else None
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from zoo.ctr.base import CTRModule
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
-from zoo.linear import product, takes_onednn
+from zoo.linear import onednn_batches, product, takes_onednn
 from zoo.module import require
 from zoo.schema import Schema
 
@@ -36,6 +36,7 @@ class _Interact(torch.autograd.Function):
     """
 
     @staticmethod
+    @onednn_batches()
     def forward(ctx: Any, x: Tensor, scores: Tensor, values: Tensor, residual: Tensor) -> Tensor:
         out = x.new_empty(*x.shape[:2], len(values))
         saved = []
@@ -52,6 +53,7 @@ class _Interact(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @onednn_batches()
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x, scores, values, residual, out, *saved = ctx.saved_tensors
         dx = torch.empty_like(x)
