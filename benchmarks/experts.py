@@ -8,7 +8,7 @@
 - toy: test rows of toy task (b) of Afchar & Hennequin (RecSys 2020): accuracy of the label, and of
   the most selected expert, which should be the one over the smallest subset that tells the label.
 - movielens: Table 1 there, and the experts' shares of the test items (Figure 6). Without
-  `--test_list` each user's last movie is ranked among 99 that are drawn.
+  `--test_list` each user's last movie is ranked among 99 that are drawn. `--models` takes some.
 - planted: clicks in Criteo's format with one strong planted cross. An expert sees its two fields,
   another two fields that do not interact, the third all. Test AUC beside DeepFM's, and shares.
 - cost: a training step of the experts beside the plain network of equal parameter count, and beside
@@ -20,7 +20,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from common import (
     open_data,
     print_machine,
 )
+from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 from rich.progress import track
 from torch import Tensor, nn
@@ -111,7 +112,9 @@ def run_movielens(options: argparse.Namespace, folder: Path) -> None:
         f"{options.path.name}, {options.seeds} seeds", "", *metrics, "parameters", "network's"
     )
     shares: dict[str, list[Tensor]] = {"most selected": [], "mean attribution": []}
-    for name, (config, more) in MOVIELENS.items():
+    for name, (config, more) in MOVIELENS.items():  # the experts last
+        if name not in options.models:
+            continue
         found = []
         for seed in track(range(options.seeds), name, console=console):
             here = folder / name.replace(" ", "_")
@@ -132,11 +135,26 @@ def run_movielens(options: argparse.Namespace, folder: Path) -> None:
         cells += [f"{statistics.mean(f[metric] for f in found):,.0f}" for metric in metrics[2:]]
         table.add_row(name, *cells, f"{total:,}", f"{total - embedding:,}")
         console.print(table)
-    figure = make_table("share of the users' last movies", "", *model.lattice.names)
-    for name, values in shares.items():
-        stacked = torch.stack(values).T.tolist()
-        figure.add_row(name, *(mean_and_deviation(column) for column in stacked))
+    if not shares["most selected"]:  # no experts among the models
+        return
+    stacked = {name: torch.stack(values) for name, values in shares.items()}
+    names = model.lattice.names
+    figure = make_table("share of the users' last movies", "", *names)
+    for name, values in stacked.items():
+        figure.add_row(name, *(mean_and_deviation(column) for column in values.T.tolist()))
     console.print(figure)
+    if options.picture:
+        draw_shares(options.picture, names, stacked)
+
+
+def draw_shares(path: Path, names: Sequence[str], shares: dict[str, Tensor]) -> None:
+    """Mean over the seeds of each [seeds, experts], as Figure 6: an HTML file."""
+    figure = go.Figure()
+    for (name, values), color in zip(shares.items(), ("#1f77b4", "#ff7f0e"), strict=True):
+        figure.add_bar(name=name, x=list(names), y=values.mean(0).tolist(), marker_color=color)
+    figure.update_yaxes(title="share of the users' last movies", range=[0, 1])
+    figure.update_layout(barmode="group", template="plotly_white", width=700, height=400)
+    figure.write_html(path, config={"displayModeBar": False})
 
 
 def run_planted(options: argparse.Namespace, folder: Path) -> None:
@@ -316,7 +334,12 @@ def main() -> None:
     parser.add_argument("benchmark", choices=COMMANDS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first_seed", type=int, default=0, help="of the toy")
-    parser.add_argument("--picture", type=Path, help="HTML file of the toy's last seed")
+    parser.add_argument(
+        "--picture", type=Path, help="HTML file: the toy's last seed, or MovieLens' shares"
+    )
+    parser.add_argument(
+        "--models", nargs="+", choices=MOVIELENS, default=list(MOVIELENS), help="of MovieLens"
+    )
     parser.add_argument("--path", type=Path, help="MovieLens' zip or folder")
     parser.add_argument("--test_list", type=Path, help="published lists to test on")
     parser.add_argument("--rows", type=int, default=200_000, help="planted clicks")
