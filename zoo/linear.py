@@ -51,6 +51,14 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.linear(x, weight, bias)
 
 
+def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """[B, out], [B, in] -> [out, in] gradient^T x, by oneDNN where `product` goes there."""
+    if not takes_onednn(x, gradient):
+        return gradient.t() @ x
+    with onednn_batches():  # unlike `_product`, takes a transposed first factor as it lies
+        return gradient.t() @ x
+
+
 class _OneDNNLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -62,12 +70,11 @@ class _OneDNNLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        dx = _product(gradient, weight.t()) if needs_x else None
-        dweight = None
-        if needs_weight:
-            with onednn_batches():  # unlike `_product`, takes a transposed first factor as it is
-                dweight = gradient.t() @ x
-        return dx, dweight, gradient.sum(0) if needs_bias else None
+        return (
+            _product(gradient, weight.t()) if needs_x else None,
+            weight_gradient(gradient, x) if needs_weight else None,
+            gradient.sum(0) if needs_bias else None,
+        )
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -76,7 +83,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @contextmanager
 def onednn_batches() -> Iterator[None]:
-    """Products of batches of matrices, and their gradients, go to oneDNN in here.
+    """Products of matrices and of batches of them go to oneDNN in here.
 
     PyTorch gives it those of float32 only by leave to round to bfloat16. oneDNN makes no use of
     that leave but on processors with units for such products (AMX), where it is not given.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from zoo.experts.lattice import Lattice
-from zoo.linear import Linear, product
+from zoo.linear import Linear, product, weight_gradient
 
 Run = tuple[int, int]  # columns start .. stop - 1
 
@@ -161,7 +161,7 @@ def cast_as_linear(*tensors: Tensor) -> list[Tensor]:
 
 def _parameter_gradients(gradients: Sequence[Tensor], inputs: Iterable[Tensor]) -> list[Tensor]:
     """Of the weights, then of the biases."""
-    weights = [product(g.t(), x.t()) for g, x in zip(gradients, inputs, strict=True)]
+    weights = [weight_gradient(g, x) for g, x in zip(gradients, inputs, strict=True)]
     return [*weights, *(g.sum(0) for g in gradients)]
 
 

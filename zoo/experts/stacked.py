@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from zoo.experts.lattice import Lattice
 from zoo.experts.layers import Restriction
-from zoo.linear import linear, product
+from zoo.linear import linear, product, weight_gradient
 
 
 class StackedRestriction(nn.Module):
@@ -132,7 +132,7 @@ class _MaskedProduct(torch.autograd.Function):
             own = blocks.diagonal(0, 1, 3)  # [P, out, in, H]
             back = torch.einsum("npho,poih->nhi", gradient.unflatten(1, ctx.shape), own).flatten(1)
         gradient = gradient.contiguous()
-        return back, product(gradient.t(), x.t()), gradient.sum(0), None
+        return back, weight_gradient(gradient, x), gradient.sum(0), None
 
 
 class StackedNorm(nn.Module):
