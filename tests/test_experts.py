@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader
 
 import train
@@ -462,6 +463,15 @@ def test_one_subset_is_the_plain_network():
         x = torch.relu((layer(x) if layer is network.layers[0] else layer([x]))[0])
     torch.testing.assert_close(network(batch), 2 * network.head([x])[0].squeeze(1))
     assert torch.equal(network.explain(batch)[1], torch.ones(6, 1))
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_one_subset_is_trained_by_plain_cross_entropy(gate, normalization):
+    network = model({"all": ["*"]}, gate=gate, normalization=normalization, prior=0.2)
+    batch = random_batch()
+    plain = binary_cross_entropy_with_logits(network(batch), batch.label)
+    torch.testing.assert_close(network.training_step(batch), plain)
 
 
 def test_predictions_come_with_their_attribution():

@@ -39,7 +39,8 @@ class MixtureModule(ZooModule):
         P(y = 1) = sum_i alpha_i f_i / sum_i alpha_i
 
     (Afchar & Hennequin 2020, sections 3.1 and 3.3). With the paper's prior of 1/2, c is zero and
-    f_i = (F_i + 1) / 2 of F_i = tanh(z_i). A subclass implements `opinions`.
+    f_i = (F_i + 1) / 2 of F_i = tanh(z_i). A single subset is always selected: the plain network,
+    trained by plain binary cross-entropy. A subclass implements `opinions`.
 
     Args:
         schema: of the batches.
@@ -119,6 +120,8 @@ class MixtureModule(ZooModule):
         with torch.no_grad():
             logits, attributed = self._mix(z)
             log_alpha = log_selection(z, self.inclusion, self.gate, self.power)
+            if len(self.lattice) == 1:  # nothing to select from: plain binary cross-entropy
+                log_alpha = torch.zeros_like(log_alpha)
         self._score(logits, batch, split)
         known = self.known(batch)
         if split in self.attributions:
