@@ -482,6 +482,17 @@ def test_predictions_come_with_their_attribution():
     torch.testing.assert_close(found["probability"], network(random_batch()).sigmoid())
 
 
+def test_predictions_may_be_gated_more_steeply_than_the_loss():
+    options = {"gate": "smooth", "power": 3.0, "normalization": "sample", "prior": 0.2}
+    alike, steeper = (model(DIAMOND, **options, inference_power=p).eval() for p in (None, 8.0))
+    batch = random_batch()
+    assert torch.equal(alike.training_step(batch), steeper.training_step(batch))
+    z = steeper.opinions(batch)
+    for network, power in ((alike, 3.0), (steeper, 8.0)):
+        expected = attribution(log_selection(z, network.inclusion, "smooth", power))
+        torch.testing.assert_close(network.explain(batch)[1], expected)
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -494,6 +505,7 @@ def test_predictions_come_with_their_attribution():
         ("silence", -1.0),
         ("prior", 0.0),
         ("power", 1.0),
+        ("inference_power", 0.0),
     ],
 )
 def test_an_option_that_makes_no_sense_is_named(option, value):

@@ -51,6 +51,7 @@ class MixtureModule(ZooModule):
         inference_gate: gate of predictions; null takes `gate`. The steeper it is, the surer an
             expert must be to keep those around it from speaking.
         power: p of the smooth gate.
+        inference_power: p of the smooth inference gate; null takes `power`.
         normalization: of the weights of the loss: `none` (the paper), `sample` or `expert`.
         silence: weight of `silence_loss`, which keeps experts from speaking where those inside
             them are sure; 0 is the paper.
@@ -67,6 +68,7 @@ class MixtureModule(ZooModule):
         gate: Gate = "abs",
         inference_gate: Gate | None = None,
         power: float = 3.0,
+        inference_power: float | None = None,
         normalization: Normalization = "none",
         silence: float = 0.0,
         prior: float = 0.5,
@@ -80,7 +82,9 @@ class MixtureModule(ZooModule):
             f"normalization must be one of {NORMALIZATIONS}",
             normalization,
         )
-        require(power > 1, "power must be more than 1", power)
+        inference_power = power if inference_power is None else inference_power
+        for name, value in (("power", power), ("inference_power", inference_power)):
+            require(value > 1, f"{name} must be more than 1", value)
         require(silence >= 0, "silence must not be negative", silence)
         require(0 < prior < 1, "prior must be between 0 and 1", prior)
         self.lattice = Lattice(self.schema, subsets)
@@ -89,6 +93,7 @@ class MixtureModule(ZooModule):
         self.gate: Gate = gate
         self.inference_gate: Gate = inference_gate or gate
         self.power = power
+        self.inference_power = inference_power
         self.normalization = normalization
         self.silence = silence
         self.unsure = math.log(prior / (1 - prior)) / 2
@@ -112,7 +117,7 @@ class MixtureModule(ZooModule):
 
     def _mix(self, z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.float()
-        log_alpha = log_selection(z, self.inclusion, self.inference_gate, self.power)
+        log_alpha = log_selection(z, self.inclusion, self.inference_gate, self.inference_power)
         return mixture_logit(z + self.unsure, log_alpha), attribution(log_alpha)
 
     def _step(self, batch: Any, split: str) -> Tensor:
