@@ -154,6 +154,7 @@ def draw_shares(path: Path, names: Sequence[str], shares: dict[str, Tensor]) -> 
         figure.add_bar(name=name, x=list(names), y=values.mean(0).tolist(), marker_color=color)
     figure.update_yaxes(title="share of the users' last movies", range=[0, 1])
     figure.update_layout(barmode="group", template="plotly_white", width=700, height=400)
+    figure.update_layout(margin={"t": 30, "b": 40})
     figure.write_html(path, config={"displayModeBar": False})
 
 
