@@ -16,7 +16,7 @@ from zoo import Batch, Field, Schema
 from zoo.ctr.autoint import InteractingLayer
 from zoo.ctr.xdeepfm import CompressedOuterProduct
 from zoo.embedding import FusedEmbedding
-from zoo.linear import Linear, takes_onednn
+from zoo.linear import HAS_ONEDNN, Linear, takes_onednn
 from zoo.optim import Adagrad
 
 
@@ -173,6 +173,13 @@ def test_chunks_of_outer_products_add_up(monkeypatch, chunk):
 
     for a, b in zip(found, values_and_gradients(plain, *doubles), strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_compiled_is_left_to_the_compiler():
+    x = torch.randn(2, 2)
+    assert takes_onednn(x, x) == HAS_ONEDNN
+    # the compiler of CPU code cannot lower oneDNN's operators as they are called here
+    assert not torch.compile(lambda x: takes_onednn(x, x), backend="eager")(x)
 
 
 ALLOCATOR = """

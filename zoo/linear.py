@@ -28,16 +28,17 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """[B, in], [out, in], [out] -> [B, out], as `torch.nn.functional.linear`; see `Linear`."""
-    if takes_onednn(x, weight) and not torch.compiler.is_compiling():
+    if takes_onednn(x, weight):
         # oneDNN is slow on what is neither contiguous nor its transpose
         return _OneDNNLinear.apply(x.contiguous(), weight.contiguous(), bias)
     return functional.linear(x, weight, bias)
 
 
 def takes_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether `product` of these goes to oneDNN."""
+    """Whether `product` of these goes to oneDNN; what is compiled is left to the compiler."""
     return (
         HAS_ONEDNN
+        and not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -52,10 +53,10 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """[B, out], [B, in] -> [out, in] gradient^T x, by oneDNN where `product` goes there."""
-    if not takes_onednn(x, gradient):
+    """[B, out], [B, in] -> [out, in] gradient^T x, by oneDNN as in `onednn_products`."""
+    if torch.compiler.is_compiling():
         return gradient.t() @ x
-    with onednn_batches():  # unlike `_product`, takes a transposed first factor as it lies
+    with onednn_products():  # unlike `_product`, takes a transposed first factor as it lies
         return gradient.t() @ x
 
 
@@ -82,7 +83,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 @contextmanager
-def onednn_batches() -> Iterator[None]:
+def onednn_products() -> Iterator[None]:
     """Products of matrices and of batches of them go to oneDNN in here.
 
     PyTorch gives it those of float32 only by leave to round to bfloat16. oneDNN makes no use of

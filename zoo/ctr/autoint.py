@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from zoo.ctr.base import CTRModule
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
-from zoo.linear import onednn_batches, product, takes_onednn
+from zoo.linear import onednn_products, product, takes_onednn
 from zoo.module import require
 from zoo.schema import Schema
 
@@ -36,7 +36,7 @@ class _Interact(torch.autograd.Function):
     """
 
     @staticmethod
-    @onednn_batches()
+    @onednn_products()
     def forward(ctx: Any, x: Tensor, scores: Tensor, values: Tensor, residual: Tensor) -> Tensor:
         out = x.new_empty(*x.shape[:2], len(values))
         saved = []
@@ -53,7 +53,7 @@ class _Interact(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @onednn_batches()
+    @onednn_products()
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x, scores, values, residual, out, *saved = ctx.saved_tensors
         dx = torch.empty_like(x)
@@ -121,7 +121,7 @@ class InteractingLayer(nn.Module):
         """The new representations."""
         width, columns = self.weight.shape
         narrow = self.heads * width <= columns // 2  # else the joined matrices cost too much
-        if narrow and takes_onednn(x, self.weight) and not torch.compiler.is_compiling():
+        if narrow and takes_onednn(x, self.weight):
             return _Interact.apply(x.contiguous(), *self._joined())
         query, key, value, residual = self._project(x)
         mixed = scaled_dot_product_attention(query, key, value, scale=1.0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.linear import onednn_batches
+from zoo.linear import onednn_products
 from zoo.memory import keep_freed_memory
 
 # Activations, and their gradients from the gradient [..] and the value [..] of what they return
@@ -182,7 +182,7 @@ def error(predicted: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-@onednn_batches()
+@onednn_products()
 def fit(
     train: Samples, val: Samples, settings: Explainer, generators: Sequence[torch.Generator]
 ) -> tuple[Networks, Tensor]:
