@@ -8,7 +8,8 @@
   U(-1, 1), a third each of 30,000 samples to train, validate and test; a pair is true if it lies
   inside a true interaction.
 - madex: R-precision of MADEX on XGBoost, an MLP and an LSTM that have learned F1..F4 of Tsang et
-  al. (ICLR 2020, Tables 9 and 10), beside the published figures; sigma 0.6 is the paper's.
+  al. (ICLR 2020, Tables 9 and 10), beside the published figures; the paper's are of
+  `--sigmas 0.6 --region_points 0`.
 - games: sums of unanimity games v(S) = sum_i c_i [T_i subset of S], c_i ~ U(-1, 1), whose terms
   are their interactions (Moebius transform): recall of the true terms among as many detected.
 """
@@ -238,7 +239,7 @@ def run_madex(
     trials: int,
     instances: int,
     sigmas: Sequence[float],
-    min_gain: float,
+    settings: Settings,
 ) -> None:
     """B2: the k interactions of each instance without those inside others (Algorithm 1).
 
@@ -262,11 +263,9 @@ def run_madex(
                 for (detector, sigma), results in found.items():
                     if detector == "nid" or len(truth) == 2:
                         explainer = explainers[detector]
-                        settings = Settings(
-                            detector, explainer, min_gain=min_gain, patience=2, prune_subsets=True
-                        )
+                        mine = replace(settings, detector=detector, explainer=explainer)
                         neighbours = TruncatedNormal(sigma)
-                        explanations = explain_many(scores, points, neighbours, settings, trial)
+                        explanations = explain_many(scores, points, neighbours, mine, trial)
                         results[f].append(hits(explanations, truth))
         for (detector, sigma), results in found.items():
             cells = [mean_and_deviation(r) if r else "-" for r in results]
@@ -338,15 +337,22 @@ def main() -> None:
     parser.add_argument("--detectors", nargs="+", default=["nid", "gradient_nid"])
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--instances", type=int, default=20)
-    parser.add_argument("--sigmas", type=float, nargs="+", default=[0.6, 2.0])
+    parser.add_argument("--sigmas", type=float, nargs="+", default=[2.0])
+    parser.add_argument("--region_points", type=int, default=100, help="of GradientNID")
     parser.add_argument("--min_gain", type=float, default=0.02, help="of madex's k-threshold")
     options = parser.parse_args()
     print_machine("torch")
     if options.benchmark == "nid":
         run_nid(options.seeds)
     elif options.benchmark == "madex":
-        sizes = (options.trials, options.instances, options.sigmas, options.min_gain)
-        run_madex(options.black_boxes, options.detectors, *sizes)
+        settings = Settings(
+            min_gain=options.min_gain,
+            patience=2,
+            prune_subsets=True,
+            region_points=options.region_points,
+        )
+        sizes = (options.trials, options.instances, options.sigmas)
+        run_madex(options.black_boxes, options.detectors, *sizes, settings)
     else:
         run_games(options.seeds)
 

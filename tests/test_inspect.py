@@ -637,7 +637,8 @@ def test_every_hidden_layer_is_watched(name, tmp_path):
 
 def test_what_cannot_be_scored(mixture_run, deepfm, tmp_path):
     checkpoint, config = mixture_run / "checkpoints/best.ckpt", mixture_run / "config.yaml"
-    assert refusal(checkpoint, "--by=C9") == "--by needs data: give --config RUN/config.yaml"
+    needed = "--by needs data: give --config RUN/config.yaml, or --data"
+    assert refusal(checkpoint, "--by=C9") == needed
     assert "C10x" in refusal(checkpoint, "--config", config, "--by=C10x")
     assert "another schema than these data" in refusal(deepfm, "--config", config)
     assert "another schema than these" in refusal(checkpoint, deepfm, "--config", config)

@@ -61,6 +61,93 @@ def model_of(name, schema):
     return small(name, schema, **more)
 
 
+def inspected(capsys, *arguments):
+    """The scores that the command prints as JSON."""
+    capsys.readouterr()
+    with mock.patch("sys.argv", ["train.py", "inspect", *map(str, arguments), "--json"]):
+        train.main()
+    return json.loads(capsys.readouterr().out)["scores"]
+
+
+def refusal(capsys, *arguments):
+    """What the command says when it refuses."""
+    capsys.readouterr()
+    argv = ["train.py", "inspect", *map(str, arguments)]
+    with mock.patch("sys.argv", argv), pytest.raises(SystemExit) as stopped:
+        train.main()
+    said = stopped.value.code
+    return said if isinstance(said, str) else capsys.readouterr().err
+
+
+@pytest.fixture
+def run(configs, tmp_path):
+    """A run directory with a model of the generated Criteo rows."""
+    data = data_of(configs["Criteo"])
+    data.prepare_data()
+    checkpoints = tmp_path / "run/checkpoints"
+    checkpoints.mkdir(parents=True)
+    saved(model_of("DeepFM", data.schema), checkpoints / "best.ckpt")
+    data.save_encoder(tmp_path / "run/encoder")
+    return tmp_path / "run"
+
+
+def test_options_of_the_data_come_before_those_of_the_config(run, configs, tmp_path, capsys):
+    checkpoint, config = run / "checkpoints/best.ckpt", configs["Criteo"]
+    by_config = inspected(capsys, checkpoint, "--config", config, "--sample=0")
+    options = yaml.safe_load(config.read_text())["data"]["init_args"]
+    given = [f"--data.{name}={value}" for name, value in options.items()]
+    named = ["--data=datamodules.Criteo", "--sample=0"]
+    assert inspected(capsys, checkpoint, *named, *given) == by_config
+    for section in ("", ", init_args: {path: nowhere.txt}"):
+        (tmp_path / "part.yaml").write_text(f"data: {{class_path: datamodules.Criteo{section}}}")
+        part = ["--config", tmp_path / "part.yaml", "--sample=0"]
+        assert inspected(capsys, checkpoint, *part, *given) == by_config
+
+
+def test_labelled_rows_of_another_file_are_scored_as_the_run_encoded_its_own(
+    run, configs, tmp_path, capsys
+):
+    PlantedClicks(rows=500, seed=1).write(tmp_path / "new.txt")
+    checkpoint, config = run / "checkpoints/best.ckpt", configs["Criteo"]
+    new = ["--config", config, f"--data.predict_path={tmp_path / 'new.txt'}", "--split=predict"]
+    found = inspected(capsys, checkpoint, *new)
+
+    data = data_of(config, [*new[2:3], f"--data.encoder={run / 'encoder'}"])
+    data.setup("predict")
+    model = MODELS["DeepFM"].load_from_checkpoint(checkpoint, weights_only=True).eval()
+    batches = list(data.predict_dataloader())
+    with torch.no_grad():
+        logits = torch.cat([model(batch) for batch in batches]).double()
+    y = torch.cat([batch.label for batch in batches]).numpy()
+    assert found["split"] == "predict"
+    assert found["overall"]["rows"] == len(y) == 500
+    assert found["overall"]["auc"] == pytest.approx(roc_auc_score(y, logits), abs=1e-6)
+    assert found["overall"]["logloss"] == pytest.approx(log_loss(y, logits.sigmoid()), abs=1e-6)
+
+    lines = (tmp_path / "new.txt").read_text().splitlines()
+    (tmp_path / "unlabelled.txt").write_text("\n".join(x.split("\t", 1)[1] for x in lines) + "\n")
+    unlabelled = [*new[:2], f"--data.predict_path={tmp_path / 'unlabelled.txt'}", new[3]]
+    assert "the split holds no labelled rows" in refusal(capsys, checkpoint, *unlabelled)
+    as_source = refusal(capsys, checkpoint, *new[:2], f"--data.path={tmp_path / 'new.txt'}")
+    assert "another schema" in as_source
+    assert "--split predict" in as_source
+
+
+@pytest.mark.parametrize(
+    ("section", "arguments", "said"),
+    [
+        ("{class_path: datamodules.Criteo}", ["--data.pathh=x"], "did you mean data.path?"),
+        ("{class_path: datamodules.Criteo}", [], "arguments are required: path"),
+        ("{class_path: datamodules.Crite}", ["--data.path=x"], "no attribute 'Crite'"),
+        ("{class_path: nowhere.Criteo}", ["--data.path=x"], "No module named 'nowhere'"),
+    ],
+)
+def test_data_that_cannot_be_made(section, arguments, said, run, tmp_path, capsys):
+    (tmp_path / "data.yaml").write_text(f"data: {section}")
+    wanted = ["--config", tmp_path / "data.yaml", *arguments]
+    assert said in refusal(capsys, run / "checkpoints/best.ckpt", *wanted)
+
+
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_every_model_is_inspected_on_its_data(name, kind, configs, tmp_path, capsys):
     data = data_of(configs[kind])

@@ -14,7 +14,14 @@ import zoo
 from zoo.inspect import command as inspect_command
 from zoo.inspect.checkpoint import read
 from zoo.parser import ZooParser
-from zoo.run import PredictionWriter, RunCheckpoint, RunRecord, new_run_directory, run_of
+from zoo.run import (
+    PredictionWriter,
+    RunCheckpoint,
+    RunRecord,
+    new_run_directory,
+    run_of,
+    use_encoder,
+)
 from zoo.schema import ZooError
 from zoo.trainer import ZooTrainer
 
@@ -81,16 +88,14 @@ class ZooCLI(LightningCLI):
                 f"{self.subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt"
             )
         if self.subcommand == "predict":
-            self._use_run(run_of(Path(checkpoint)))
+            self._use_run(Path(checkpoint))
 
-    def _use_run(self, run: Path) -> None:
+    def _use_run(self, checkpoint: Path) -> None:
         data = self.options.data.init_args
-        if data.encoder is None and (run / "encoder").is_dir():
-            data.encoder = str(run / "encoder")
+        use_encoder(data, checkpoint)
         if data.predict_output is None and data.predict_path:
-            data.predict_output = str(
-                run / "predictions" / f"{Path(data.predict_path).stem}.parquet"
-            )
+            predictions = run_of(checkpoint) / "predictions"
+            data.predict_output = str(predictions / f"{Path(data.predict_path).stem}.parquet")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes into the run directory."""

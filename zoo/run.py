@@ -60,6 +60,13 @@ def run_of(checkpoint: Path) -> Path:
     return checkpoint.resolve().parent.parent
 
 
+def use_encoder(options: Any, checkpoint: Path) -> None:
+    """Gives the options of a datamodule the encoder of a checkpoint's run, if they have none."""
+    encoder = run_of(checkpoint) / "encoder"
+    if options.get("encoder", "") is None and encoder.is_dir():
+        options.encoder = str(encoder)
+
+
 class RunCheckpoint(ModelCheckpoint):
     """Keeps `best.ckpt` and `last.ckpt` of a run.
 

@@ -1,5 +1,6 @@
 """What `train.py inspect` does."""
 
+import argparse
 import json
 import math
 import sys
@@ -24,9 +25,14 @@ if TYPE_CHECKING:
 SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
 
 
-def parser() -> ZooParser:
-    """The options of the subcommand."""
-    made = ZooParser(prog="train.py inspect", description=SUMMARY)
+def parser(data: bool = True, config: str | None = None) -> ZooParser:
+    """The options of the subcommand.
+
+    Args:
+        data: whether `--data` is among them, which takes Lightning, and seconds, to import.
+        config: file whose section `data` is the default of `--data`.
+    """
+    made = ZooParser(prog="train.py inspect", description=SUMMARY, parser_mode="omegaconf")
     made.add_argument(
         "checkpoints",
         nargs="+",
@@ -39,7 +45,10 @@ def parser() -> ZooParser:
         "predictions differ most",
     )
     made.add_argument(
-        "--split", default="val", choices=["val", "test"], help="split of the data to score"
+        "--split",
+        default="val",
+        choices=["val", "test", "predict"],
+        help="split of the data to score; predict: the labelled rows of --data.predict_path",
     )
     made.add_argument(
         "--by", help="categorical field: show its values alone, in place of those of all fields"
@@ -58,7 +67,21 @@ def parser() -> ZooParser:
     )
     made.add_argument("--html", help="also write a report, one HTML file that opens offline")
     made.add_argument("--json", action="store_true", help="print JSON, for machines")
+    if data:
+        from zoo.inspect.data import add_data
+
+        add_data(made, config)
     return made
+
+
+def _parse(arguments: Sequence[str]) -> tuple[ZooParser, Any]:
+    """The parser and its options; with `--data` only where a part of the arguments asks for it."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    config = first.parse_known_args(arguments)[0].config
+    named = {argument.partition("=")[0].partition(".")[0] for argument in arguments}
+    made = parser(not named.isdisjoint(("--config", "--data", "--help", "-h")), config)
+    return made, made.parse_args(list(arguments))
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -67,11 +90,12 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         ZooError: as `zoo.inspect.load` does.
     """
-    options = parser().parse_args(list(arguments))
+    made, options = _parse(arguments)
     if len(options.checkpoints) > 2:
         raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
-    if options.config is None and options.by is not None:
-        raise ZooError("--by needs data: give --config RUN/config.yaml")
+    given = options.get("data") is not None
+    if not given and options.by is not None:
+        raise ZooError("--by needs data: give --config RUN/config.yaml, or --data")
     if options.interactions is not None and len(options.checkpoints) == 2:
         raise ZooError("--interactions shows those of one checkpoint, not of two")
     loaded = [load(path) for path in options.checkpoints]
@@ -79,7 +103,7 @@ def run(arguments: Sequence[str]) -> None:
     interactions = None
     if options.interactions is not None:
         interactions = _interactions(Path(options.interactions), loaded[0])
-    scores = _score(loaded, options) if options.config is not None else None
+    scores = _score(loaded, made, options) if given else None
     if options.html is not None:
         _write_report(Path(options.html), found, scores, interactions)
     if options.json:
@@ -97,12 +121,14 @@ def _interactions(path: Path, found: Inspection) -> Interactions:
     return read_interactions(path, found.schema)
 
 
-def _score(loaded: Sequence[Inspection], options: Any) -> "Scores | Disagreement":
-    from zoo.inspect.data import data_of  # which need Lightning, as do these
-    from zoo.inspect.disagreement import disagree
+def _score(loaded: Sequence[Inspection], made: ZooParser, options: Any) -> "Scores | Disagreement":
+    from zoo.inspect.disagreement import disagree  # which need Lightning, as does the last
     from zoo.inspect.scores import score
+    from zoo.run import use_encoder
 
-    data = data_of(Path(options.config))
+    if options.split == "predict":
+        use_encoder(options.data.init_args, Path(options.checkpoints[0]))
+    data = made.instantiate_classes(options).data
     if len(loaded) == 2:
         return disagree(*loaded, data, options.split, options.by)
     return score(*loaded, data, options.split, options.by, options.sample)

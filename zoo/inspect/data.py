@@ -1,6 +1,6 @@
 """The data that checkpoints are scored on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +10,63 @@ from pytorch_lightning import LightningDataModule
 from zoo.parser import ZooParser
 from zoo.schema import Schema, ZooError
 
+# splits, and the stage of which they are a part
+SPLITS = {"val": "validate", "test": "test", "predict": "predict"}
 
-def data_of(config: Path) -> LightningDataModule:
-    """The datamodule of a config file, such as a run's `config.yaml`.
+
+def add_data(parser: ZooParser, config: str | None = None) -> None:
+    """Adds `--data` and `--data.*`, as `fit` has them.
+
+    Args:
+        parser: to add them to.
+        config: file whose section `data` says what they leave out, such as a run's `config.yaml`.
 
     Raises:
-        ZooError: where the file has no section `data`, or cannot be read.
+        ZooError: where the file has no such section, or cannot be read.
     """
+    parser.add_subclass_arguments(
+        LightningDataModule,
+        "data",
+        required=False,
+        help="data to score with the checkpoint; --data.* change those of --config",
+    )
+    if config is not None:
+        try:
+            parser.set_defaults({"data": _section(Path(config))})
+        except (AttributeError, ImportError) as error:
+            raise ZooError(f"{config}: section data names no class: {error}") from error
+
+
+def _section(config: Path) -> Any:
     try:
         content = yaml.safe_load(config.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ZooError(f"{config} cannot be read: {error}".splitlines()[0]) from error
     if not isinstance(content, dict) or "data" not in content:
         raise ZooError(f"{config} has no section data")
+    return content["data"]
+
+
+def data_of(config: Path, arguments: Sequence[str] = ()) -> LightningDataModule:
+    """The datamodule of a config file, such as a run's `config.yaml`.
+
+    Args:
+        config: the file.
+        arguments: of the command line, `--data.*`.
+
+    Raises:
+        ZooError: where the file has no section `data`, or cannot be read.
+    """
     parser = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
-    parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-    options = parser.parse_object({"data": content["data"]})
-    return parser.instantiate_classes(options).data
+    add_data(parser, str(config))
+    return parser.instantiate_classes(parser.parse_args(list(arguments))).data
 
 
 def batches_of(data: LightningDataModule, split: str) -> Iterable[Any]:
-    """The batches of `val` or `test`, in the same order each time; prepares the data first."""
+    """The batches of one of `SPLITS`, in the same order each time; prepares the data first."""
     data.prepare_data()
-    data.setup("test" if split == "test" else "validate")
-    return data.test_dataloader() if split == "test" else data.val_dataloader()
+    data.setup(SPLITS[split])
+    return getattr(data, f"{split}_dataloader")()
 
 
 def columns_of(schema: Schema, by: str | None) -> dict[str, int]:

@@ -114,7 +114,7 @@ def disagree(
         second: the other's.
         data: of the schema of one of them; a checkpoint that lacks some of its fields, such as
             the crosses, is scored with the others.
-        split: `val` or `test`.
+        split: `val`, `test` or `predict`.
         by: categorical field whose values alone are compared.
 
     Raises:

@@ -167,7 +167,7 @@ def score(
     Args:
         found: the checkpoint's inspection.
         data: of the checkpoint's schema.
-        split: `val` or `test`.
+        split: `val`, `test`, or `predict`: the labelled rows of the data's `predict_path`.
         by: categorical field whose values are scored one by one; None scores those of all.
         sample: rows to explain at most; 0 explains none.
 
@@ -179,7 +179,12 @@ def score(
     loader = batches_of(data, split)
     difference = found.schema.difference(data.schema)
     if difference:
-        raise ZooError(f"{found.file} was trained on another schema than these data: {difference}")
+        same = [f.name for f in found.schema.fields] == [f.name for f in data.schema.fields]
+        hint = "; --split predict --data.predict_path FILE encodes other rows as its run did"
+        raise ZooError(
+            f"{found.file} was trained on another schema than these data: "
+            f"{difference}{hint if same else ''}"
+        )
     columns = columns_of(data.schema, by)
     with watched(model) as fired:
         scored = score_rows(model, loader, [*columns.values()])
