@@ -348,7 +348,7 @@ def test_models_without_such_weights_have_none(tmp_path):
 # experts
 
 
-def test_examples_are_the_rows_in_which_an_expert_is_surest(tmp_path):
+def test_examples_are_the_rows_in_which_an_expert_is_sure_and_heard(tmp_path):
     model, batch = small("InterpretableMLP", embedding_std=1.0).eval(), rows()
     encoder(tmp_path / "encoder")
     found = examples(model, batch, Run(str(tmp_path), None, None))
@@ -357,9 +357,11 @@ def test_examples_are_the_rows_in_which_an_expert_is_surest(tmp_path):
         gates = model.opinions(batch).double().tanh().abs()
         logits, attribution = model.explain(batch)
     # few lies inside all
-    for expert, alpha in (("few", gates[:, 0]), ("all", gates[:, 1] * (1 - gates[:, 0]))):
-        surest = alpha.argsort(descending=True)[:3].tolist()
-        for i, example in zip(surest, (e for e in found if e.expert == expert), strict=True):
+    few, all_ = gates[:, 0], gates[:, 1] * (1 - gates[:, 0])
+    for expert, alpha in (("few", few), ("all", all_)):
+        heard = alpha * alpha / (few + all_)
+        most = heard.argsort(descending=True)[:3].tolist()
+        for i, example in zip(most, (e for e in found if e.expert == expert), strict=True):
             told = example.prediction
             assert told.probability == pytest.approx(float(logits[i].sigmoid()), abs=1e-6)
             assert told.label == float(batch.label[i])

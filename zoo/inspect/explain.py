@@ -41,7 +41,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Example:
-    """A row in which an expert speaks surely.
+    """A row in which an expert is sure, and heard.
 
     Attributes:
         expert: its name.
@@ -76,7 +76,7 @@ class Explanation:
         rows: number of labels in the sample.
         importance: of each field, the largest first.
         attention: mean over the sample, of each layer of AutoInt.
-        examples: the rows in which each expert of a mixture speaks most surely.
+        examples: the rows in which each expert of a mixture is surest, and most heard.
         session: the one whose attribution changes most along its tracks.
     """
 
@@ -136,12 +136,16 @@ def attention(model: AutoInt, batch: Batch) -> Iterator[Grid]:
 
 @torch.no_grad()
 def examples(model: MixtureModule, batch: Rows, run: Run | None = None) -> list[Example]:
-    """Of each expert the rows in which its alpha is largest: it is sure, and none inside it is."""
+    """Of each expert the rows in which alpha times attribution is largest.
+
+    By alpha it is sure, and none inside it is; by attribution, those around it have little to add.
+    """
     scored = known(model, batch)
     logits, attribution = (part[scored] for part in predict(model, batch))
     z = torch.cat([model.opinions(part) for part in chunks(batch)])[scored].float()
     alpha = log_selection(z, model.inclusion, model.inference_gate, model.inference_power)
-    most = alpha.topk(min(EXAMPLES, len(alpha)), 0).indices  # [., H]
+    heard = 2 * alpha - alpha.logsumexp(1, keepdim=True)
+    most = heard.topk(min(EXAMPLES, len(heard)), 0).indices  # [., H]
     chosen = most.T.flatten()
     predictions = _predictions(
         model, logits[chosen], batch.label[scored][chosen], attribution[chosen]

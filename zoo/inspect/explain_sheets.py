@@ -99,7 +99,7 @@ def examples_sheet(found: "Explanation") -> Sheet:
         for example in found.examples
     ]
     columns = ("expert", "what it sees", "attribution", "probability", "label")
-    return sheet("examples: rows in which each expert speaks most surely", columns, rows, 3)
+    return sheet("examples: rows in which each expert is surest, and most heard", columns, rows, 3)
 
 
 def _prediction(prediction: "Prediction") -> tuple[str, ...]:

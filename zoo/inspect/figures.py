@@ -189,8 +189,8 @@ def examples(found: Sequence[Example]) -> Figure:
     _stack(plot, height=180 + 22 * len(found))
     return Figure(
         plot,
-        "Each bar is a row, named by the expert that is surest in it of all rows, and by its "
-        "predicted probability; its parts are the experts' shares in that prediction.",
+        "Each bar is a row, named by the expert that is surest, and most heard, in it of all rows, "
+        "and by its predicted probability; its parts are the experts' shares in that prediction.",
     )
 
 
