@@ -217,6 +217,18 @@ def test_resuming_gives_the_weights_of_an_unbroken_run(criteo_file):
     assert (resumed / "checkpoints/best.ckpt").is_file()
 
 
+@pytest.mark.parametrize(("interval", "epoch"), [("1.0", 2), ("0.5", 1)])
+def test_the_last_checkpoint_is_that_of_the_last_epoch(criteo_file, interval, epoch):
+    still = ["--model.learning_rate=1e-20"]  # no epoch is better than the first
+    after = [f"--trainer.val_check_interval={interval}", "--trainer.max_epochs=3"]
+    checkpoints = fit(criteo_file, *still, *after) / "checkpoints"
+    best, last = (
+        torch.load(checkpoints / f"{n}.ckpt", weights_only=True) for n in ("best", "last")
+    )
+    assert last["epoch"] == epoch  # the early stopping waits for two validations
+    assert best["global_step"] < last["global_step"]
+
+
 def test_resuming_keeps_the_best_checkpoint_of_before(criteo_file):
     before = fit(criteo_file, "--trainer.max_epochs=2")
     last = before / "checkpoints/last.ckpt"

@@ -97,6 +97,19 @@ class RunCheckpoint(ModelCheckpoint):
                 f"monitor: this fit logs no {self.monitor}; choose one of {', '.join(known)}"
             )
         super().on_validation_end(trainer, pl_module)
+        if not self._should_save_on_train_epoch_end(trainer):
+            self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves at the end of an epoch, where that is also the end of its validation."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._should_save_on_train_epoch_end(trainer):
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        """Saves `last.ckpt` where nothing was saved: Lightning does so only of what is best."""
+        if not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the state, with the paths of this run."""
