@@ -20,6 +20,7 @@ import argparse
 import copy
 import statistics
 import time
+from itertools import islice
 
 import torch
 from common import console, make_table, print_machine
@@ -27,7 +28,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from zoo.glider.explainer import NID, Networks, Samples, fit, standardise
-from zoo.glider.nid import Interaction, nid, prune_subsets
+from zoo.glider.nid import Interaction, nid
 from zoo.glider.perturb import bernoulli_masks, generator
 
 TRAIN, VAL = 5000, 500
@@ -61,7 +62,7 @@ def explain_together(train: Samples, val: Samples, chunk: int) -> list[list[Inte
         part = torch.arange(first, min(first + chunk, len(train.x)))
         generators = [generator(1, i) for i in part.tolist()]
         networks, _ = fit(train.select(part), val.select(part), NID, generators)
-        rankings += [prune_subsets(ranking, TOP) for ranking in nid(networks)]
+        rankings += [list(islice(ranking, TOP)) for ranking in nid(networks)]
     return rankings
 
 
@@ -72,7 +73,7 @@ def explain_one_by_one(train: Samples, val: Samples) -> list[list[Interaction]]:
         network = fit_sequential(train.x[i], train.y[i], val.x[i], val.y[i], generator(1, i))
         linears = [layer for layer in network if isinstance(layer, nn.Linear)]
         layers = [(x.weight.detach().T[None], x.bias.detach()[None, None]) for x in linears]
-        rankings += [prune_subsets(r, TOP) for r in nid(Networks(NID, layers, None))]
+        rankings += [list(islice(r, TOP)) for r in nid(Networks(NID, layers, None))]
     return rankings
 
 

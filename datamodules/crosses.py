@@ -36,7 +36,7 @@ import numpy as np
 
 from datamodules.encoder import CHUNK, FORMAT, described, load_vocabulary, save_vocabulary
 from datamodules.engine import Engine
-from datamodules.interactions import JOINER, Crossing
+from datamodules.interactions import Crossing
 from datamodules.store import (
     IDS,
     SPLITS,
@@ -47,7 +47,7 @@ from datamodules.store import (
     checksums,
     key,
 )
-from zoo.schema import MISSING, UNKNOWN, Field, Schema
+from zoo.schema import CROSS, JOINER, MISSING, UNKNOWN, Field, Schema
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Cross:
     @property
     def field(self) -> Field:
         """As models see it."""
-        return Field(JOINER.join(self.members), "categorical", self.cardinality, "cross")
+        return Field(JOINER.join(self.members), "categorical", self.cardinality, CROSS)
 
     def save(self, engine: Engine, folder: Path) -> None:
         """Writes a folder from which rows can be encoded; the engine holds the vocabulary."""

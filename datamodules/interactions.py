@@ -14,10 +14,9 @@ from typing import Any
 
 from rich.console import Console
 
-from zoo.schema import ZooError
+from zoo.schema import JOINER, ZooError
 
 FORMAT = 1
-JOINER = " x "
 
 
 @dataclass(frozen=True)

@@ -126,20 +126,50 @@ def test_an_interrupted_detection_goes_on_where_it_stopped(run):
     assert json.loads(Path("interactions.json").read_text())["instances"] == 3
 
 
-def test_an_unfinished_detection_with_other_options_is_not_mixed_up(run):
+def test_a_field_that_is_crossed_takes_its_cross_along(run):
+    plant(run)
+    command(*given(run, *FEW), *QUIET)
+    crosses = ["--data.crosses=interactions.json", "--data.top_k=1", "--name=crossed"]
+    command("fit", "--config", run / "config.yaml", *crosses)
+    command(*given(Path("runs/crossed/version_0"), *FEW), *QUIET)
+    found = json.loads(Path("interactions.json").read_text())
+    assert found["fields"] == [*(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])
+def test_a_model_of_any_precision_is_explained_in_float32(precision, run):
+    plant(run)
+    command(*given(run, *FEW), *QUIET)
+    expected = Path("interactions.json").read_text()
+    command(*given(run, *FEW, f"--trainer.precision={precision}"), *QUIET)
+    assert Path("interactions.json").read_text() == expected
+
+
+@pytest.mark.parametrize(
+    "other", ["--instances=4", "--data.max_bad_rows=0.5", "--data.scaling=none"]
+)
+def test_an_unfinished_detection_is_not_mixed_up_with_another(other, run):
     interrupted = mock.patch.object(
         zoo.glider.detect.Detector, "explain", mock.Mock(side_effect=KeyboardInterrupt)
     )
     with interrupted, pytest.raises(SystemExit):
         command(*given(run, *FEW), *QUIET)
-    message = error_of(*given(run, "--instances=4", "--permutations=0"), *QUIET)
-    assert "unfinished detection with other options" in message
+    message = error_of(*given(run, *FEW, other), *QUIET)
+    assert "unfinished detection of another model, of other data or with other opt" in message
 
 
 def test_mistakes_are_told_in_one_sentence(run):
     assert "the validation split has" in error_of(*given(run, "--instances=1000000"), *QUIET)
     assert "instances must be at least 1" in error_of(*given(run, "--instances=0"), *QUIET)
-    assert "permutations must be at least 0" in error_of(*given(run, "--permutations=-1"), *QUIET)
+    for option, least in (("permutations", 0), ("seed", 0), ("top_k", 1), ("max_order", 2)):
+        message = error_of(*given(run, f"--{option}={least - 1}"), *QUIET)
+        assert f"{option} must be at least {least}, got {least - 1}" in message
+    Path("folder").mkdir()
+    for output in ("picture.html", "folder", "."):
+        message = error_of(*given(run, f"--output={output}"), *QUIET)
+        assert "must name a file such as interactions.json" in message
+    message = error_of(*given(run, *FEW, "--trainer.limit_predict_batches=0.5"), *QUIET)
+    assert "2 of 3 rows have been explained" in message
     assert "detect needs a checkpoint" in error_of("detect", "--config", run / "config.yaml")
 
 
@@ -149,7 +179,7 @@ def test_a_model_with_nan_weights_is_told(run):
     checkpoint["state_dict"]["bias"].fill_(torch.nan)
     torch.save(checkpoint, file)
     message = error_of(*given(run, *FEW), *QUIET)
-    assert "NaN or infinite scores" in message
+    assert "around instance 0, the black box gave NaN or infinite scores" in message
 
 
 def test_off_is_the_mean_of_the_training_rows(criteo_file):

@@ -17,6 +17,7 @@ from zoo.glider.detect import (
     Detector,
     Result,
     adjust,
+    order_weights,
     permutation_p_value,
     permuted,
     read_results,
@@ -25,8 +26,9 @@ from zoo.glider.detect import (
 )
 from zoo.glider.explainer import NID, Explainer, Networks, Samples, error, fit, standardise
 from zoo.glider.madex import Settings, madex
-from zoo.glider.nid import Interaction, gradient_nid, influence, nid, nid_pairs, prune_subsets
+from zoo.glider.nid import Interaction, gradient_nid, influence, nid, nid_pairs, outermost
 from zoo.glider.perturb import (
+    OFF,
     OnOff,
     TruncatedNormal,
     bernoulli_masks,
@@ -195,10 +197,9 @@ def test_gradient_nid_refuses_a_network_without_curvature():
         gradient_nid(network(torch.ones(2, 3), torch.ones(3, 1)), torch.zeros(1, 1, 2))
 
 
-def test_subsets_of_stronger_interactions_are_pruned():
+def test_interactions_inside_others_are_left_out():
     ranking = [Interaction(f, 1.0) for f in [(0, 1), (0, 1, 2), (1, 2), (2, 3), (0, 2)]]
-    assert [i.features for i in prune_subsets(ranking)] == [(0, 1), (0, 1, 2), (2, 3)]
-    assert len(prune_subsets(ranking, top=2)) == 2
+    assert [i.features for i in outermost(ranking)] == [(0, 1, 2), (2, 3)]
 
 
 # Training
@@ -419,9 +420,99 @@ def test_an_unknown_detector_is_named():
         Settings(detector="magic")
 
 
-def test_no_patience_at_all_is_refused():
-    with pytest.raises(ZooError, match="patience must be at least 1, got 0"):
-        Settings(patience=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"max_order": 1}, "max_order must be at least 2, got 1"),
+        ({"detector": "gradient_nid", "max_order": 3}, "gradient_nid finds pairs alone"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ZooError, match=message):
+        Settings(**options)
+
+
+def test_a_point_may_be_an_array_or_of_whole_numbers():
+    def scores(x):
+        return 10 * x[:, 1] * x[:, 2] + x.sum(1)
+
+    point, settings = (
+        torch.tensor([1.0, 2.0, 3.0]),
+        Settings("nid", SMALL, samples=(1000, 200, 200)),
+    )
+    expected = madex(scores, point, TruncatedNormal(2.0), settings)
+    assert expected.ranking[0].features == (1, 2)
+    for same in (point.int(), point.numpy(), [1, 2, 3]):
+        assert madex(scores, same, TruncatedNormal(2.0), settings) == expected
+
+
+def test_instances_that_are_none_are_refused():
+    rows = Batch(torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.long), torch.zeros(2))
+    with pytest.raises(ZooError, match="a batch of one row, got 2"):
+        madex(lambda rows: rows.label, rows, OnOff(torch.zeros(2)), QUICK)
+    with pytest.raises(ZooError, match="the rows have 2 numerical fields"):
+        madex(lambda rows: rows.label, instance(), OnOff(torch.zeros(3)), QUICK)
+    with pytest.raises(ZooError, match=r"a point \[d\], got the shape \[1, 3\]"):
+        madex(lambda x: x[:, 0], torch.zeros(1, 3), TruncatedNormal(), QUICK)
+    with pytest.raises(ZooError, match=r"sampler must be one of .* got 'gauss'"):
+        OnOff(torch.zeros(2), "gauss")
+
+
+def test_a_cross_field_is_on_where_its_members_are():
+    """Features: number 0, ids 1 and 2; the third id column crosses features 0 and 2."""
+    row = Batch(torch.tensor([[5.0]]), torch.tensor([[3, 4, 7]]), torch.zeros(1))
+    neighbours = OnOff(torch.zeros(1), crosses=((0, 2),))
+    masks, rows = neighbours.draw(row, 500, generator(0))
+    assert masks.shape == (500, 3)
+    assert neighbours.centre(row).shape == (3,)
+    both = (rows.numerical[:, 0] == 5) & (rows.categorical[:, 1] == 4)
+    assert torch.equal(rows.categorical[:, 2] == 7, both)
+    assert torch.equal(rows.categorical[:, 2] == OFF, ~both)
+
+
+def games(*terms, features=6, samples=700, weight=None):
+    """Training, validation and test samples of a sum of unanimity games over main effects."""
+    x = bernoulli_masks(samples, features, generator(0))
+    y = x.sum(1) + sum(2 * x[:, list(term)].prod(1) for term in terms)
+    parts = slice(0, 500), slice(500, 600), slice(600, 700)
+    return [Samples(x[s], y[s], None if weight is None else weight[s]) for s in parts]
+
+
+def kept(parts, ranking, **options):
+    """What the k-threshold keeps of a ranking, and R^2 without and with that."""
+    ranked = [Interaction(features, 1.0) for features in ranking]
+    found, *fidelity = madex_module._threshold(*parts, ranked, Settings(**options))
+    return [interaction.features for interaction in found], fidelity
+
+
+def test_a_union_of_interactions_gives_way_to_them():
+    chain, union = [(0, 1), (1, 2)], (0, 1, 2)
+    for ranking in itertools.permutations([*chain, union]):
+        found, (without, with_k) = kept(games(*chain), ranking)
+        assert sorted(found) == chain
+        assert with_k > 0.999 > without
+
+
+def test_a_part_of_what_is_kept_does_not_end_the_search():
+    found, _ = kept(games((0, 1, 2), (3, 4)), [(0, 1, 2), (0, 1), (1, 2), (3, 4)])
+    assert found == [(0, 1, 2), (3, 4)]
+    # what lies inside nothing does
+    found, _ = kept(games((0, 1, 2), (3, 4)), [(0, 1, 2), (0, 5), (3, 4)])
+    assert found == [(0, 1, 2)]
+
+
+def test_samples_of_no_weight_do_not_count():
+    parts = games((0, 1))
+    spoilt = []
+    for part in parts:
+        weight = torch.ones(len(part.y))
+        weight[::3] = 0
+        y = torch.where(weight == 0, 100 * torch.randn(len(weight), generator=generator(3)), part.y)
+        spoilt.append(Samples(part.x, y, weight))
+    found, (without, with_k) = kept(spoilt, [(0, 1)])
+    assert found == [(0, 1)]
+    assert with_k > 0.999 > without
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
@@ -431,12 +522,9 @@ def test_k_stops_where_products_stop_helping(patience):
     parts = [Samples(x[s], y[s]) for s in (slice(0, 400), slice(400, 500), slice(500, 600))]
     rankings = itertools.permutations([(0, 1), (2, 3), (1, 2)])
     for ranking in rankings:
-        found = madex_module._linear_r2(
-            *parts, [Interaction(f, 1.0) for f in ranking], Settings(patience=patience)
-        )
-        place = ranking.index((0, 1)) + 1
-        assert found.k == (place if place <= patience else 0)
-    assert found.with_k <= 1
+        found, (_, with_k) = kept(parts, ranking, patience=patience)
+        assert found == ([(0, 1)] if ranking.index((0, 1)) < patience else [])
+    assert with_k <= 1
 
 
 # Counts and p-values
@@ -456,10 +544,16 @@ def test_counts_are_ranked_and_named():
     )
 
 
-def test_subsets_of_more_frequent_interactions_can_be_left_out():
-    found = results(lambda i: [(0, 1, 2)] + [(0, 1)] * (i < 5) + [(2, 3)] * (i < 3), lambda i: [])
-    kept = summarise(found, ["a", "b", "c", "d"], prune=True)["interactions"]
-    assert [r["fields"] for r in kept] == [["a", "b", "c"], ["c", "d"]]
+# ab 20, abc 5, bd 4, cd 3: the larger set takes the place of the pair inside it
+@pytest.mark.parametrize(
+    ("top", "names"), [(1, ["ab"]), (2, ["abc", "bd"]), (9, ["abc", "bd", "cd"])]
+)
+def test_of_the_most_frequent_interactions_those_inside_others_can_be_left_out(top, names):
+    def sets(i):
+        return [(0, 1)] + [(0, 1, 2)] * (i < 5) + [(1, 3)] * (i < 4) + [(2, 3)] * (i < 3)
+
+    kept = summarise(results(sets, lambda i: []), ["a", "b", "c", "d"], top=top)["interactions"]
+    assert ["".join(row["fields"]) for row in kept] == names
 
 
 @pytest.mark.parametrize("orders", [[2], [2, 2, 3]])
@@ -498,7 +592,47 @@ def test_permutation_p_values_are_those_of_fishers_exact_test():
 @settings(deadline=None)
 def test_adjusted_p_values_are_benjamini_and_hochbergs(p, more):
     expected = scipy.stats.false_discovery_control(p + [1.0] * more)[: len(p)]
-    np.testing.assert_allclose(adjust(p, len(p) + more), expected)
+    np.testing.assert_allclose(adjust([x * (len(p) + more) for x in p]), expected)
+
+
+@pytest.mark.parametrize("max_order", [2, 3, 6])
+def test_the_false_discovery_rate_holds_over_all_orders(max_order):
+    """Nothing interacts: any significant set is false, whatever its order."""
+    random = np.random.default_rng(0)
+    sets = [s for o in range(2, max_order + 1) for s in itertools.combinations(range(6), o)]
+    falsely = 0
+    for _ in range(300):
+        here, there = random.random((2, 200, len(sets))) < 0.3
+        found = [
+            Result(
+                i,
+                [s for s, at in zip(sets, here[i], strict=True) if at],
+                [[s for s, at in zip(sets, there[i], strict=True) if at]],
+                (1.0, 1.0, 1.0),
+            )
+            for i in range(200)
+        ]
+        rows = summarise(found, [*"abcdef"], max_order)["interactions"]
+        falsely += any(row["q_permutation"] < 0.05 for row in rows)
+    assert falsely <= 300 * 0.05 + 2 * math.sqrt(300 * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize("max_order", [2, 3, 39])
+def test_each_order_has_half_the_weight_of_the_one_below(max_order):
+    weights = order_weights(max_order)
+    assert list(weights) == list(range(2, max_order + 1))
+    assert sum(weights.values()) == pytest.approx(1)
+    assert all(weights[o] == pytest.approx(weights[o - 1] / 2) for o in list(weights)[1:])
+
+
+def test_small_p_values_are_not_rounded_away():
+    """Of 200 instances with one pair each out of 190, the same pair in 40: a binomial tail."""
+    drawn = [Result(i, [(0, 1)], [], (1.0, 1.0, 1.0)) for i in range(200)]
+    p_value = uniform_p_values(drawn, 20)
+    tail = scipy.stats.binom.sf(39, 200, 1 / 190)
+    assert p_value(40) == pytest.approx(190 * tail, rel=1e-6)
+    assert 0 <= p_value(200) < 1e-300
+    assert p_value(0) == 1
 
 
 def test_equal_rates_are_rarely_significant():

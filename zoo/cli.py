@@ -101,6 +101,9 @@ class ZooCLI(LightningCLI):
         """A trainer that writes into the run directory."""
         trainer = self.config_init[self.subcommand]["trainer"]
         callbacks: list[Callback] = []
+        if self.subcommand == "detect":
+            # the neighbours' scores must not be rounded: their small differences are explained
+            trainer["precision"] = "32-true"
         if self.subcommand == "fit" and not trainer["fast_dev_run"]:
             run = new_run_directory(Path(self.options.runs), self.options.name)
             self.record = RunRecord(run)

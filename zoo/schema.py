@@ -12,6 +12,8 @@ from torch import Tensor
 
 UNKNOWN, MISSING = 0, 1  # the first two ids of every categorical field
 FORMAT = 1  # raised when a schema written today could not be read by older code
+CROSS = "cross"  # the group of the cross fields
+JOINER = " x "  # between the members in the name of a cross field
 
 
 class ZooError(Exception):
@@ -80,6 +82,8 @@ class Field:
     past_only: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.group, str):
+            raise ZooError(f"field {self.name!r}: name and group must be text")
         if self.kind not in ("numerical", "categorical"):
             raise ZooError(f"field {self.name}: kind must be numerical or categorical")
         if self.kind == "categorical" and self.cardinality < 2:
@@ -143,6 +147,14 @@ class Schema:
                 "use the version of interpretable-zoo that wrote it"
             )
         return cls(tuple(Field(**field) for field in data["fields"]))
+
+    def crossed(self, field: Field) -> tuple[str, ...]:
+        """The names of the fields that a field crosses, as its own name and group tell."""
+        members = tuple(field.name.split(JOINER))
+        names = {other.name for other in self.fields}
+        if field.group != CROSS or len(members) < 2 or not names.issuperset(members):
+            return ()
+        return members
 
     def difference(self, other: "Schema") -> str | None:
         """The first field in which two schemas differ, in words; None if they are equal."""

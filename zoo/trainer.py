@@ -93,7 +93,7 @@ class ZooTrainer(Trainer):
         lime_weights: bool = False,
         max_order: int | None = None,
         permutations: int = 1,
-        prune_subsets: bool = False,
+        top_k: int | None = None,
         bf16: bool = False,
         seed: int = 0,
         output: str = "interactions.json",
@@ -108,9 +108,9 @@ class ZooTrainer(Trainer):
             detector: nid (interactions of any order) or gradient_nid (pairs).
             sampler: of a row's neighbours, bernoulli or that of lime.
             lime_weights: weigh the neighbours by their distance to the row, as lime does.
-            max_order: fields of an interaction at most.
+            max_order: fields of an interaction at most; null is any number.
             permutations: explanations of permuted scores for each row, on which q-values rest.
-            prune_subsets: leave out interactions inside a more frequent one.
+            top_k: keep so many of the most frequent interactions, none inside another.
             bf16: train the explainers in bfloat16.
             seed: of rows, neighbours and explainers.
             output: file of the interactions; a picture is written beside it.
@@ -120,9 +120,9 @@ class ZooTrainer(Trainer):
 
         explainer = replace(DETECTORS[detector], bf16=bf16)
         settings = Settings(detector, explainer, max_order=max_order, lime_weights=lime_weights)
-        Detection(
-            Path(output), settings, sampler, instances, permutations, prune_subsets, seed
-        ).run(self, model, datamodule, Path(ckpt_path))
+        Detection(Path(output), settings, sampler, instances, permutations, top_k, seed).run(
+            self, model, datamodule, Path(ckpt_path)
+        )
 
 
 def _print_manifest(datamodule: LightningDataModule) -> None:

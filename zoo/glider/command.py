@@ -25,6 +25,7 @@ from zoo.glider.detect import (
 from zoo.glider.madex import Settings
 from zoo.glider.perturb import OnOff
 from zoo.schema import ZooError
+from zoo.sessions import SessionModule
 
 SHOWN = 20  # interactions in the terminal
 
@@ -38,8 +39,20 @@ class Detection:
     sampler: str = "bernoulli"
     instances: int = 1000
     permutations: int = 1
-    prune_subsets: bool = False
+    top_k: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.output.name or self.output.suffix == ".html" or self.output.is_dir():
+            raise ZooError(
+                f"output: {self.output} must name a file such as interactions.json; a picture "
+                "with the suffix .html is written beside it"
+            )
+        limits = {"permutations": (self.permutations, 0), "seed": (self.seed, 0)}
+        limits["top_k"] = (1 if self.top_k is None else self.top_k, 1)
+        for option, (value, least) in limits.items():
+            if value < least:
+                raise ZooError(f"{option} must be at least {least}, got {value}")
 
     @property
     def folder(self) -> Path:
@@ -54,21 +67,24 @@ class Detection:
         checkpoint: Path,
     ) -> None:
         """Explains the rows on all processes of the trainer, and reports on the first."""
+        if isinstance(model, SessionModule):
+            raise ZooError("detect explains models of rows, not of sessions")
         datamodule.prepare_data()
         datamodule.setup("validate")
         schema = datamodule.schema
-        names = [field.name for field in (*schema.numerical, *schema.categorical)]
+        crosses = [schema.crossed(field) for field in schema.categorical if schema.crossed(field)]
+        fields = [*schema.numerical, *schema.categorical]
+        names = [field.name for field in fields if not schema.crossed(field)]
         rows = datamodule.manifest.splits["val"]["rows"]
         check_instances(self.instances, rows, len(names))
-        if self.permutations < 0:
-            raise ZooError(f"permutations must be at least 0, got {self.permutations}")
         load_weights(model, checkpoint)
-        self._begin(checkpoint)
+        self._begin(checkpoint, [str(folder) for folder in datamodule.folders])
         means = torch.from_numpy(datamodule.numerical_means())
+        members = tuple(tuple(map(names.index, cross)) for cross in crosses)
         detector = Detector(
             model.eval(),
             sample_rows(datamodule.val_dataloader(), rows, self.instances, self.seed),
-            OnOff(means, self.sampler),
+            OnOff(means, self.sampler, members),
             self.settings,
             self.folder,
             self.permutations,
@@ -81,17 +97,21 @@ class Detection:
         if trainer.is_global_zero:
             self._finish(names, type(model).__name__)
 
-    def _begin(self, checkpoint: Path) -> None:
-        """Makes the folder of the results, or checks that those in it are of this detection."""
+    def _begin(self, checkpoint: Path, data: list[str]) -> None:
+        """Makes the folder of the results, or checks that those in it are of this detection.
+
+        `data` are the folders of the prepared data, whose names tell sources and options apart.
+        """
         digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-        plain = asdict(replace(self, output=Path(), prune_subsets=False))
-        mine = json.loads(json.dumps({**plain, "checkpoint": digest}, default=str))
+        plain = asdict(replace(self, output=Path("any"), top_k=None))
+        mine = json.loads(json.dumps({**plain, "checkpoint": digest, "data": data}, default=str))
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "options"
         if file.exists() and json.loads(file.read_text()) != mine:
             raise ZooError(
-                f"{self.folder} holds an unfinished detection with other options: repeat that "
-                "command to finish it, remove the folder, or give another --output"
+                f"{self.folder} holds an unfinished detection of another model, of other data or "
+                "with other options: repeat that command to finish it, remove the folder, or give "
+                "another --output"
             )
         partial = file.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(mine))
@@ -99,12 +119,18 @@ class Detection:
 
     def _finish(self, names: list[str], model: str) -> None:
         results = read_results(self.folder)
+        if len(results) < self.instances:
+            raise ZooError(
+                f"{len(results)} of {self.instances} rows have been explained: trainer options "
+                "must not limit the batches"
+            )
+        order = 2 if self.settings.detector == "gradient_nid" else self.settings.max_order
         found = {
             "model": model,
             "detector": self.settings.detector,
             "sampler": self.sampler,
             "seed": self.seed,
-            **summarise(results, names, self.prune_subsets),
+            **summarise(results, names, order, self.top_k),
         }
         partial = self.folder / "interactions"
         partial.write_text(json.dumps(found, indent=1))

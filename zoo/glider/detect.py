@@ -27,6 +27,7 @@ from zoo.schema import Batch, ZooError
 FORMAT = 1
 LEVEL = 0.05  # of significance
 CHUNK = 32  # instances explained at once
+NEIGHBOURS, EXPLAINERS, PERMUTATIONS = range(1, 4)  # what a generator is for
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,17 @@ class Detector(LightningModule):
         for i in indices:
             instance = Batch(*(part[i : i + 1].to(self.device) for part in self.instances[:3]))
             count = sum(self.settings.samples)
-            x, rows = self.neighbours.draw(instance, count, generator(self.seed, i))
+            x, rows = self.neighbours.draw(instance, count, generator(NEIGHBOURS, self.seed, i))
             xs.append(x)
-            ys.append(score(self.scores, rows))
+            try:
+                ys.append(score(self.scores, rows))
+            except ZooError as error:
+                raise ZooError(f"around instance {i}, {error}") from error
         found = self._explain(indices, xs, ys, 0)
         nulls = []
         for k in range(1, self.permutations + 1):
             shuffled = [
-                permuted(x, y, generator(self.seed, i, k, 1))
+                permuted(x, y, generator(PERMUTATIONS, self.seed, i, k))
                 for i, x, y in zip(indices, xs, ys, strict=True)
             ]
             nulls.append(self._explain(indices, xs, shuffled, k))
@@ -130,7 +134,7 @@ class Detector(LightningModule):
         self, indices: Sequence[int], xs: list[Tensor], ys: list[Tensor], turn: int
     ) -> list[Explanation]:
         x, y = torch.stack(xs).to(self.device), torch.stack(ys).to(self.device)
-        generators = [generator(self.seed, i, turn) for i in indices]
+        generators = [generator(EXPLAINERS, self.seed, i, turn) for i in indices]
         return explain(x, y, torch.ones_like(x[:, 0]), self.settings, generators)
 
 
@@ -153,21 +157,26 @@ def read_results(folder: Path) -> list[Result]:
 
 
 def summarise(
-    results: Sequence[Result], names: Sequence[str], prune: bool = False
+    results: Sequence[Result],
+    names: Sequence[str],
+    max_order: int | None = None,
+    top: int | None = None,
 ) -> dict[str, Any]:
     """Counts and p-values of all interactions, most frequent first, as plain data.
 
     - `p_uniform`: of the largest count, if every instance drew its interactions uniformly from
       all of their order (the paper's null).
     - `p_permutation`: of Fisher's exact test that the interaction is detected more often in the
-      scores than in permuted ones; `q_permutation` adjusts it by Benjamini & Hochberg (1995) over
-      all possible interactions of its order, so that at most 5 % of those with q < 0.05 are
-      expected to be false.
+      scores than in permuted ones. `q_permutation` adjusts it by Benjamini & Hochberg (1995) over
+      all possible interactions of all orders, so that at most 5 % of those with q < 0.05 are
+      expected to be false. As there are many more of the larger orders, each order has half the
+      weight of the one below it (Genovese, Roeder & Wasserman, Biometrika 2006).
 
     Args:
         results: of the instances.
         names: of the fields, in the order of the features.
-        prune: leave out interactions that lie inside a more frequent one (Algorithm 1, line 6).
+        max_order: of the interactions that were looked for; None is any.
+        top: only so many of the most frequent, none inside another (Algorithm 1, line 6).
     """
     features, n = len(names), len(results)
     counts = Counter(i for result in results for i in result.found)
@@ -176,16 +185,10 @@ def summarise(
     ranking = sorted(counts, key=lambda i: (-counts[i], len(i), i))
     p_uniform = uniform_p_values(results, features)
     p = {i: permutation_p_value(counts[i], n, nulls[i], n * replicates) for i in ranking}
-    q: dict[tuple[int, ...], float] = {}
-    for order in {len(i) for i in ranking}:
-        same = [i for i in ranking if len(i) == order]
-        q |= dict(zip(same, adjust([p[i] for i in same], comb(features, order)), strict=True))
-    if prune:
-        kept: list[tuple[int, ...]] = []
-        for i in ranking:
-            if not any(set(i) < set(j) for j in kept):
-                kept.append(i)
-        ranking = kept
+    tests = {o: comb(features, o) / w for o, w in order_weights(max_order or features).items()}
+    q = dict(zip(ranking, adjust([p[i] * tests[len(i)] for i in ranking]), strict=True))
+    if top is not None:
+        ranking = without_subsets(ranking, top)
     fidelity = np.mean([result.fidelity for result in results], 0)
     return {
         "format": FORMAT,
@@ -209,6 +212,24 @@ def summarise(
     }
 
 
+def order_weights(max_order: int) -> dict[int, float]:
+    """Of each order from 2 on: half that of the order below, one in all."""
+    weights = {order: 0.5**order for order in range(2, max_order + 1)}
+    return {order: weight / sum(weights.values()) for order, weight in weights.items()}
+
+
+def without_subsets(ranking: Sequence[tuple[int, ...]], top: int) -> list[tuple[int, ...]]:
+    """The first `top` sets of a ranking, where a set takes the place of those inside it."""
+    kept: list[tuple[int, ...]] = []
+    for features in ranking:
+        if len(kept) == top:
+            break
+        mine = set(features)
+        if not any(mine < set(other) for other in kept):
+            kept = [other for other in kept if not set(other) < mine] + [features]
+    return kept
+
+
 def uniform_p_values(results: Sequence[Result], features: int) -> Callable[[int], float]:
     """P(the largest count of any interaction >= c), as a function of c.
 
@@ -223,16 +244,16 @@ def uniform_p_values(results: Sequence[Result], features: int) -> Callable[[int]
         possible = comb(features, order)
         chances = np.array([orders[order] / possible for orders in found])
         chances = chances[chances > 0]
-        # P(count >= c) for c = 0 ..
-        tail = 1 - np.concatenate(([0], poisson_binom(chances).cdf(np.arange(len(chances)))))
-        tails.append((possible, np.clip(tail, 0, 1)))
+        # P(count >= c) for c = 0 ..; summed from the smallest, as 1 - F would round it away
+        tail = poisson_binom(chances).pmf(np.arange(len(chances) + 1))[::-1].cumsum()[::-1]
+        tails.append((possible, np.clip(tail, 0, 1 - 1e-16)))
 
     def p_value(count: int) -> float:
         log_none = 0.0
         for possible, tail in tails:
             if count < len(tail):
-                log_none += possible * np.log1p(-min(tail[count], 1 - 1e-300))
-        return float(-np.expm1(log_none))
+                log_none += possible * np.log1p(-tail[count])
+        return float(abs(np.expm1(log_none)))
 
     return p_value
 
@@ -255,11 +276,15 @@ def permutation_p_value(count: int, n: int, null_count: int, null_n: int) -> flo
     return float(hypergeom.sf(count - 1, n + null_n, count + null_count, n))
 
 
-def adjust(p_values: Sequence[float], tests: int) -> list[float]:
-    """Benjamini & Hochberg's adjusted p-values; the tests that are not given have p = 1."""
+def adjust(p_values: Sequence[float]) -> list[float]:
+    """Benjamini & Hochberg's adjusted p-values, of p-values times the number of tests.
+
+    The tests that are not given have p = 1. With weights, each is divided by its own, where all
+    weights sum to one.
+    """
     p = np.asarray(p_values, float)
     order = np.argsort(p, kind="stable")
-    scaled = p[order] * tests / np.arange(1, len(p) + 1)
+    scaled = p[order] / np.arange(1, len(p) + 1)
     adjusted = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
     out = np.empty_like(adjusted)
     out[order] = adjusted

@@ -157,8 +157,8 @@ class Samples(NamedTuple):
     y: Tensor
     weight: Tensor | None = None
 
-    def select(self, index: Tensor) -> "Samples":
-        """Those of some networks."""
+    def select(self, index: Tensor | int) -> "Samples":
+        """Those of some networks, or of one."""
         return Samples(*(None if part is None else part[index] for part in self))
 
 

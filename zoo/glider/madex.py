@@ -8,13 +8,14 @@ Shapes: K instances, N samples, d features.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from zoo.glider.explainer import GRADIENT_NID, NID, Explainer, Samples, fit, standardise
-from zoo.glider.nid import Interaction, gradient_nid, nid, outermost, prune_subsets, ranked_pairs
+from zoo.glider.nid import Interaction, gradient_nid, nid, outermost, ranked_pairs
 from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights, score
 from zoo.schema import ZooError
 
@@ -29,13 +30,13 @@ class Settings:
         detector: `nid` (any order) or `gradient_nid` (pairs).
         explainer: settings of the networks; None takes those of the detector.
         samples: numbers of training, validation and test samples.
-        max_order: of an interaction.
+        max_order: of an interaction; None is any, GradientNID's is 2.
         max_interactions: candidates for the k-threshold.
-        min_gain: share of the variance that the k-th interaction must explain on the
-            validation samples, beyond the k - 1 before it.
+        min_gain: share of the variance that an interaction must explain on the validation
+            samples, beyond the others.
         patience: candidates in a row that do not reach it, after which no more are tried.
-        prune_subsets: of the k, leave out those that lie inside another (Algorithm 1, line 6).
-        lime_weights: the networks learn by LIME's weights of samples (on/off neighbours only).
+        prune_subsets: of those that do, leave out those that lie inside another.
+        lime_weights: samples count by LIME's weights (on/off neighbours only).
         region_points: GradientNID averages over this many training samples; 0 takes the
             instance alone, as the paper.
     """
@@ -56,16 +57,20 @@ class Settings:
             raise ZooError(f"detector must be one of {[*DETECTORS]}, got {self.detector!r}")
         if self.patience < 1:
             raise ZooError(f"patience must be at least 1, got {self.patience}")
+        if self.max_order is not None and self.max_order < 2:
+            raise ZooError(f"max_order must be at least 2, got {self.max_order}")
+        if self.detector == "gradient_nid" and (self.max_order or 2) > 2:
+            raise ZooError("max_order: gradient_nid finds pairs alone; take nid for larger orders")
 
 
 class Explanation(NamedTuple):
     """What MADEX says of one instance.
 
     Attributes:
-        interactions: the first k of the ranking; pruned, if the settings say so.
+        interactions: those of the ranking that the k-threshold keeps, strongest first.
         ranking: the candidates, strongest first.
         fidelity: R^2 on the test samples: of the network, of a linear model, of the linear
-            model with the k products.
+            model with the products of the interactions.
     """
 
     interactions: list[Interaction]
@@ -132,58 +137,70 @@ def explain(
         predicted = networks(test.x)
     explanations = []
     for k, ranking in enumerate(rankings):
-        data = [Samples(s.x[k], s.y[k]) for s in (train, val, test)]
-        candidates = prune_subsets(ranking, settings.max_interactions)
-        linear = _linear_r2(*data, candidates, settings)
-        network = r2(predicted[k], test.y[k])
-        first = candidates[: linear.k]
+        train_k, val_k, test_k = (s.select(k) for s in (train, val, test))
+        candidates = list(islice(ranking, settings.max_interactions))
+        found, *linear = _threshold(train_k, val_k, test_k, candidates, settings)
+        network = r2(predicted[k], test_k)
         if settings.prune_subsets:
-            first = outermost(first)
-        explanations.append(
-            Explanation(first, candidates, (network, linear.without, linear.with_k))
-        )
+            found = outermost(found)
+        explanations.append(Explanation(found, candidates, (network, *linear)))
     return explanations
 
 
-def r2(predicted: Tensor, target: Tensor) -> float:
+def r2(predicted: Tensor, samples: Samples) -> float:
     """1 - the mean squared error over the target's variance; 1 for a constant that is met."""
-    rest, total = (predicted - target).square().mean(), target.var(unbiased=False)
+    target = samples.y.double()
+    weight = torch.ones_like(target) if samples.weight is None else samples.weight.double()
+    weight = weight / weight.sum()
+    rest = (predicted - target).square() @ weight
+    total = (target - target @ weight).square() @ weight
     return float(1 - rest / total) if total > 0 else float(rest == 0)
 
 
-class _Threshold(NamedTuple):
-    k: int
-    without: float
-    with_k: float
-
-
-def _linear_r2(
+def _threshold(
     train: Samples, val: Samples, test: Samples, ranking: Sequence[Interaction], settings: Settings
-) -> _Threshold:
-    """k of section 3.3: products of interactions join a linear regression while they help.
+) -> tuple[list[Interaction], float, float]:
+    """The interactions that help, and R^2 on the test samples without and with them.
 
-    The regression learns from the training samples; the validation samples decide. A product
-    that does not help counts if one soon after it does.
+    As in section 3.3, products of the interactions join a linear regression, the strongest first,
+    while they help. The regression learns from the training samples; the validation samples
+    decide. A set that lies inside one that has joined may do without helping: that says nothing of
+    those that follow. In the end those are left out that the others make superfluous, such as a
+    union of two interactions that ranked before them.
     """
     designs = [_design(s.x, ranking) for s in (train, val, test)]
-    columns = train.x.shape[1] + 1
-    gram, right = designs[0].T @ designs[0], designs[0].T @ train.y.double()
+    weighted = designs[0] if train.weight is None else designs[0] * train.weight.unsqueeze(1)
+    gram, right = weighted.T @ designs[0], weighted.T @ train.y.double()
+    main = [*range(train.x.shape[1] + 1)]
 
-    def r2_of(k: int, design: Tensor, target: Tensor) -> float:
-        n = columns + k
+    def r2_of(products: Sequence[int], design: Tensor, samples: Samples) -> float:
+        columns = main + [len(main) + j for j in products]
+        mine = gram[columns][:, columns]
         # a product that no sample has on is a column of zeros
-        ridge = 1e-9 * (1 + gram.diagonal()[:n]).diag()
-        weights = torch.linalg.solve(gram[:n, :n] + ridge, right[:n])
-        return r2(design[:, :n] @ weights, target.double())
+        ridge = 1e-9 * (1 + mine.diagonal()).diag()
+        weights = torch.linalg.solve(mine + ridge, right[columns])
+        return r2(design[:, columns] @ weights, samples)
 
-    k, best = 0, r2_of(0, designs[1], val.y)
-    for j in range(1, len(ranking) + 1):
-        found = r2_of(j, designs[1], val.y)
+    kept: list[int] = []
+    best, failed = r2_of(kept, designs[1], val), 0
+    tried: list[int] = []
+    for j, (features, _) in enumerate(ranking):
+        tried.append(j)
+        found = r2_of(tried, designs[1], val)
         if found >= best + settings.min_gain:
-            k, best = j, found
-        elif j - k >= settings.patience:
+            kept, best, failed = tried.copy(), found, 0
+        elif not any(set(features) < set(ranking[i].features) for i in kept):
+            failed += 1
+            if failed == settings.patience:
+                break
+    while kept:
+        without = {j: r2_of([i for i in kept if i != j], designs[1], val) for j in kept}
+        least = max(kept, key=lambda j: without[j])
+        if without[least] < best - settings.min_gain:
             break
-    return _Threshold(k, *(r2_of(j, designs[2], test.y) for j in (0, k)))
+        kept.remove(least)
+        best = without[least]
+    return [ranking[j] for j in kept], *(r2_of(p, designs[2], test) for p in ([], kept))
 
 
 def _design(x: Tensor, ranking: Sequence[Interaction]) -> Tensor:

@@ -3,7 +3,7 @@
 Shapes: K networks, d features, H units of the first layer, P points.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -52,9 +52,9 @@ def nid(networks: Networks, max_order: int | None = None) -> list[Iterator[Inter
     There are thousands, so they come one by one.
 
     At a unit with its features by descending |w|, the candidates are the first two, the first
-    three, and so on; a candidate's strength is the sum over all units of z_i times the smallest
-    |w_i| in it (Tsang et al. 2018, section 4.2, equation 4 with the minimum). The set of all
-    features is a candidate as any other.
+    three, and so on; a candidate's strength is the sum, over the units at which it is one, of z_i
+    times the smallest |w_i| in it (Tsang et al. 2018, algorithm 1, equation 4 with the minimum).
+    The set of all features is a candidate as any other.
     """
     first = networks.layers[0][0].abs().transpose(1, 2).cpu()  # [K, H, d]
     smallest, order = first.sort(2, descending=True)
@@ -131,20 +131,6 @@ def ranked_pairs(strengths: Tensor) -> list[list[Interaction]]:
         )
         found.append([Interaction((a, b), strength) for a, b, strength in pairs])
     return found
-
-
-def prune_subsets(ranking: Iterable[Interaction], top: int | None = None) -> list[Interaction]:
-    """The ranking without interactions that lie inside a stronger one."""
-    kept: list[Interaction] = []
-    sets: list[frozenset[int]] = []
-    for interaction in ranking:
-        if top is not None and len(kept) == top:
-            break
-        features = frozenset(interaction.features)
-        if not any(features < other for other in sets):
-            kept.append(interaction)
-            sets.append(features)
-    return kept
 
 
 def outermost(interactions: Sequence[Interaction]) -> list[Interaction]:

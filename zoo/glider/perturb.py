@@ -57,20 +57,34 @@ class OnOff:
     On keeps the value; off is the training mean of a numerical field, and `OFF`, a zero
     embedding, for a categorical one (Tsang et al. 2020, section 3.1).
 
+    A cross field is no feature: it is on where all that it crosses are.
+
     Attributes:
         means: [n_numerical] training means.
         sampler: `bernoulli` or `lime`.
+        crosses: of each of the last categorical fields, the features that it crosses.
     """
 
     means: Tensor
     sampler: str = "bernoulli"
+    crosses: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ZooError(f"sampler must be one of {[*SAMPLERS]}, got {self.sampler!r}")
 
     def draw(self, instance: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Batch]:
         """Masks [N, d] over the numerical, then the categorical fields, and the rows they mean."""
         numerical, categorical = instance.numerical, instance.categorical
+        if len(instance.label) != 1:
+            raise ZooError(f"the instance must be a batch of one row, got {len(instance.label)}")
         split = numerical.shape[1]
-        masks = SAMPLERS[self.sampler](count, split + categorical.shape[1], generator)
+        if len(self.means) != split:
+            raise ZooError(f"the rows have {split} numerical fields, the means are {self.means}")
+        masks = SAMPLERS[self.sampler](count, len(self.centre(instance)), generator)
         on = masks.to(numerical.device) > 0.5
+        of_crosses = [on[:, list(members)].all(1, keepdim=True) for members in self.crosses]
+        on = torch.cat((on, *of_crosses), 1)
         means = self.means.to(numerical.device)
         rows = Batch(
             torch.where(on[:, :split], numerical, means),
@@ -81,7 +95,8 @@ class OnOff:
 
     def centre(self, instance: Batch) -> Tensor:
         """[d] the instance itself: everything is on."""
-        return torch.ones(instance.numerical.shape[1] + instance.categorical.shape[1])
+        fields = instance.numerical.shape[1] + instance.categorical.shape[1]
+        return torch.ones(fields - len(self.crosses))
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,7 @@ class TruncatedNormal:
         self, instance: Tensor, count: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """[N, d] distances, and [N, d] the points; by the inverse of the distribution function."""
+        instance = self._point(instance)
         limit = torch.special.ndtr(torch.tensor(self.truncate, dtype=torch.float64))
         uniform = torch.rand(count, len(instance), generator=generator, dtype=torch.float64)
         z = torch.special.ndtri(1 - limit + uniform * (2 * limit - 1)).float()
@@ -106,7 +122,14 @@ class TruncatedNormal:
 
     def centre(self, instance: Tensor) -> Tensor:
         """[d] no distance."""
-        return torch.zeros(len(instance))
+        return torch.zeros(len(self._point(instance)))
+
+    def _point(self, instance: Any) -> Tensor:
+        """[d] floating-point features, of whole numbers and arrays of NumPy too."""
+        point = torch.as_tensor(instance)
+        if point.ndim != 1:
+            raise ZooError(f"the instance must be a point [d], got the shape {[*point.shape]}")
+        return point if point.is_floating_point() else point.float()
 
 
 def score(scores: Callable[[Any], Any], rows: Batch | Tensor, size: int = 16_384) -> Tensor:

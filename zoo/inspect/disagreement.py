@@ -6,6 +6,7 @@ Shapes: R scored labels of a split (rows, or known tracks of sessions), F fields
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +15,12 @@ from rich.console import Group
 from rich.jupyter import JupyterMixin
 from torch import Tensor
 
-from zoo.inspect.data import batches_of, columns_of
-from zoo.inspect.facts import CROSS, Inspection
+from zoo.inspect.data import batches_of, columns_of, encoder_of
+from zoo.inspect.facts import Inspection
 from zoo.inspect.sample import known
 from zoo.inspect.scores import Quality, model_of, score_rows
-from zoo.inspect.training import Run
 from zoo.inspect.vocabulary import names as value_names
-from zoo.schema import Schema, SessionBatch, ZooError
+from zoo.schema import CROSS, Schema, SessionBatch, ZooError
 
 SHARE = 0.01  # of all rows, which a slice has at least
 SLICES, ROWS = 15, 5  # that are told
@@ -130,9 +130,10 @@ def disagree(
     )
     p = torch.stack([side.logits.double().sigmoid() for side in (one, two)])
     apart = (p[1] - p[0]).abs()
-    correlation = float(torch.corrcoef(p)[0, 1])
+    correlation = float(torch.corrcoef(p)[0, 1]) if p.shape[1] > 1 else math.nan
     top = apart.argsort(descending=True, stable=True)[:ROWS].tolist()
-    run = max(sides, key=lambda side: len(side.schema.fields)).run  # which names most values
+    # the run with most fields names most values
+    encoder = encoder_of(max(sides, key=lambda side: len(side.schema.fields)).run, data)
     return Disagreement(
         split,
         one.quality("A", slice(None)),
@@ -140,8 +141,8 @@ def disagree(
         None if math.isnan(correlation) else correlation,
         float(apart.mean()),
         float(apart.max()),
-        tuple(_slices(p, one.labels, _ids(models[0], loader, columns), run)),
-        tuple(_rows(p, one.labels, _inputs(models[0], loader, data.schema, top), run)),
+        tuple(_slices(p, one.labels, _ids(models[0], loader, columns), encoder)),
+        tuple(_rows(p, one.labels, _inputs(models[0], loader, data.schema, top), encoder)),
     )
 
 
@@ -170,7 +171,7 @@ def _view(found: Inspection, schema: Schema) -> Callable[[Any], Any]:
 
 
 def _slices(
-    p: Tensor, labels: Tensor, ids: Mapping[str, Tensor], run: Run | None
+    p: Tensor, labels: Tensor, ids: Mapping[str, Tensor], encoder: Path | None
 ) -> Iterator[SliceDifference]:
     """The values of fields with the largest difference of the mean probabilities p [2, R]."""
     found = []
@@ -180,7 +181,7 @@ def _slices(
         enough = (counts >= SHARE * len(column)).nonzero().flatten().tolist()
         found += [(abs(float(means[i])), field, i) for i in enough]
     found = sorted(found, key=lambda item: -item[0])[:SLICES]
-    names = value_names(run, _grouped((field, i) for _, field, i in found))
+    names = value_names(encoder, _grouped((field, i) for _, field, i in found))
     for _, field, i in found:
         rows = ids[field] == i
         share, first, second = (float(x[rows].double().mean()) for x in (labels, *p))
@@ -189,11 +190,13 @@ def _slices(
 
 
 def _rows(
-    p: Tensor, labels: Tensor, inputs: Mapping[int, Mapping[str, Tensor]], run: Run | None
+    p: Tensor, labels: Tensor, inputs: Mapping[int, Mapping[str, Tensor]], encoder: Path | None
 ) -> Iterator[RowDifference]:
     """Some rows, given by their fields."""
     values = [item for row in inputs.values() for item in row.items()]
-    names = value_names(run, _grouped((f, int(x)) for f, x in values if not x.is_floating_point()))
+    names = value_names(
+        encoder, _grouped((f, int(x)) for f, x in values if not x.is_floating_point())
+    )
     for i, row in inputs.items():
         told = {
             field: f"{x:.4g}" if x.is_floating_point() else names[field].get(int(x), f"id {x}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoo.inspect.effects import Effects, Grid
 from zoo.inspect.interactions import Interactions
 from zoo.inspect.sheets import Sheet, sheet
-from zoo.inspect.vocabulary import JOINER
+from zoo.schema import JOINER
 
 if TYPE_CHECKING:  # which takes Lightning to load
     from zoo.inspect.explain import Explanation, Prediction
@@ -95,18 +95,23 @@ def session_sheet(found: "Explanation") -> Sheet:
 def examples_sheet(found: "Explanation") -> Sheet:
     """The example rows of each expert."""
     rows = [
-        (example.expert, _values(example.values), *_prediction(example.prediction))
+        (
+            example.expert,
+            _values(example.values),
+            *_prediction(example.prediction, example.expert),
+        )
         for example in found.examples
     ]
     columns = ("expert", "what it sees", "attribution", "probability", "label")
     return sheet("examples: rows in which each expert is surest, and most heard", columns, rows, 3)
 
 
-def _prediction(prediction: "Prediction") -> tuple[str, ...]:
-    """The largest shares, the probability and the label."""
-    said = sorted(prediction.attribution.items(), key=lambda share: -share[1])[:SHARES]
+def _prediction(prediction: "Prediction", expert: str = "") -> tuple[str, ...]:
+    """The largest shares, that of an expert in any case, the probability and the label."""
+    said = sorted(prediction.attribution.items(), key=lambda share: -share[1])
+    shown = [(n, v) for i, (n, v) in enumerate(said) if n == expert or (i < SHARES and v >= HEARD)]
     label = "-" if prediction.label is None else f"{prediction.label:.0f}"
-    shares = ", ".join(f"{name} {value:.2f}" for name, value in said if value >= HEARD)
+    shares = ", ".join(f"{name} {value:.2f}" for name, value in shown)
     return shares, f"{prediction.probability:.4f}", label
 
 

@@ -13,12 +13,10 @@ from zoo.inspect.architecture import Architecture, architecture_of
 from zoo.inspect.checkpoint import parameters_of, read, squares_of
 from zoo.inspect.effects import Effects, effects_of
 from zoo.inspect.training import Run, Training, run_beside, training_of
-from zoo.inspect.vocabulary import JOINER
 from zoo.inspect.warnings import warnings_of
 from zoo.inspect.weights import TABLE, Rows, Weights, idle, parts, rows_by_field
 from zoo.schema import Field, Schema, ZooError
 
-CROSS = "cross"  # the group of the cross fields
 EXPLAINED = 4000  # rows of a split that are explained, at most, where nothing else is asked for
 
 
@@ -119,7 +117,7 @@ def load(path: str | Path) -> Inspection:
         path.stat().st_size,
         architecture,
         schema,
-        tuple(FieldFacts(f, crosses(f, schema), rows.get(f.name)) for f in fields),
+        tuple(FieldFacts(f, schema.crossed(f), rows.get(f.name)) for f in fields),
         parts(parameters),
         effects,
         training,
@@ -142,7 +140,7 @@ def _identity(
         return architecture_of(model, schema, options), schema
     except ZooError as error:
         raise ZooError(f"{path}: {error}") from error
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise ZooError(f"{path} is damaged: its schema cannot be read") from error
 
 
@@ -174,12 +172,3 @@ def _effects(
         return effects_of(schema, architecture.options, parameters)
     except ZooError as error:
         raise ZooError(f"{path} is damaged: {error}") from error
-
-
-def crosses(field: Field, schema: Schema) -> tuple[str, ...]:
-    """The fields that a field crosses, as its name and group tell."""
-    members = tuple(field.name.split(JOINER))
-    names = {other.name for other in schema.fields}
-    if field.group != CROSS or len(members) < 2 or not names.issuperset(members):
-        return ()
-    return members

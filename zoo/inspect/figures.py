@@ -17,7 +17,7 @@ from zoo.inspect.importance import Importance
 from zoo.inspect.interactions import Interactions
 from zoo.inspect.scores import ExpertShare
 from zoo.inspect.sheets import clean
-from zoo.inspect.vocabulary import JOINER
+from zoo.schema import JOINER
 
 BLUE, ORANGE, GREY = "#4c8bf5", "#e8833a", "#808894"  # legible on white and on black
 SHOWN = 20  # bars

@@ -5,27 +5,24 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.inspect.training import Run
-from zoo.schema import MISSING, UNKNOWN, ZooError
+from zoo.schema import JOINER, MISSING, UNKNOWN, ZooError
 
-JOINER = " x "  # between the members in the name of a cross field, and between their values
 SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
 Wanted = Mapping[str, Collection[int] | None]  # ids by field; None is all of them
 
 
-def names(run: Run | None, wanted: Wanted) -> dict[str, dict[int, str]]:
-    """The values of fields by id, as far as a run names them.
+def names(encoder: Path | None, wanted: Wanted) -> dict[str, dict[int, str]]:
+    """The values of fields by id, as far as an encoder names them.
 
     Args:
-        run: the run of the checkpoint, where it is known.
+        encoder: folder of the encoder, where it is known.
         wanted: the fields, and of each the ids.
 
     Raises:
-        ZooError: where the run's encoder is damaged.
+        ZooError: where the encoder is damaged.
     """
-    encoder = Path(run.folder) / "encoder" if run else Path()
     found = {field: dict(SPECIAL) for field in wanted}
-    if not wanted or not run or not (encoder / "vocabulary.parquet").is_file():
+    if not wanted or encoder is None or not (encoder / "vocabulary.parquet").is_file():
         return found
     try:
         for field, value, i in _fields(encoder, wanted):
@@ -34,7 +31,7 @@ def names(run: Run | None, wanted: Wanted) -> dict[str, dict[int, str]]:
             cross = json.loads((folder / "cross.json").read_text())
             field = JOINER.join(cross["members"])
             if field in wanted:
-                found[field] |= _cross(run, folder, cross, wanted[field])
+                found[field] |= _cross(encoder, folder, cross, wanted[field])
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise ZooError(f"{encoder} cannot be read: {reason}") from error
@@ -59,7 +56,7 @@ def _fields(encoder: Path, wanted: Wanted) -> list[tuple[Any, ...]]:
 
 
 def _cross(
-    run: Run, folder: Path, cross: Mapping[str, Any], ids: Collection[int] | None
+    encoder: Path, folder: Path, cross: Mapping[str, Any], ids: Collection[int] | None
 ) -> dict[int, str]:
     """The values of a cross field by id: those of its members."""
     columns = ["id", *(f"m{i}" for i in range(len(cross["members"])))]
@@ -73,7 +70,7 @@ def _cross(
         if member in cross["edges"]:
             values.append([_interval(cross["edges"][member], code) for code in column])
         else:
-            named = names(run, {member: set(column)})[member]
+            named = names(encoder, {member: set(column)})[member]
             values.append([named.get(code, f"id {code}") for code in column])
     return dict(zip(mine, map(JOINER.join, zip(*values, strict=True)), strict=True))
 
