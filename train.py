@@ -10,6 +10,7 @@
 
 import errno
 import logging
+import os
 import sys
 import warnings
 
@@ -39,6 +40,10 @@ def main() -> None:
             from zoo import cli
 
             cli.run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # such as `| head`; what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except Exception as error:

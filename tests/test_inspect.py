@@ -555,7 +555,7 @@ def test_sessions_are_scored_by_their_known_tracks(tmp_path):
     found = load(fitted(small("InterpretableGRU"), tmp_path / "model.ckpt"))
     batch = session_batch()
     batch.label[0] = torch.nan
-    data = mock.Mock(schema=SESSIONS)
+    data = mock.Mock(schema=SESSIONS, encoder_folder=None)
     data.val_dataloader.return_value = [batch, batch]
     scores = score(found, data)
     assert scores.overall.rows == 2 * 7 * 3
@@ -573,7 +573,7 @@ def test_an_expert_that_is_never_heard_is_told(tmp_path):
             weights[f"head.experts.{i}.weight"].zero_()
             weights[f"head.experts.{i}.bias"].fill_(bias)
 
-    data = mock.Mock(schema=ROWS)
+    data = mock.Mock(schema=ROWS, encoder_folder=None)
     data.val_dataloader.return_value = [row_batch()]
     scores = score(load(changed(path, silence)), data)
     assert scores.warnings[0] == "expert all is never heard: its attribution is at most 0.0000"
@@ -601,7 +601,7 @@ def test_dead_units_are_told(name, biases, layer, tmp_path):
         content["state_dict"][biases].flatten()[:3] = -1e6
 
     model = MODELS[name].load_from_checkpoint(changed(path, kill), weights_only=True)
-    data = mock.Mock(schema=model.schema)
+    data = mock.Mock(schema=model.schema, encoder_folder=None)
     batch = session_batch() if "Transformer" in name else row_batch()
     data.val_dataloader.return_value = [batch, batch]
     scores = score(load(path), data)
@@ -614,7 +614,7 @@ def test_dead_units_are_told(name, biases, layer, tmp_path):
 @each_model
 def test_every_hidden_layer_is_watched(name, tmp_path):
     model = small(name)
-    data = mock.Mock(schema=model.schema)
+    data = mock.Mock(schema=model.schema, encoder_folder=None)
     data.val_dataloader.return_value = [
         session_batch() if isinstance(model, SessionModule) else row_batch()
     ]

@@ -85,7 +85,7 @@ def order(count):
 
 def explained(found, batch):
     """The scores of a checkpoint on one batch."""
-    data = mock.Mock(schema=found.schema)
+    data = mock.Mock(schema=found.schema, encoder_folder=None)
     data.val_dataloader.return_value = [batch]
     return score(found, data)
 
@@ -275,8 +275,8 @@ def encoder(folder):
 
 def test_values_of_crosses_are_those_of_their_members(tmp_path):
     folder = encoder(tmp_path / "encoder")
-    run = Run(str(tmp_path), None, None)
-    assert names(run, {CROSS: None})[CROSS] == {
+    run = Run(str(tmp_path), {}, None)
+    assert names(run.encoder, {CROSS: None})[CROSS] == {
         0: "(unknown)",
         1: "(missing)",
         2: "six x <i>two</i>",
@@ -286,7 +286,7 @@ def test_values_of_crosses_are_those_of_their_members(tmp_path):
     (folder / "crosses/0000/cross.json").write_text(json.dumps(cross))
     table = {"m0": [0, 1, 2], "m1": [2, 2, 2], "id": [2, 3, 4]}
     pq.write_table(pa.table(table), folder / "crosses/0000/vocabulary.parquet")
-    found = names(run, {"n0 x <b>c1</b>": [2, 3, 4]})["n0 x <b>c1</b>"]
+    found = names(run.encoder, {"n0 x <b>c1</b>": [2, 3, 4]})["n0 x <b>c1</b>"]
     assert [found[i] for i in (2, 3, 4)] == [
         f"{interval} x <i>two</i>" for interval in ("<= 0.5", "0.5 .. 2.25", "> 2.25")
     ]
@@ -351,7 +351,7 @@ def test_models_without_such_weights_have_none(tmp_path):
 def test_examples_are_the_rows_in_which_an_expert_is_sure_and_heard(tmp_path):
     model, batch = small("InterpretableMLP", embedding_std=1.0).eval(), rows()
     encoder(tmp_path / "encoder")
-    found = examples(model, batch, Run(str(tmp_path), None, None))
+    found = examples(model, batch, tmp_path / "encoder")
     assert [example.expert for example in found] == ["few"] * 3 + ["all"] * 3
     with torch.no_grad():
         gates = model.opinions(batch).double().tanh().abs()
@@ -517,7 +517,7 @@ def test_every_model_is_explained(name, tmp_path, capsys):
     model = small(name)
     found = load(fitted(model, tmp_path / "model.ckpt"))
     batch = session_batch() if model.schema == SESSIONS else row_batch()
-    data = mock.Mock(schema=model.schema)
+    data = mock.Mock(schema=model.schema, encoder_folder=None)
     data.val_dataloader.return_value = [batch, batch]
     config = tmp_path / "config.yaml"
     config.touch()

@@ -22,7 +22,7 @@ PLAIN = Schema(ROWS.fields[:3])  # without the cross
 
 
 def data_of(*batches, schema=ROWS):
-    data = mock.Mock(schema=schema)
+    data = mock.Mock(schema=schema, encoder_folder=None)
     data.val_dataloader.return_value = list(batches)
     return data
 

@@ -52,7 +52,7 @@ def scored(tmp_path_factory):
     with mock.patch("small_checkpoints.SUBSETS", SUBSETS), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = load(fitted(small("InterpretableMLP", SCHEMA), folder / "model.ckpt"))
-    data = mock.Mock(schema=SCHEMA)
+    data = mock.Mock(schema=SCHEMA, encoder_folder=None)
     data.val_dataloader.return_value = [row_batch(SCHEMA) for _ in range(4)]
     return found, score(found, data, by=SCRIPT)
 
@@ -116,7 +116,7 @@ def test_a_browser_draws_what_a_model_does(name, options, plots, tmp_path):
         warnings.simplefilter("ignore")
         model = small(name, None if sessions else SCHEMA, **options)
         found = load(fitted(model, tmp_path / "model.ckpt"))
-    data = mock.Mock(schema=model.schema)
+    data = mock.Mock(schema=model.schema, encoder_folder=None)
     batch = session_batch() if sessions else row_batch(SCHEMA)
     data.val_dataloader.return_value = [batch] * 4
     fields = tuple(field.name for field in model.schema.fields)
@@ -158,6 +158,11 @@ def test_the_command_writes_the_report(scored, tmp_path, capsys):
     broken = [found.file, "--html", str(tmp_path / "no" / "report.html")]
     with mock.patch("sys.argv", [*arguments[:2], *broken]), pytest.raises(SystemExit) as exit_:
         train.main()
+    assert "there is no folder" in exit_.value.code
+    (tmp_path / "folder.html").mkdir()
+    broken = [found.file, "--html", str(tmp_path / "folder.html")]
+    with mock.patch("sys.argv", [*arguments[:2], *broken]), pytest.raises(SystemExit) as exit_:
+        train.main()
     assert "cannot be written" in exit_.value.code
 
 
@@ -175,7 +180,7 @@ def pair(scored, tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         other = load(fitted(small("DeepFM", SCHEMA), path / "other.ckpt"))
-    data = mock.Mock(schema=SCHEMA)
+    data = mock.Mock(schema=SCHEMA, encoder_folder=None)
     data.val_dataloader.return_value = [row_batch(SCHEMA) for _ in range(4)]
     scores = disagree(scored[0], other, data)
     pair_report.write(path / "pair.html", Comparison(scored[0], other), scores)

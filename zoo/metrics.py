@@ -36,15 +36,15 @@ class ClickMetrics(Metric):
         self.labels.append(labels)
 
     def compute(self) -> dict[str, Tensor]:
-        """`auc` (NaN where only one class is present) and `logloss`."""
+        """`auc` (NaN where only one class is present, or a logit is NaN) and `logloss`."""
         logits, labels = dim_zero_cat(self.logits), dim_zero_cat(self.labels)
         # float64: neither the sum nor the sigmoid may merge scores that differ
         logits, labels = logits.double(), labels.double()
         logloss = binary_cross_entropy_with_logits(logits, labels)
-        if labels.min() == labels.max():
+        if labels.min() == labels.max() or logits.isnan().any():
             return {"auc": torch.full_like(logloss, torch.nan), "logloss": logloss}
         # a shift moves no rank, and keeps the sigmoid away from its ends
-        probability = (logits - logits.mean()).sigmoid()
+        probability = (logits - logits[logits.isfinite()].mean().nan_to_num()).sigmoid()
         return {"auc": binary_auroc(probability, labels.long()).double(), "logloss": logloss}
 
 

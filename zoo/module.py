@@ -5,6 +5,7 @@ Shapes: B batch.
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import torch
@@ -173,8 +174,11 @@ class ZooModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Names the model class, so that a checkpoint says what it is."""
+        """Adds what a checkpoint says of itself: model, metrics by now, versions; plain data."""
         checkpoint["model_class"] = type(self).__name__
+        values = self.trainer.callback_metrics if self._trainer else {}
+        checkpoint["metrics"] = {name: float(x) for name, x in values.items() if "/" in name}
+        checkpoint["versions"] = {"torch": str(torch.__version__), **_own_version()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the weights of another model or schema."""
@@ -187,6 +191,13 @@ class ZooModule(LightningModule):
             raise ZooError(
                 f"the checkpoint was trained on another schema than these data: {difference}"
             )
+
+
+def _own_version() -> dict[str, str]:
+    try:
+        return {"interpretable-zoo": version("interpretable-zoo")}
+    except PackageNotFoundError:  # run from a folder, not installed
+        return {}
 
 
 def require(condition: bool, rule: str, value: object) -> None:

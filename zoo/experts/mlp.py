@@ -20,12 +20,14 @@ class InterpretableMLP(MixtureModule, RowModule):
 
         F_i = tanh(z_i),   z_i the head of a masked network over the fields of S_i
         alpha_i = g(F_i) prod_{S_j inside S_i} (1 - g(F_j))
-        P(y = 1) = sum_i alpha_i (F_i + 1) / 2 / sum_i alpha_i
+        f_i = sigmoid(2 (z_i + c)),   2 c = log(prior / (1 - prior))
+        P(y = 1) = sum_i alpha_i f_i / sum_i alpha_i
 
     (Afchar & Hennequin, *Making Neural Networks Interpretable with Attribution*, RecSys 2020,
     sections 3.3 and 3.4; four experts of 128-64-32-16 in section 4.2). An expert over many fields
-    builds on the features of those over fewer, and speaks only where they are unsure. A single
-    subset of all fields is the plain network.
+    builds on the features of those over fewer, and speaks only where they are unsure. With the
+    paper's prior of 1/2, f_i is (F_i + 1) / 2; an expert that is unsure says the prior (see
+    `MixtureModule`). A single subset of all fields is the plain network.
 
     The embedding of a field is part of the input: the experts that see the field share it.
 

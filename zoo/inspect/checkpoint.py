@@ -1,6 +1,7 @@
 """Reading a checkpoint safely: weights and plain data, or one sentence that says why not."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ZooError(f"no such checkpoint: {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        mapped = zipfile.is_zipfile(path)  # not so torch's older format
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except PermissionError as error:
         raise ZooError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # a damaged file fails in too many ways to name
@@ -59,7 +61,9 @@ def parameters_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {
         name: tensor
         for name, tensor in checkpoint["state_dict"].items()
-        if isinstance(tensor, Tensor)
+        if isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and not tensor.is_meta
         and tensor.is_floating_point()
         and tensor.layout == torch.strided
         and not name.endswith(BUFFERS)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zoo.inspect.disagreement import Disagreement
     from zoo.inspect.scores import Scores
 
+WIDE = 120  # columns, where the output is no terminal
 SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
 
 
@@ -80,6 +82,8 @@ def _parse(arguments: Sequence[str]) -> tuple[ZooParser, Any]:
     first.add_argument("--config")
     config = first.parse_known_args(arguments)[0].config
     named = {argument.partition("=")[0].partition(".")[0] for argument in arguments}
+    if config is None and "--data" not in named and any(a.startswith("--data.") for a in arguments):
+        raise ZooError("--data.* change data: give --config RUN/config.yaml, or --data CLASS")
     made = parser(not named.isdisjoint(("--config", "--data", "--help", "-h")), config)
     return made, made.parse_args(list(arguments))
 
@@ -94,8 +98,11 @@ def run(arguments: Sequence[str]) -> None:
     if len(options.checkpoints) > 2:
         raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
     given = options.get("data") is not None
-    if not given and options.by is not None:
-        raise ZooError("--by needs data: give --config RUN/config.yaml, or --data")
+    for option, plain in (("by", None), ("split", "val"), ("sample", EXPLAINED)):
+        if not given and options[option] != plain:
+            raise ZooError(f"--{option} needs data: give --config RUN/config.yaml, or --data")
+    if options.html is not None and not Path(options.html).absolute().parent.is_dir():
+        raise ZooError(f"--html: there is no folder {Path(options.html).absolute().parent}")
     if options.interactions is not None and len(options.checkpoints) == 2:
         raise ZooError("--interactions shows those of one checkpoint, not of two")
     loaded = [load(path) for path in options.checkpoints]
@@ -112,7 +119,10 @@ def run(arguments: Sequence[str]) -> None:
         json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:
-        Console(highlight=False).print(*filter(None, (found, scores, interactions)))
+        # a file or a pipe has no width that tables must keep to
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
+        console = Console(highlight=False, width=width)
+        console.print(*filter(None, (found, scores, interactions)))
 
 
 def _interactions(path: Path, found: Inspection) -> Interactions:
@@ -126,8 +136,14 @@ def _score(loaded: Sequence[Inspection], made: ZooParser, options: Any) -> "Scor
     from zoo.inspect.scores import score
     from zoo.run import use_encoder
 
-    if options.split == "predict":
-        use_encoder(options.data.init_args, Path(options.checkpoints[0]))
+    asked, given = options.split == "predict", options.data.init_args.get("predict_path")
+    if asked and not given:
+        raise ZooError("--split predict scores a file: give --data.predict_path FILE")
+    if given and not asked:
+        raise ZooError("--data.predict_path is scored with --split predict")
+    if asked:
+        richest = max(loaded, key=lambda found: len(found.fields))  # with its crosses
+        use_encoder(options.data.init_args, Path(richest.file))
     data = made.instantiate_classes(options).data
     if len(loaded) == 2:
         return disagree(*loaded, data, options.split, options.by)

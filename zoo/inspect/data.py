@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pytorch_lightning import LightningDataModule
 
+from zoo.inspect.training import Run
 from zoo.parser import ZooParser
 from zoo.schema import Schema, ZooError
 
@@ -42,7 +43,7 @@ def _section(config: Path) -> Any:
         content = yaml.safe_load(config.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ZooError(f"{config} cannot be read: {error}".splitlines()[0]) from error
-    if not isinstance(content, dict) or "data" not in content:
+    if not isinstance(content, dict) or content.get("data") is None:
         raise ZooError(f"{config} has no section data")
     return content["data"]
 
@@ -69,6 +70,13 @@ def batches_of(data: LightningDataModule, split: str) -> Iterable[Any]:
     return getattr(data, f"{split}_dataloader")()
 
 
+def encoder_of(run: Run | None, data: LightningDataModule) -> Path | None:
+    """The encoder that names the values of the fields: of the run, or of the data."""
+    if run and run.encoder.is_dir():
+        return run.encoder
+    return getattr(data, "encoder_folder", None)
+
+
 def columns_of(schema: Schema, by: str | None) -> dict[str, int]:
     """The columns of `Batch.categorical` by field: all, or `by` alone.
 
@@ -79,5 +87,6 @@ def columns_of(schema: Schema, by: str | None) -> dict[str, int]:
     if by is None:
         return columns
     if by not in columns:
-        raise ZooError(f"by: {by!r} is not a categorical field; these are {', '.join(columns)}")
+        known = f"these are {', '.join(columns)}" if columns else "the data have none"
+        raise ZooError(f"by: {by!r} is not a categorical field; {known}")
     return {by: columns[by]}

@@ -75,7 +75,7 @@ class Effects:
         for weight in self.linear:
             if weight.id is not None:
                 wanted.setdefault(weight.field, []).append(weight.id)
-        known = names(run, wanted)
+        known = names(run and run.encoder, wanted)
         return replace(
             self,
             linear=tuple(

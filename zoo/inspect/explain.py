@@ -5,6 +5,7 @@ Shapes: B rows or sessions, R scored labels of them, H experts, F embedded field
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningModule
@@ -16,7 +17,6 @@ from zoo.experts.module import MixtureModule
 from zoo.inspect.effects import Grid
 from zoo.inspect.importance import Importance, importance
 from zoo.inspect.sample import Rows, chunks, known, predict, sample
-from zoo.inspect.training import Run
 from zoo.inspect.vocabulary import names
 from zoo.schema import Batch, SessionBatch
 from zoo.sessions import SKIP, SessionModule
@@ -88,7 +88,7 @@ class Explanation:
 
 
 def explain(
-    model: LightningModule, batches: Iterable[Rows], count: int, run: Run | None = None
+    model: LightningModule, batches: Iterable[Rows], count: int, encoder: Path | None = None
 ) -> Explanation | None:
     """Explains a sample of a split.
 
@@ -96,7 +96,7 @@ def explain(
         model: in evaluation.
         batches: of the split.
         count: of the sampled rows at most; 0 explains nothing.
-        run: of the model, where it is known, to name values by.
+        encoder: folder of the encoder, where it is known, to name values by.
     """
     batch = sample(batches, count) if count else None
     if batch is None:
@@ -107,7 +107,7 @@ def explain(
         int(known(model, batch).sum()),
         tuple(importance(model, batch)),
         tuple(attention(model, batch)) if isinstance(model, AutoInt) else (),
-        tuple(examples(model, batch, run)) if mixed else (),
+        tuple(examples(model, batch, encoder)) if mixed else (),
         session(model, batch) if in_sessions else None,
     )
 
@@ -135,7 +135,7 @@ def attention(model: AutoInt, batch: Batch) -> Iterator[Grid]:
 
 
 @torch.no_grad()
-def examples(model: MixtureModule, batch: Rows, run: Run | None = None) -> list[Example]:
+def examples(model: MixtureModule, batch: Rows, encoder: Path | None = None) -> list[Example]:
     """Of each expert the rows in which alpha times attribution is largest.
 
     By alpha it is sure, and none inside it is; by attribution, those around it have little to add.
@@ -150,7 +150,7 @@ def examples(model: MixtureModule, batch: Rows, run: Run | None = None) -> list[
     predictions = _predictions(
         model, logits[chosen], batch.label[scored][chosen], attribution[chosen]
     )
-    values = _values(model, batch, scored, chosen, run)
+    values = _values(model, batch, scored, chosen, encoder)
     experts = [i for i in range(len(model.lattice)) for _ in range(len(most))]
     return [
         Example(
@@ -172,7 +172,7 @@ def _predictions(
 
 
 def _values(
-    model: LightningModule, batch: Rows, scored: Tensor, chosen: Tensor, run: Run | None
+    model: LightningModule, batch: Rows, scored: Tensor, chosen: Tensor, encoder: Path | None
 ) -> list[dict[str, float | str]]:
     """The values of the chosen ones among the scored rows; of tracks, those known of them."""
     schema = model.schema
@@ -182,7 +182,7 @@ def _values(
     numbers = batch.numerical[scored][chosen].tolist()
     ids = batch.categorical[scored][chosen]
     wanted = {f.name: set(ids[:, c].tolist()) for c, f in enumerate(schema.categorical)}
-    known_names = names(run, wanted)
+    known_names = names(encoder, wanted)
     found = []
     for row, codes in zip(numbers, ids.tolist(), strict=True):
         mine: dict[str, float | str] = dict(

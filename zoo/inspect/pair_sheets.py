@@ -1,7 +1,6 @@
 """What the terminal and the report show of two checkpoints, as tables of text."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zoo.inspect.compare import Comparison, Pair
@@ -41,7 +40,7 @@ def _field_words(field: dict[str, Any] | None) -> str | None:
 def disagreement_sheets(found: "Disagreement") -> Iterator[Sheet]:
     """Where the predictions of two models differ."""
     title = f"quality on the {found.split} rows"
-    yield qualities(title, "", [replace(q, attribution={}) for q in (found.first, found.second)])
+    yield qualities(title, "", [found.first, found.second])
     shown = {
         "correlation": found.correlation,
         "mean absolute difference": found.difference,

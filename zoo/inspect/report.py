@@ -175,7 +175,9 @@ def _score_sections(found: Scores) -> Iterator[Section]:
     yield Section("quality", [overall])
     yield Section("calibration", [_calibration(found.calibration), bins])
     if found.by:
-        yield Section(f"by {found.by}", [_slices(found.slices[found.by]), rest[0]])
+        yield Section(
+            f"by {found.by}", [_slices(found.slices[found.by]), *sheets.slice_sheets(found)]
+        )
     elif found.slices:
         yield Section("by value", [_values(found), *sheets.slice_sheets(found)])
     if found.experts:

@@ -6,6 +6,7 @@ Shapes: R scored labels of a split (rows, or known tracks of sessions), H expert
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +18,10 @@ from torch import Tensor
 import zoo
 from zoo.experts.mixture import AttributionMetrics
 from zoo.experts.module import MixtureModule
-from zoo.inspect.data import batches_of, columns_of
+from zoo.inspect.data import batches_of, columns_of, encoder_of
 from zoo.inspect.explain import Explanation, explain
 from zoo.inspect.facts import EXPLAINED, Inspection
 from zoo.inspect.sample import known
-from zoo.inspect.training import Run
 from zoo.inspect.units import Layer, layers, watched
 from zoo.inspect.vocabulary import names as value_names
 from zoo.metrics import ClickMetrics
@@ -91,6 +91,7 @@ class Scores(JupyterMixin):
         experts: of a mixture.
         layers: with ReLU.
         explanation: of a sample of the rows.
+        not_finite: number of predictions that are NaN or infinite.
     """
 
     split: str
@@ -101,6 +102,7 @@ class Scores(JupyterMixin):
     experts: tuple[ExpertShare, ...]
     layers: tuple[Layer, ...] = ()
     explanation: Explanation | None = None
+    not_finite: int = 0
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -115,7 +117,8 @@ class Scores(JupyterMixin):
             for expert in self.experts
             if expert.max <= UNHEARD
         )
-        return (*unheard, *dead)
+        broken = f"{self.not_finite:,} of {self.overall.rows:,} predictions are NaN or infinite"
+        return (*([broken] if self.not_finite else []), *unheard, *dead)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -186,6 +189,7 @@ def score(
             f"{difference}{hint if same else ''}"
         )
     columns = columns_of(data.schema, by)
+    encoder = encoder_of(found.run, data)
     with watched(model) as fired:
         scored = score_rows(model, loader, [*columns.values()])
     bins = scored.logits.argsort(stable=True).tensor_split(BINS)
@@ -194,10 +198,11 @@ def score(
         scored.quality("all", slice(None)),
         tuple(scored.quality(str(i), rows) for i, rows in enumerate(bins, 1) if len(rows)),
         by,
-        _slices(scored, [*columns], found.run),
+        _slices(scored, [*columns], encoder),
         tuple(_shares(scored)),
         tuple(layers(fired, scored.experts)),
-        explain(model, loader, sample, found.run),
+        explain(model, loader, sample, encoder),
+        int((~scored.logits.isfinite()).sum()),
     )
 
 
@@ -233,7 +238,7 @@ def score_rows(model: LightningModule, loader: Iterable[Any], columns: Sequence[
 
 
 def _slices(
-    scored: Scored, fields: Sequence[str], run: Run | None
+    scored: Scored, fields: Sequence[str], encoder: Path | None
 ) -> dict[str, tuple[Quality, ...]]:
     """The most frequent values of fields, whose ids are the columns of `scored.ids`."""
     largest = {}
@@ -241,7 +246,7 @@ def _slices(
         counts = ids.bincount()
         top = counts.argsort(descending=True, stable=True)[:SLICES]
         largest[field] = top[counts[top] > 0].tolist()
-    names = value_names(run, largest)
+    names = value_names(encoder, largest)
     return {
         field: tuple(
             scored.quality(names[field].get(i, f"id {i}"), ids == i) for i in largest[field]

@@ -127,16 +127,27 @@ def _training_rows(found: Inspection) -> Iterator[tuple[str, Any]]:
     yield from training.versions.items()
     if found.run:
         yield "run", found.run.folder
-    data = ((found.run and found.run.config) or {}).get("data")
-    if isinstance(data, Mapping) and "class_path" in data:
-        yield "data", data["class_path"]
 
 
 def metrics_sheets(found: Inspection) -> Iterator[Sheet]:
-    """The metrics of the run, where it lies beside the checkpoint."""
+    """The metrics at save; those of the run, and its config, where it lies beside the file."""
+    if found.training.metrics:
+        yield sheet("metrics at save", ("metric", "value"), found.training.metrics.items())
     if found.run and found.run.metrics:
         title = "metrics of the run's best checkpoint"
         yield sheet(title, ("metric", "value"), found.run.metrics.items())
+    if found.run:
+        sections = {name: found.run.config.get(name) for name in ("data", "trainer")}
+        rows = [(name, str(value)) for name, value in _flat(sections) if value is not None]
+        yield sheet("config of the run: data and trainer", ("option", "value"), rows, 2)
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}".replace(".init_args", ""), value
 
 
 # With data
@@ -160,35 +171,43 @@ def score_sheets(found: "Scores") -> Iterator[Sheet]:
 def slice_sheets(found: "Scores") -> Iterator[Sheet]:
     """The quality by the values of one field, or of all."""
     if found.by:
-        yield qualities(
-            f"by {found.by}, its most frequent values", found.by, found.slices[found.by]
-        )
+        mine = [(found.by, part) for part in found.slices[found.by]]
+        yield from _values(f"by {found.by}, its most frequent values", mine)
         return
     every = [(field, part) for field, parts in found.slices.items() for part in parts]
     largest = sorted(every, key=lambda pair: -pair[1].rows)[:LARGEST]
     off = sorted(every, key=lambda pair: -abs(pair[1].gap))[:FURTHEST]
     off = [(field, part) for field, part in off if abs(part.gap) >= FAR]
     if largest:
-        yield _values("by value, the largest slices of all fields", largest)
+        yield from _values("by value, the largest slices of all fields", largest)
     if off:
         title = f"by value, the slices that are off by {FAR:.0f} standard errors or more"
-        yield _values(title, off)
+        yield from _values(title, off)
 
 
-def _values(title: str, slices: Sequence[tuple[str, "Quality"]]) -> Sheet:
-    made = qualities(title, "value", [part for _, part in slices])
-    rows = [[clean(field), *row] for (field, _), row in zip(slices, made.rows, strict=True)]
-    return Sheet(title, ("field", *made.columns), rows, 2)
+def _values(title: str, slices: Sequence[tuple[str, "Quality"]]) -> Iterator[Sheet]:
+    """The quality of slices by field, and the attribution of a mixture's experts in them."""
+    parts = [part for _, part in slices]
+    made = [qualities(title, "value", parts)]
+    if parts[0].attribution:
+        made.append(attributions(title, "value", parts))
+    for sheet_ in made:
+        rows = [[clean(field), *row] for (field, _), row in zip(slices, sheet_.rows, strict=True)]
+        yield Sheet(sheet_.title, ("field", *sheet_.columns), rows, 2)
 
 
 def qualities(title: str, name: str, rows: Sequence["Quality"]) -> Sheet:
     """A line for each."""
-    experts = tuple(rows[0].attribution)
-    columns = (name, "number", "predicted", "observed", "AUC", "logloss", *experts)
+    columns = (name, "number", "predicted", "observed", "AUC", "logloss")
     return sheet(title, columns, map(_quality_row, rows))
 
 
 def _quality_row(row: "Quality") -> tuple[Any, ...]:
-    numbers = (row.predicted, row.observed, row.auc, row.logloss, *row.attribution.values())
-    shown = ("-" if value is None else f"{value:.4f}" for value in numbers)
-    return row.name, row.rows, *shown
+    numbers = (row.predicted, row.observed, row.auc, row.logloss)
+    return row.name, row.rows, *("-" if value is None else f"{value:.4f}" for value in numbers)
+
+
+def attributions(title: str, name: str, rows: Sequence["Quality"]) -> Sheet:
+    """A line for each: the mean attribution of every expert."""
+    shown = ((row.name, *(f"{value:.4f}" for value in row.attribution.values())) for row in rows)
+    return sheet(f"attribution, {title}", (name, *rows[0].attribution), shown)

@@ -26,7 +26,8 @@ def table(sheet: Sheet) -> Group:
     made = Table()
     for i, column in enumerate(sheet.columns):
         side = "left" if i < sheet.words else "right"
-        made.add_column(Text(clean(column)), justify=side, overflow="fold")
+        words = i < sheet.words  # only these may be folded: a broken number is another one
+        made.add_column(Text(clean(column)), justify=side, overflow="fold", no_wrap=not words)
     for row in sheet.rows:
         made.add_row(*map(Text, row))
     return Group(Text(clean(sheet.title), "italic"), made)

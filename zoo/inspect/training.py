@@ -37,7 +37,8 @@ class Training:
         steps: of the optimiser.
         learning_rate: of the next step.
         optimizer_state: whether the training can go on where it stopped.
-        monitors: metrics at save.
+        monitors: what decided which checkpoint was kept.
+        metrics: at save, those that are finite; empty in checkpoints that do not hold them.
         versions: of what wrote the checkpoint.
     """
 
@@ -46,6 +47,7 @@ class Training:
     learning_rate: float | None
     optimizer_state: bool
     monitors: tuple[Monitor, ...]
+    metrics: dict[str, float]
     versions: dict[str, str]
 
 
@@ -55,27 +57,38 @@ class Run:
 
     Attributes:
         folder: the directory.
-        config: `config.yaml`, all options of the run; None where it is not there.
+        config: `config.yaml`, all options of the run.
         metrics: `metrics.json`, those of the best checkpoint; None where it is not there.
     """
 
     folder: str
-    config: dict[str, Any] | None
+    config: dict[str, Any]
     metrics: dict[str, Any] | None
+
+    @property
+    def encoder(self) -> Path:
+        """The folder of its encoder, which need not be there."""
+        return Path(self.folder) / "encoder"
 
 
 def training_of(checkpoint: Mapping[str, Any]) -> Training:
     """Reads what Lightning keeps of a training."""
     steps = checkpoint.get("global_step")
     groups = [g for o in optimizers_of(checkpoint) for g in o["param_groups"]]
+    metrics, versions = (checkpoint.get(key) for key in ("metrics", "versions"))
+    versions = {str(k): str(v) for k, v in versions.items()} if isinstance(versions, dict) else {}
     version = checkpoint.get("pytorch-lightning_version")
+    if version:
+        versions["pytorch-lightning"] = str(version)
+    metrics = {str(k): _number(v) for k, v in metrics.items()} if isinstance(metrics, dict) else {}
     return Training(
         _epochs(checkpoint),
         steps if isinstance(steps, int) else None,
         _number(groups[0].get("lr")) if groups else None,
         bool(groups),
         tuple(_monitors(checkpoint)),
-        {"pytorch-lightning": str(version)} if version else {},
+        {name: value for name, value in metrics.items() if value is not None},
+        versions,
     )
 
 
@@ -124,9 +137,9 @@ def run_beside(path: Path, model: str | None) -> tuple[Run | None, list[str]]:
         else:
             wrong.append(f"{folder / name} cannot be read")
     config = found.get("config.yaml")
-    if model is None or (config and _model_in(config) != model):
+    if model is None or config is None or _model_in(config) != model:
         return None, wrong
-    return (Run(str(folder), config, found.get("metrics.json")) if found else None), wrong
+    return Run(str(folder), config, found.get("metrics.json")), wrong
 
 
 def _model_in(config: Mapping[str, Any]) -> str | None:

@@ -56,8 +56,9 @@ def measure(tensors: Iterable[Tensor], total: int) -> Weights:
     for tensor in tensors:
         count += tensor.numel()
         for chunk in tensor.flatten().split(CHUNK):
-            finite = chunk.isfinite()
-            values = chunk.double().masked_fill_(~finite, 0).abs_()
+            values = chunk.double()
+            finite = values.isfinite()
+            values = values.masked_fill(~finite, 0).abs_()
             not_finite += int((~finite).sum())
             largest = max(largest, float(values.max()) if len(values) else 0.0)
             squares += float(values.square_().sum())
