@@ -520,8 +520,9 @@ def test_every_model_is_explained(name, tmp_path, capsys):
     data = mock.Mock(schema=model.schema, encoder_folder=None)
     data.val_dataloader.return_value = [batch, batch]
     config = tmp_path / "config.yaml"
-    config.touch()
-    with mock.patch("zoo.inspect.data.data_of", return_value=data):
+    config.write_text("data: {class_path: datamodules.GaussianClusters}")
+    made = mock.Mock(data=data)
+    with mock.patch("zoo.parser.ZooParser.instantiate_classes", return_value=made):
         capsys.readouterr()
         command(found.file, "--config", config, "--json", "--sample", 20)
     plain = json.loads(capsys.readouterr().out)
