@@ -5,8 +5,8 @@
     python benchmarks/detection.py games --seeds 5
 
 - nid: pairwise AUC of NID on the functions F1..F10 of Tsang et al. (ICLR 2018, Table 1): x ~
-  U(-1, 1), a third each of 30,000 samples to train, validate and test; a pair is true if it lies
-  inside a true interaction.
+  U(-1, 1), 10,000 samples to train and 10,000 to validate; a pair is true if it lies inside a true
+  interaction.
 - madex: R-precision of MADEX on XGBoost, an MLP and an LSTM that have learned F1..F4 of Tsang et
   al. (ICLR 2020, Tables 9 and 10), beside the published figures; the paper's are of
   `--sigmas 0.6 --region_points 0`.

@@ -112,7 +112,13 @@ def test_labelled_rows_of_another_file_are_scored_as_the_run_encoded_its_own(
     new = ["--config", config, f"--data.predict_path={tmp_path / 'new.txt'}", "--split=predict"]
     found = inspected(capsys, checkpoint, *new)
 
-    data = data_of(config, [*new[2:3], f"--data.encoder={run / 'encoder'}"])
+    section = yaml.safe_load(config.read_text())["data"]
+    section["init_args"] |= {
+        "predict_path": str(tmp_path / "new.txt"),
+        "encoder": str(run / "encoder"),
+    }
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump({"data": section}))
+    data = data_of(tmp_path / "new.yaml")
     data.setup("predict")
     model = MODELS["DeepFM"].load_from_checkpoint(checkpoint, weights_only=True).eval()
     batches = list(data.predict_dataloader())
@@ -131,6 +137,33 @@ def test_labelled_rows_of_another_file_are_scored_as_the_run_encoded_its_own(
     as_source = refusal(capsys, checkpoint, *new[:2], f"--data.path={tmp_path / 'new.txt'}")
     assert "another schema" in as_source
     assert "--split predict" in as_source
+
+
+def test_a_file_is_scored_only_where_that_is_asked_for(run, configs, tmp_path, capsys):
+    given = [run / "checkpoints/best.ckpt", "--config", configs["Criteo"]]
+    assert "give --data.predict_path FILE" in refusal(capsys, *given, "--split=predict")
+    message = refusal(capsys, *given, f"--data.predict_path={tmp_path / 'none.txt'}")
+    assert "is scored with --split predict" in message
+
+
+def test_values_have_names_where_the_file_lies_alone(run, configs, tmp_path, capsys):
+    (tmp_path / "alone/deep").mkdir(parents=True)
+    alone = tmp_path / "alone/deep/best.ckpt"
+    alone.write_bytes((run / "checkpoints/best.ckpt").read_bytes())
+    options = ["--config", configs["Criteo"], "--by=C20", "--sample=0"]
+    found = inspected(capsys, alone, *options)
+    assert not any(part["name"].startswith("id ") for part in found["slices"]["C20"])
+
+
+def test_predictions_that_are_no_numbers_are_told(run, configs, capsys):
+    checkpoint = run / "checkpoints/best.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"]["bias"].fill_(torch.nan)
+    torch.save(content, checkpoint)
+    found = inspected(capsys, checkpoint, "--config", configs["Criteo"], "--sample=0")
+    rows = found["overall"]["rows"]
+    assert f"{rows:,} of {rows:,} predictions are NaN or infinite" in found["warnings"]
+    assert found["overall"]["auc"] is None
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,16 @@ from zoo import Batch, Field, Schema, SessionBatch, ZooError
 from zoo.glider.detect import Result, summarise
 from zoo.inspect import figures, load
 from zoo.inspect.effects import effects_of
-from zoo.inspect.explain import attention, examples, explain, session
+from zoo.inspect.explain import (
+    Example,
+    Explanation,
+    Prediction,
+    attention,
+    examples,
+    explain,
+    session,
+)
+from zoo.inspect.explain_sheets import examples_sheet
 from zoo.inspect.importance import importance
 from zoo.inspect.interactions import read_interactions
 from zoo.inspect.report import report
@@ -377,6 +386,14 @@ def test_examples_are_the_rows_in_which_an_expert_is_sure_and_heard(tmp_path):
                 special = {0: "(unknown)", 1: "(missing)"}
                 values |= {f: (special | known[f]).get(int(v), f"id {v}") for f, v in ids.items()}
             assert example.values == values
+
+
+def test_an_example_tells_the_share_of_its_own_expert():
+    others = {f"e{i}": 0.24 for i in range(4)}
+    example = Example("mine", Prediction(0.5, 1.0, {**others, "mine": 0.004}), {"n0": 1.0})
+    found = Explanation(1, (), (), (example,), None)
+    ((_, _, shares, *_),) = examples_sheet(found).rows
+    assert shares.endswith("mine 0.00")
 
 
 def test_one_expert_alone_is_not_told_by_examples():

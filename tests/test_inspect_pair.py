@@ -120,6 +120,12 @@ def test_data_without_the_crosses_of_a_model_are_refused(pair, batches):
     )
 
 
+def test_a_single_row_has_no_correlation(pair, batches):
+    one = row_batch()
+    one = type(one)(*(None if part is None else part[:1] for part in one))
+    assert disagree(*pair[0], data_of(one)).correlation is None
+
+
 def test_data_of_other_fields_are_refused(pair, batches):
     sides, _ = pair
     with pytest.raises(ZooError, match="another schema than these data: field n0 is in only one"):

@@ -1,4 +1,4 @@
-"""Leave-one-out ranking and sessions: hand-worked values, and the definitions by brute force."""
+"""Clicks, leave-one-out ranking and sessions: hand-worked values, definitions by brute force."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo import Batch, DeepFM, Field, Schema, ZooError
-from zoo.metrics import RankingMetrics, SessionMetrics
+from zoo.metrics import ClickMetrics, RankingMetrics, SessionMetrics
 
 NAN = math.nan
 
@@ -18,6 +18,23 @@ def measured(logits, labels, query, k=10):
     metric = RankingMetrics(k)
     metric.update(torch.tensor(logits), torch.tensor(labels).float(), torch.tensor(query))
     return {name: float(value) for name, value in metric.compute().items()}
+
+
+@pytest.mark.parametrize(
+    ("logits", "auc"),
+    [
+        ([-1.0, 2.0, 3.0, 0.5], 0.75),  # of four pairs one is in the wrong order
+        ([1e6 - 1, 1e6 + 2, 1e6 + 3, 1e6 + 0.5], 0.75),
+        ([-math.inf, 2.0, math.inf, 0.5], 0.75),
+        ([NAN, 2.0, 3.0, 0.5], NAN),
+        ([NAN] * 4, NAN),
+    ],
+)
+def test_area_under_the_curve(logits, auc):
+    for order in itertools.permutations(range(4)):
+        metric = ClickMetrics()
+        metric.update(torch.tensor(logits)[[*order]], torch.tensor([0.0, 0.0, 1.0, 1.0])[[*order]])
+        assert float(metric.compute()["auc"]) == pytest.approx(auc, nan_ok=True)
 
 
 def by_definition(logits, labels, query, k):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,9 @@ class Detection:
                 f"output: {self.output} must name a file such as interactions.json; a picture "
                 "with the suffix .html is written beside it"
             )
-        limits = {"permutations": (self.permutations, 0), "seed": (self.seed, 0)}
-        limits["top_k"] = (1 if self.top_k is None else self.top_k, 1)
-        for option, (value, least) in limits.items():
-            if value < least:
+        for option, least in {"permutations": 0, "seed": 0, "top_k": 1}.items():
+            value = getattr(self, option)
+            if value is not None and value < least:
                 raise ZooError(f"{option} must be at least {least}, got {value}")
 
     @property
@@ -103,8 +102,9 @@ class Detection:
         `data` are the folders of the prepared data, whose names tell sources and options apart.
         """
         digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-        plain = asdict(replace(self, output=Path("any"), top_k=None))
-        mine = json.loads(json.dumps({**plain, "checkpoint": digest, "data": data}, default=str))
+        plain = asdict(self) | {"checkpoint": digest, "data": data}
+        del plain["output"], plain["top_k"]  # which change no result
+        mine = json.loads(json.dumps(plain, default=str))
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "options"
         if file.exists() and json.loads(file.read_text()) != mine:

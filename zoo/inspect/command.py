@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.inspect.disagreement import Disagreement
     from zoo.inspect.scores import Scores
 
-WIDE = 120  # columns, where the output is no terminal
+WIDE = 120  # columns of an output that is no terminal
 SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
 
 
@@ -81,10 +81,12 @@ def _parse(arguments: Sequence[str]) -> tuple[ZooParser, Any]:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config")
     config = first.parse_known_args(arguments)[0].config
-    named = {argument.partition("=")[0].partition(".")[0] for argument in arguments}
-    if config is None and "--data" not in named and any(a.startswith("--data.") for a in arguments):
+    named = {argument.partition("=")[0] for argument in arguments}
+    of_data = {name for name in named if name.startswith("--data.")}
+    if of_data - {"--data.help"} and named.isdisjoint(("--config", "--data")):
         raise ZooError("--data.* change data: give --config RUN/config.yaml, or --data CLASS")
-    made = parser(not named.isdisjoint(("--config", "--data", "--help", "-h")), config)
+    wanted = of_data or not named.isdisjoint(("--config", "--data", "--help", "-h"))
+    made = parser(bool(wanted), config)
     return made, made.parse_args(list(arguments))
 
 
@@ -119,7 +121,7 @@ def run(arguments: Sequence[str]) -> None:
         json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:
-        # a file or a pipe has no width that tables must keep to
+        # a file or a pipe has no width of its own, and the usual 80 columns would fold tables
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
         console = Console(highlight=False, width=width)
         console.print(*filter(None, (found, scores, interactions)))

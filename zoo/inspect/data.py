@@ -1,6 +1,6 @@
 """The data that checkpoints are scored on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +48,15 @@ def _section(config: Path) -> Any:
     return content["data"]
 
 
-def data_of(config: Path, arguments: Sequence[str] = ()) -> LightningDataModule:
+def data_of(config: Path) -> LightningDataModule:
     """The datamodule of a config file, such as a run's `config.yaml`.
-
-    Args:
-        config: the file.
-        arguments: of the command line, `--data.*`.
 
     Raises:
         ZooError: where the file has no section `data`, or cannot be read.
     """
     parser = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
     add_data(parser, str(config))
-    return parser.instantiate_classes(parser.parse_args(list(arguments))).data
+    return parser.instantiate_classes(parser.parse_args([])).data
 
 
 def batches_of(data: LightningDataModule, split: str) -> Iterable[Any]:
