@@ -23,7 +23,6 @@ def main() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".*LeafSpec.*is deprecated")
     warnings.filterwarnings("ignore", r"predict returned None")
-    warnings.filterwarnings("ignore", r"The state dict in .* contains no parameters")
     warnings.filterwarnings("ignore", r".*configure_optimizers` returned `None`")
     warnings.filterwarnings("ignore", r"The state dict .* contains no parameters")
     warnings.filterwarnings("ignore", r"Be aware that when using `ckpt_path`")
@@ -37,6 +36,7 @@ def main() -> None:
 
             command.run(sys.argv[2:])
         else:
+            import datamodules  # noqa: F401  (so that `--data Criteo` and the help find them)
             from zoo import cli
 
             cli.run()

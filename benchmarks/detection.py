@@ -9,7 +9,8 @@
   interaction.
 - madex: R-precision of MADEX on XGBoost, an MLP and an LSTM that have learned F1..F4 of Tsang et
   al. (ICLR 2020, Tables 9 and 10), beside the published figures; the paper's are of
-  `--sigmas 0.6 --region_points 0`.
+  `--sigmas 0.6 --region_points 0 --unbounded`, which also asks the black boxes outside of
+  [-1, 1]^10, where they have learned nothing.
 - games: sums of unanimity games v(S) = sum_i c_i [T_i subset of S], c_i ~ U(-1, 1), whose terms
   are their interactions (Moebius transform): recall of the true terms among as many detected at
   most.
@@ -240,6 +241,7 @@ def run_madex(
     trials: int,
     instances: int,
     sigmas: Sequence[float],
+    limit: float,
     settings: Settings,
 ) -> None:
     """B2: the k interactions of each instance without those inside others (Algorithm 1).
@@ -265,7 +267,7 @@ def run_madex(
                     if detector == "nid" or len(truth) == 2:
                         explainer = explainers[detector]
                         mine = replace(settings, detector=detector, explainer=explainer)
-                        neighbours = TruncatedNormal(sigma)
+                        neighbours = TruncatedNormal(sigma, low=-limit, high=limit)
                         explanations = explain_many(scores, points, neighbours, mine, trial)
                         results[f].append(hits(explanations, truth))
         for (detector, sigma), results in found.items():
@@ -339,6 +341,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--instances", type=int, default=20)
     parser.add_argument("--sigmas", type=float, nargs="+", default=[2.0])
+    parser.add_argument("--unbounded", action="store_true", help="neighbours outside of the data")
     parser.add_argument("--region_points", type=int, default=100, help="of GradientNID")
     parser.add_argument("--min_gain", type=float, default=0.02, help="of madex's k-threshold")
     options = parser.parse_args()
@@ -352,7 +355,8 @@ def main() -> None:
             prune_subsets=True,
             region_points=options.region_points,
         )
-        sizes = (options.trials, options.instances, options.sigmas)
+        limit = math.inf if options.unbounded else 1.0
+        sizes = (options.trials, options.instances, options.sigmas, limit)
         run_madex(options.black_boxes, options.detectors, *sizes, settings)
     else:
         run_games(options.seeds)

@@ -117,6 +117,8 @@ def main() -> None:
                 encoded, run_encoded, _ = fit(model, seed, options.rows, folder, *crosses)
                 sizes = count_parameters(run), count_parameters(run_encoded)
                 runs[model].append((without, encoded, *sizes))
+                both = [f"{metrics['test/logloss']:.4f}" for metrics in (without, encoded)]
+                console.print(seed, classes[model], "logloss", *both, highlight=False)
     console.print(detections)
     if not options.detection_only:
         console.print(encoding_table(runs, classes))

@@ -103,6 +103,17 @@ def test_the_truncated_normal_keeps_to_its_region_and_its_variance():
     assert z.mean(0).abs().max() < 0.01
 
 
+def test_the_truncated_normal_ends_where_the_data_end():
+    x, sigma, low = torch.tensor([1.0, -0.9, 0.2]), 2.0, torch.tensor([-1.0, -1.0, -9.0])
+    _, points = TruncatedNormal(sigma, low=low, high=1).draw(x, 20_000, generator(0))
+    for column, centre, first in zip(points.T, x.tolist(), low.tolist(), strict=True):
+        start, end = max(-1, (first - centre) / sigma), min(1, (1 - centre) / sigma)
+        expected = scipy.stats.truncnorm(start, end, loc=centre, scale=sigma)
+        assert scipy.stats.kstest(column.numpy(), expected.cdf).pvalue > 0.001
+    with pytest.raises(ZooError, match=r"outside of low and high: \[1.0, -2.0, 0.0\]"):
+        TruncatedNormal(low=-1, high=1).draw(torch.tensor([1.0, -2, 0]), 10, generator(0))
+
+
 def test_a_seed_gives_the_same_neighbours_again():
     draws = [OnOff(torch.zeros(2)).draw(instance(), 10, generator(3, s))[0] for s in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1])

@@ -381,6 +381,27 @@ def test_a_misspelt_key_of_a_config_is_named(criteo_file, capsys):
     assert message == "error: unknown option data.batchsize; did you mean data.batch_size?"
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--model=DeepFN", "model: no class and no file DeepFN; did you mean DeepFM?"),
+        ("--data=Criteoo", "data: no class and no file Criteoo; did you mean Criteo?"),
+        ("--data=data.Avazu", "data: no class and no file data.Avazu; did you mean Avazu?"),
+        ("--model=zoo.Deep", "model: no class and no file zoo.Deep; did you mean DeepFM?"),
+        ("--data=x.yaml", "data: no class and no file x.yaml; there are Avazu, Criteo, "),
+    ],
+)
+def test_a_misspelt_class_is_named(criteo_file, capsys, option, message):
+    assert error_of(capsys, *arguments("fit", criteo_file), option).startswith(f"error: {message}")
+
+
+def test_the_data_need_no_module_path(criteo_file):
+    options = ("--model", "DeepFM", "--data", "Criteo", "--data.path", criteo_file)
+    words = (sys.executable, ROOT / "train.py", "prepare", *options)
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "0 malformed rows" in shown
+
+
 def test_an_abbreviation_is_a_misspelling(criteo_file, capsys):
     message = error_of(capsys, *arguments("fit", criteo_file, "--trainer.max_epoch=3"))
     assert "unknown option trainer.max_epoch; did you mean trainer.max_epochs?" in message

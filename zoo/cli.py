@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
@@ -28,6 +28,8 @@ from zoo.trainer import ZooTrainer
 
 class CLIParser(ZooParser, LightningArgumentParser):
     """A `ZooParser` as LightningCLI asks for."""
+
+    bases: ClassVar[dict[str, type]] = {"model": LightningModule, "data": LightningDataModule}
 
 
 class ZooCLI(LightningCLI):

@@ -3,7 +3,7 @@
 import re
 from difflib import get_close_matches
 from pydoc import locate
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from jsonargparse import ArgumentParser
 
@@ -11,10 +11,19 @@ from jsonargparse import ArgumentParser
 NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value")
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
+NO_CLASS = re.compile(
+    r"dot import path string: (\S+)|class_path '([\w.]+)':[-\s]+(?:module '\w+' has no|No module)"
+)
 
 
 class ZooParser(ArgumentParser):
-    """A parser that takes no abbreviations and names a misspelt option, without the usage."""
+    """A parser that takes no abbreviations and names a misspelt option, without the usage.
+
+    Attributes:
+        bases: of an option that takes a class, the class of all that it may be.
+    """
+
+    bases: ClassVar[dict[str, type]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
@@ -33,6 +42,9 @@ class ZooParser(ArgumentParser):
             owner = re.search(r"class_path '([\w.]+)'", message)
             known = _options_of(owner[1]) if owner else []
             return _unknown(key[1], option[1], known)
+        name = NO_CLASS.search(message)
+        if key and name and key[1] in self.bases:
+            return _no_class(key[1], name[1] or name[2], _names(self.bases[key[1]]))
         option = UNRECOGNIZED.search(message)
         if option:
             parent, _, name = option[1].rpartition(".")
@@ -50,6 +62,18 @@ def _unknown(parent: str, option: str, known: list[str]) -> str:
     close = get_close_matches(option, known, 1)
     hint = f"did you mean {prefix}{close[0]}?" if close else "--help lists all options"
     return f"unknown option {prefix}{option}; {hint}"
+
+
+def _no_class(key: str, name: str, known: list[str]) -> str:
+    close = get_close_matches(name.rpartition(".")[2], known, 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(set(known)))}"
+    return f"{key}: no class and no file {name}; {hint}"
+
+
+def _names(base: type) -> list[str]:
+    """Of the public classes at the ends of a class hierarchy, as far as they are imported."""
+    below = [name for child in base.__subclasses__() for name in _names(child)]
+    return below or [base.__name__]
 
 
 def _options_of(class_path: str) -> list[str]:

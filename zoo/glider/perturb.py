@@ -3,6 +3,7 @@
 Shapes: N neighbours, d features (the fields of a row).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -105,19 +106,33 @@ class TruncatedNormal:
 
     Tsang et al. 2020, appendix F: sigma = 0.6, cut off at sigma. The explainer sees the
     distance from x in units of sigma.
+
+    Attributes:
+        sigma: in units of the features.
+        truncate: number of sigmas from x at which the distribution ends.
+        low: where it ends too, of all features or [d]: the least values that the black box has
+            been trained on, beyond which nobody knows what it does.
+        high: the same, of the largest values.
     """
 
     sigma: float = 0.6
     truncate: float = 1.0
+    low: float | Tensor = -math.inf
+    high: float | Tensor = math.inf
 
     def draw(
         self, instance: Tensor, count: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """[N, d] distances, and [N, d] the points; by the inverse of the distribution function."""
         instance = self._point(instance)
-        limit = torch.special.ndtr(torch.tensor(self.truncate, dtype=torch.float64))
+        x = instance.double().cpu()
+        low, high = (torch.as_tensor(limit).double().cpu() for limit in (self.low, self.high))
+        if ((x < low) | (x > high)).any():
+            raise ZooError(f"the instance lies outside of low and high: {instance.tolist()}")
+        start = torch.special.ndtr(((low - x) / self.sigma).clamp(min=-self.truncate))
+        end = torch.special.ndtr(((high - x) / self.sigma).clamp(max=self.truncate))
         uniform = torch.rand(count, len(instance), generator=generator, dtype=torch.float64)
-        z = torch.special.ndtri(1 - limit + uniform * (2 * limit - 1)).float()
+        z = torch.special.ndtri(start + uniform * (end - start)).float()
         return z, instance + self.sigma * z.to(instance)
 
     def centre(self, instance: Tensor) -> Tensor:
