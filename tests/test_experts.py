@@ -218,10 +218,18 @@ def changed(batch, field):
     st.sampled_from(GATES),
     st.booleans(),
     st.integers(0, 99),
+    st.one_of(st.none(), st.lists(st.integers(1, 6), min_size=5, max_size=5)),
 )
 @settings(deadline=None, max_examples=40)
-def test_inputs_outside_its_subset_change_no_bit_of_an_expert(given_subsets, gate, norm, seed):
-    network = model(given_subsets, seed, gate=gate, layer_norm=norm)
+def test_inputs_outside_its_subset_change_no_bit_of_an_expert(
+    given_subsets, gate, norm, seed, widths
+):
+    options = {"gate": gate, "layer_norm": norm}
+    if widths:
+        options["hidden_units"] = {
+            name: [w, 2] for name, w in zip(given_subsets, widths, strict=False)
+        }
+    network = model(given_subsets, seed, **options)
     batch = random_batch(seed=seed)
     for i, fields in enumerate(network.lattice.fields):
         z, gradients = expert_gradients(network, batch, i)
@@ -243,6 +251,15 @@ def test_an_expert_gives_no_gradient_to_those_it_builds_on(given_subsets, seed):
         for name, gradient in gradients.items():
             if ".experts." in name and f".experts.{i}." not in name:
                 assert not gradient.any(), name
+
+
+def test_a_subset_may_have_widths_of_its_own():
+    units = {"all": [9, 4], "user": [3, 2], "item": [1, 1], "both": [5, 3]}
+    network = model(DIAMOND, hidden_units=units)
+    first, second = network.layers
+    assert [expert.out_features for expert in first.experts] == [3, 1, 5, 9]
+    sizes = [(expert.in_features, expert.out_features) for expert in second.experts]
+    assert sizes == [(3, 2), (1, 1), (5 + 3 + 1, 3), (9 + 3 + 1 + 5, 4)]
 
 
 def test_gradient_reaches_every_parameter():
@@ -498,6 +515,10 @@ def test_predictions_may_be_gated_more_steeply_than_the_loss():
     [
         ("hidden_units", []),
         ("hidden_units", [0]),
+        ("hidden_units must name the subsets user, item, both, all", {"user": [3], "others": [3]}),
+        ("hidden_units must be as many", {name: [3] * i for i, name in enumerate(DIAMOND, 1)}),
+        ("hidden_units must be positive", {"user": [0], "item": [1], "both": [1], "all": [1]}),
+        ("hidden_units must name at least one", {name: [] for name in DIAMOND}),
         ("dropout", -0.1),
         ("gate", "soft"),
         ("inference_gate", "soft"),
@@ -510,4 +531,4 @@ def test_predictions_may_be_gated_more_steeply_than_the_loss():
 )
 def test_an_option_that_makes_no_sense_is_named(option, value):
     with pytest.raises(ZooError, match=f"model.{option}"):
-        model(DIAMOND, **{option: value})
+        model(DIAMOND, **{option.split()[0]: value})

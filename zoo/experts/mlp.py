@@ -33,7 +33,8 @@ class InterpretableMLP(MixtureModule, RowModule):
 
     Args:
         schema: of the batches.
-        hidden_units: widths of the layers of each expert.
+        hidden_units: widths of the layers of each expert; or for each subset those of its own,
+            as many for all: an expert that sees little needs little.
         dropout: share of the activations that training drops.
         layer_norm: normalise each expert's features before each activation.
         embedding_std: standard deviation of the initial embeddings.
@@ -45,7 +46,7 @@ class InterpretableMLP(MixtureModule, RowModule):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        hidden_units: Sequence[int] = (128, 64, 32, 16),
+        hidden_units: Sequence[int] | Mapping[str, Sequence[int]] = (128, 64, 32, 16),
         dropout: float = 0.0,
         layer_norm: bool = False,
         embedding_std: float = 0.01,
@@ -62,10 +63,8 @@ class InterpretableMLP(MixtureModule, RowModule):
             **shared,
         )
         self.hparams.pop("first_order")  # no option here, so none to reload with
-        require(len(hidden_units) > 0, "hidden_units must name at least one layer", hidden_units)
-        require(min(hidden_units) > 0, "hidden_units must be positive", hidden_units)
         require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
-        widths = [[width] * len(self.lattice) for width in hidden_units]
+        widths = _widths(hidden_units, self.lattice.names)
         columns = [self.embedding.columns(self.schema, fields) for fields in self.lattice.fields]
         first = Restriction(columns, self.embedding.flat_dim, widths[0])
         rest = [MaskedLinear(self.lattice, a, b) for a, b in pairwise(widths)]
@@ -89,3 +88,19 @@ class InterpretableMLP(MixtureModule, RowModule):
     def opinions(self, batch: Batch) -> Tensor:
         """[B, H] outputs z of the experts before tanh."""
         return self.experts(self.embedding(batch))
+
+
+def _widths(
+    hidden_units: Sequence[int] | Mapping[str, Sequence[int]], names: Sequence[str]
+) -> list[tuple[int, ...]]:
+    """Of each layer the widths of all experts."""
+    given = hidden_units
+    if not isinstance(given, Mapping):
+        given = dict.fromkeys(names, given)
+    rule = f"hidden_units must name the subsets {', '.join(names)}"
+    require(set(given) == set(names), rule, hidden_units)
+    depths = {len(units) for units in given.values()}
+    require(min(depths) > 0, "hidden_units must name at least one layer", hidden_units)
+    require(len(depths) == 1, "hidden_units must be as many for each subset", hidden_units)
+    require(min(map(min, given.values())) > 0, "hidden_units must be positive", hidden_units)
+    return list(zip(*(given[name] for name in names), strict=True))
