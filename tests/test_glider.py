@@ -112,6 +112,8 @@ def test_the_truncated_normal_ends_where_the_data_end():
         assert scipy.stats.kstest(column.numpy(), expected.cdf).pvalue > 0.001
     with pytest.raises(ZooError, match=r"outside of low and high: \[1.0, -2.0, 0.0\]"):
         TruncatedNormal(low=-1, high=1).draw(torch.tensor([1.0, -2, 0]), 10, generator(0))
+    with pytest.raises(ZooError, match=r"must be numbers or \[3\], got \[2\] and \[\]"):
+        TruncatedNormal(low=np.zeros(2)).draw(torch.ones(3), 10, generator(0))
 
 
 def test_a_seed_gives_the_same_neighbours_again():

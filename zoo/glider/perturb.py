@@ -117,8 +117,8 @@ class TruncatedNormal:
 
     sigma: float = 0.6
     truncate: float = 1.0
-    low: float | Tensor = -math.inf
-    high: float | Tensor = math.inf
+    low: float | Tensor | np.ndarray = -math.inf
+    high: float | Tensor | np.ndarray = math.inf
 
     def draw(
         self, instance: Tensor, count: int, generator: torch.Generator
@@ -127,7 +127,10 @@ class TruncatedNormal:
         instance = self._point(instance)
         x = instance.double().cpu()
         low, high = (torch.as_tensor(limit).double().cpu() for limit in (self.low, self.high))
-        if ((x < low) | (x > high)).any():
+        if not {low.shape, high.shape} <= {torch.Size(), x.shape}:
+            shapes = f"{[*low.shape]} and {[*high.shape]}"
+            raise ZooError(f"low and high must be numbers or {[*x.shape]}, got {shapes}")
+        if not ((low <= x) & (x <= high)).all():
             raise ZooError(f"the instance lies outside of low and high: {instance.tolist()}")
         start = torch.special.ndtr(((low - x) / self.sigma).clamp(min=-self.truncate))
         end = torch.special.ndtr(((high - x) / self.sigma).clamp(max=self.truncate))
