@@ -395,6 +395,13 @@ def test_a_misspelt_class_is_named(criteo_file, capsys, option, message):
     assert error_of(capsys, *arguments("fit", criteo_file), option).startswith(f"error: {message}")
 
 
+def test_a_class_whose_module_lacks_another_is_not_misspelt(criteo_file, capsys, monkeypatch):
+    Path("mine.py").write_text("import nowhere\n")
+    monkeypatch.syspath_prepend(".")
+    message = error_of(capsys, *arguments("fit", criteo_file), "--data=mine.Rows")
+    assert "No module named 'nowhere'" in message
+
+
 def test_the_data_need_no_module_path(criteo_file):
     options = ("--model", "DeepFM", "--data", "Criteo", "--data.path", criteo_file)
     words = (sys.executable, ROOT / "train.py", "prepare", *options)

@@ -11,8 +11,10 @@ from jsonargparse import ArgumentParser
 NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value")
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
+# not where the class is found and its own module lacks another
 NO_CLASS = re.compile(
-    r"dot import path string: (\S+)|class_path '([\w.]+)':[-\s]+(?:module '\w+' has no|No module)"
+    r"dot import path string: (\S+)"
+    r"|class_path '((\w+)[\w.]*)':[-\s]+(?:module|No module named) '\3(?:\.[\w.]+)?'"
 )
 
 
@@ -71,7 +73,7 @@ def _no_class(key: str, name: str, known: list[str]) -> str:
 
 
 def _names(base: type) -> list[str]:
-    """Of the public classes at the ends of a class hierarchy, as far as they are imported."""
+    """Of the classes at the ends of a class hierarchy, as far as they are imported."""
     below = [name for child in base.__subclasses__() for name in _names(child)]
     return below or [base.__name__]
 
