@@ -1,5 +1,6 @@
 """Data that several test files share."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ AVAZU_COLUMNS = (
 )
 # Tuesday to Sunday, in time order, for shares of 30, 30, 20, 10 and 10 % of the rows
 HOURS = {"14102100": 3, "14102113": 3, "14102207": 2, "14102512": 1, "14102623": 1}
+
+
+def pytest_configure():
+    """Ctrl-C works, which shells ignore in what they start in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -17,6 +17,14 @@ import zoo.glider.detect
 
 ROOT = Path(train.__file__).parent
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+SMALL_CHUNKS = """
+import train
+import zoo.glider.detect
+
+if __name__ == "__main__":
+    zoo.glider.detect.CHUNK = 2
+    train.main()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -208,16 +216,16 @@ def test_a_model_of_main_effects_has_no_significant_interaction(run):
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_instances(run, monkeypatch):
-    monkeypatch.setattr(zoo.glider.detect, "CHUNK", 32)  # that of the other processes
+def test_two_processes_share_the_instances(run):
     plant(run)
-    many = ["--instances=33", "--permutations=0"]
+    many = ["--instances=5", "--permutations=0"]  # three chunks
+    Path("main.py").write_text(SMALL_CHUNKS)
     command(*given(run, *many, "--output=one.json"), *QUIET)
     arguments = given(run, *many, "--output=two.json", "--trainer.devices=2")
     arguments += ["--trainer.strategy=ddp", "--trainer.accelerator=cpu", *QUIET]
-    subprocess.run([sys.executable, ROOT / "train.py", *map(str, arguments)], check=True)
+    subprocess.run([sys.executable, "main.py", *map(str, arguments)], check=True)
     one, two = (json.loads(Path(f"{name}.json").read_text()) for name in ("one", "two"))
-    assert one["instances"] == two["instances"] == 33
+    assert one["instances"] == two["instances"] == 5
     first = [(row["fields"], row["count"]) for row in one["interactions"][:1]]
     assert first == [(row["fields"], row["count"]) for row in two["interactions"][:1]]
-    assert first == [(["C1", "C2"], 33)]
+    assert first == [(["C1", "C2"], 5)]

@@ -212,4 +212,4 @@ def test_freed_memory_is_used_again(arguments, is_kept):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     mapped, free = map(int, done.stdout.split())
     assert mapped == (0 if is_kept else 1)  # blocks that go back to the system when freed
-    assert (free >= 64_000_000) == is_kept
+    assert (free > 60_000_000) == is_kept  # some of what was free before may have been taken
