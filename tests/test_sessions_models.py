@@ -549,6 +549,13 @@ def test_a_fit_on_the_command_line(name, tmp_path, monkeypatch):
     assert sum(p is None for p in table["probability"]) == 8
 
 
+def test_several_processes_cannot_fit_a_baseline(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+    with pytest.raises(SystemExit, match=r"LastSkip has nothing to train, which .*devices=1$"):
+        command("fit", "--model=zoo.LastSkip", "--monitor=val/acc", *two)
+
+
 def test_rows_of_predictions_may_span_pieces_of_a_file(tmp_path):
     writer = PredictionWriter(tmp_path / "out.parquet")
     model = LastSkip(SCHEMA)

@@ -8,6 +8,8 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
+from zoo.schema import ZooError
+
 
 class ZooTrainer(Trainer):
     """Lightning's Trainer; it never unpickles more than weights, so no checkpoint can run code."""
@@ -23,6 +25,11 @@ class ZooTrainer(Trainer):
         Args:
             ckpt_path: checkpoint to resume from, such as a run's `last.ckpt`.
         """
+        if self.world_size > 1 and not any(p.requires_grad for p in model.parameters()):
+            raise ZooError(
+                f"{type(model).__name__} has nothing to train, which processes cannot share: run "
+                "it with --trainer.devices=1"
+            )
         super().fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
 
     def validate(
