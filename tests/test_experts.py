@@ -27,6 +27,7 @@ from zoo.experts.mixture import (
     NORMALIZATIONS,
     AttributionMetrics,
     attribution,
+    auxiliary_loss,
     gem_loss,
     log_gate,
     log_selection,
@@ -187,7 +188,7 @@ def test_the_first_layer_sees_the_columns_of_its_subset():
 
 
 def expert_gradients(network, batch, expert):
-    """z of an expert, and the gradients of its part of both losses."""
+    """z of an expert, and the gradients of its part of all losses."""
     network.zero_grad()
     z = network.experts(network.embedding(batch))
     log_alpha = log_selection(z.detach(), network.inclusion, network.gate)
@@ -196,6 +197,7 @@ def expert_gradients(network, batch, expert):
     one = log_alpha + part.log()  # weight zero for all others
     loss = gem_loss(z, batch.label, one)
     mine = torch.where(part.bool(), z, z.detach())  # the others' silence is constant
+    loss = loss + auxiliary_loss(mine, batch.label)
     (loss + silence_loss(mine, network.inclusion, network.gate)).backward()
     gradients = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
     return z[:, expert].detach().clone(), gradients
@@ -329,6 +331,52 @@ def test_three_experts_by_hand():
     for normalization in NORMALIZATIONS:
         loss = gem_loss(z, torch.ones(1).double(), log_alpha, normalization).item()
         assert loss == pytest.approx(expected[normalization], rel=1e-5)
+
+
+def test_a_fallback_takes_what_those_inside_it_leave_by_hand():
+    """Gates 0.5 and 0.2, and one in place of 0.9: 0.5 * 0.8 = 0.4 is left, sure or not."""
+    z = torch.tensor([[0.5, -0.2, 0.9], [0.5, -0.2, 0.0]], dtype=torch.float64).atanh()
+    lattice = Lattice(SCHEMA, {"a": ["n0"], "b": ["n1"], "ab": ["n0", "n1"]})
+    assert lattice.greatest == 2
+    log_alpha = log_selection(z, lattice.inclusion().double(), "abs", fallback=2)
+    torch.testing.assert_close(log_alpha.exp(), torch.tensor([[0.5, 0.2, 0.4]] * 2).double())
+
+
+@given(subsets)
+@settings(deadline=None)
+def test_the_greatest_subset_is_the_one_that_holds_all_others(given_subsets):
+    lattice = Lattice(SCHEMA, given_subsets)
+    sets = [set(fields) for fields in lattice.fields]
+    holders = [i for i, s in enumerate(sets) if all(other <= s for other in sets)]
+    assert lattice.greatest == (holders[0] if holders else None)
+
+
+def test_every_expert_learns_from_every_row_by_the_auxiliary_loss():
+    """f 0.75, 0.4 and 0.95 of a click: the mean of the three, whatever is selected."""
+    z = torch.tensor([[0.5, -0.2, 0.9]], dtype=torch.float64).atanh()
+    expected = -(math.log(0.75) + math.log(0.4) + math.log(0.95)) / 3
+    assert auxiliary_loss(z, torch.ones(1).double()).item() == pytest.approx(expected)
+
+
+def test_fallback_and_auxiliary_loss_are_options_of_the_model():
+    plain, helped = (
+        model(DIAMOND, prior=0.2, **options).eval()
+        for options in ({}, {"fallback": True, "auxiliary": 0.5})
+    )
+    helped.load_state_dict(plain.state_dict())
+    batch = random_batch()
+    z = plain.opinions(batch)
+    selected = log_selection(z, plain.inclusion, "abs", fallback=list(DIAMOND).index("all"))
+    torch.testing.assert_close(helped.explain(batch)[1], attribution(selected))
+    evidence = z + math.log(0.25) / 2
+    expected = gem_loss(evidence, batch.label, selected)
+    expected = expected + 0.5 * auxiliary_loss(evidence, batch.label)
+    torch.testing.assert_close(helped.training_step(batch), expected)
+
+
+def test_a_fallback_must_hold_all_the_others():
+    with pytest.raises(ZooError, match=r"model\.fallback needs a subset that holds all"):
+        model({"user": ["n0"], "item": ["n1"]}, fallback=True)
 
 
 def test_selections_are_held_constant_in_the_loss():
@@ -485,7 +533,8 @@ def test_one_subset_is_the_plain_network():
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_one_subset_is_trained_by_plain_cross_entropy(gate, normalization):
-    network = model({"all": ["*"]}, gate=gate, normalization=normalization, prior=0.2)
+    options = {"fallback": True, "auxiliary": 1.0}
+    network = model({"all": ["*"]}, gate=gate, normalization=normalization, prior=0.2, **options)
     batch = random_batch()
     plain = binary_cross_entropy_with_logits(network(batch), batch.label)
     torch.testing.assert_close(network.training_step(batch), plain)
@@ -523,6 +572,7 @@ def test_predictions_may_be_gated_more_steeply_than_the_loss():
         ("gate", "soft"),
         ("inference_gate", "soft"),
         ("normalization", "batch"),
+        ("auxiliary", -1.0),
         ("silence", -1.0),
         ("prior", 0.0),
         ("power", 1.0),

@@ -74,6 +74,13 @@ class Lattice:
             levels[i] = max((levels[j] + 1 for j in self.below[i]), default=0)
         return tuple(levels)
 
+    @property
+    def greatest(self) -> int | None:
+        """The subset that all the others lie inside of, where there is one."""
+        return next(
+            (i for i, inside in enumerate(self.below) if len(inside) == len(self) - 1), None
+        )
+
     def inclusion(self) -> Tensor:
         """[H, H] float: 1 at (i, j) where S_j lies strictly inside S_i."""
         matrix = torch.zeros(len(self), len(self))

@@ -54,7 +54,9 @@ def log_gate(z: Tensor, gate: Gate, power: float = 3.0) -> tuple[Tensor, Tensor]
     return log_g, torch.logaddexp(log_first, log_second) - log_denominator
 
 
-def log_selection(z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0) -> Tensor:
+def log_selection(
+    z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0, fallback: int | None = None
+) -> Tensor:
     """[B, H] log alpha of the experts.
 
     Args:
@@ -62,8 +64,13 @@ def log_selection(z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0) 
         inclusion: [H, H] of `Lattice.inclusion`.
         gate: see `log_gate`.
         power: see `log_gate`.
+        fallback: the expert around all the others, `Lattice.greatest`, if it is to speak where
+            they do not, sure or not: its g is one, hence alpha = prod_j (1 - g_j). Null is the
+            paper: where nobody is sure, the surest speaks.
     """
     log_g, log_rest = log_gate(z, gate, power)
+    if fallback is not None:
+        log_g = log_g.index_fill(-1, torch.tensor(fallback, device=z.device), 0.0)
     return log_g + log_rest @ inclusion.T.to(log_rest.dtype)
 
 
@@ -102,6 +109,22 @@ def gem_loss(
     target = label.unsqueeze(1).expand_as(z)
     loss = functional.binary_cross_entropy_with_logits(2 * z, target, reduction="none")
     return (alpha * loss).sum(1).mean()
+
+
+def auxiliary_loss(z: Tensor, label: Tensor) -> Tensor:
+    """Binary cross-entropy of all experts on all rows, mean over both.
+
+        L = mean_b mean_i BCE(y, f_i)
+
+    By the GEM loss alone an expert learns from the rows that it is selected for, so one that lags
+    behind is selected for fewer and learns still less. Not in the paper.
+
+    Args:
+        z: [B, H] outputs of the experts before tanh.
+        label: [B], 0 or 1.
+    """
+    target = label.unsqueeze(1).expand_as(z)
+    return functional.binary_cross_entropy_with_logits(2 * z, target)
 
 
 def silence_loss(z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0) -> Tensor:

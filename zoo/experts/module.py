@@ -20,6 +20,7 @@ from zoo.experts.mixture import (
     Gate,
     Normalization,
     attribution,
+    auxiliary_loss,
     gem_loss,
     log_selection,
     mixture_logit,
@@ -53,6 +54,10 @@ class MixtureModule(ZooModule):
         power: p of the smooth gate.
         inference_power: p of the smooth inference gate; null takes `power`.
         normalization: of the weights of the loss: `none` (the paper), `sample` or `expert`.
+        fallback: let the expert whose subset holds all the others speak wherever they do not, sure
+            or not (see `log_selection`); the paper leaves such rows to the surest.
+        auxiliary: weight of `auxiliary_loss`, by which every expert learns from every row; 0 is
+            the paper.
         silence: weight of `silence_loss`, which keeps experts from speaking where those inside
             them are sure; 0 is the paper.
         prior: what an expert predicts that knows nothing, where its gate is zero: the share of
@@ -70,6 +75,8 @@ class MixtureModule(ZooModule):
         power: float = 3.0,
         inference_power: float | None = None,
         normalization: Normalization = "none",
+        fallback: bool = False,
+        auxiliary: float = 0.0,
         silence: float = 0.0,
         prior: float = 0.5,
         **shared: Any,
@@ -85,16 +92,21 @@ class MixtureModule(ZooModule):
         inference_power = power if inference_power is None else inference_power
         for name, value in (("power", power), ("inference_power", inference_power)):
             require(value > 1, f"{name} must be more than 1", value)
-        require(silence >= 0, "silence must not be negative", silence)
+        for name, value in (("auxiliary", auxiliary), ("silence", silence)):
+            require(value >= 0, f"{name} must not be negative", value)
         require(0 < prior < 1, "prior must be between 0 and 1", prior)
         self.lattice = Lattice(self.schema, subsets)
         if self.lattice.unused:
             rank_zero_warn(f"fields in no subset: {', '.join(self.lattice.unused)}")
+        self.fallback = self.lattice.greatest if fallback else None
+        rule = "fallback needs a subset that holds all the others"
+        require(not fallback or self.fallback is not None, rule, subsets)
         self.gate: Gate = gate
         self.inference_gate: Gate = inference_gate or gate
         self.power = power
         self.inference_power = inference_power
         self.normalization = normalization
+        self.auxiliary = auxiliary
         self.silence = silence
         self.unsure = math.log(prior / (1 - prior)) / 2
         self.register_buffer("inclusion", self.lattice.inclusion(), persistent=False)
@@ -107,6 +119,11 @@ class MixtureModule(ZooModule):
     def opinions(self, batch: Any) -> Tensor:
         """[B, H] outputs z of the experts before tanh: their evidence beyond the prior."""
 
+    def select(self, z: Tensor) -> Tensor:
+        """[B, H] log alpha of predictions from the experts' outputs z, [B, H]."""
+        gate, power = self.inference_gate, self.inference_power
+        return log_selection(z, self.inclusion, gate, power, self.fallback)
+
     def explain(self, batch: Any) -> tuple[Tensor, Tensor]:
         """[B] logits, and [B, H] the attribution: what each expert has to say, sums to one."""
         return self._mix(self.opinions(batch))
@@ -117,14 +134,14 @@ class MixtureModule(ZooModule):
 
     def _mix(self, z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.float()
-        log_alpha = log_selection(z, self.inclusion, self.inference_gate, self.inference_power)
+        log_alpha = self.select(z)
         return mixture_logit(z + self.unsure, log_alpha), attribution(log_alpha)
 
     def _step(self, batch: Any, split: str) -> Tensor:
         z = self.opinions(batch).float()
         with torch.no_grad():
             logits, attributed = self._mix(z)
-            log_alpha = log_selection(z, self.inclusion, self.gate, self.power)
+            log_alpha = log_selection(z, self.inclusion, self.gate, self.power, self.fallback)
             if len(self.lattice) == 1:  # nothing to select from: plain binary cross-entropy
                 log_alpha = torch.zeros_like(log_alpha)
         self._score(logits, batch, split)
@@ -133,6 +150,8 @@ class MixtureModule(ZooModule):
             self.attributions[split].update(attributed[known])
         z, label, log_alpha = z[known], batch.label[known], log_alpha[known]
         loss = gem_loss(z + self.unsure, label, log_alpha, self.normalization)
+        if self.auxiliary and len(self.lattice) > 1:
+            loss = loss + self.auxiliary * auxiliary_loss(z + self.unsure, label)
         if self.silence:
             loss = loss + self.silence * silence_loss(z, self.inclusion, self.gate, self.power)
         return loss

@@ -12,7 +12,6 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from zoo.ctr.autoint import AutoInt
-from zoo.experts.mixture import log_selection
 from zoo.experts.module import MixtureModule
 from zoo.inspect.effects import Grid
 from zoo.inspect.importance import Importance, importance
@@ -143,7 +142,7 @@ def examples(model: MixtureModule, batch: Rows, encoder: Path | None = None) -> 
     scored = known(model, batch)
     logits, attribution = (part[scored] for part in predict(model, batch))
     z = torch.cat([model.opinions(part) for part in chunks(batch)])[scored].float()
-    alpha = log_selection(z, model.inclusion, model.inference_gate, model.inference_power)
+    alpha = model.select(z)
     heard = 2 * alpha - alpha.logsumexp(1, keepdim=True)
     most = heard.topk(min(EXAMPLES, len(heard)), 0).indices  # [., H]
     chosen = most.T.flatten()
