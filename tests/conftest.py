@@ -1,7 +1,11 @@
 """Data that several test files share."""
 
+import os
 import signal
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch starts as many threads as there are cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -96,6 +96,14 @@ def test_detect_finds_the_only_interaction_of_a_model(run, capsys):
     assert not list(Path().glob(".interactions*"))
 
 
+def test_what_counts_as_an_interaction_is_an_option(run):
+    """A row's interaction explains a part of the variance: more than 0.001, less than 0.99."""
+    plant(run)
+    options = ("--patience=3", "--prune_subsets=true", "--region_points=2", "--min_gain=0.99")
+    command(*given(run, *FEW, *options), *QUIET)
+    assert json.loads(Path("interactions.json").read_text())["interactions"] == []
+
+
 def test_what_is_detected_becomes_a_cross_field(run, criteo_file):
     plant(run)
     command(*given(run, *FEW), *QUIET)
@@ -169,9 +177,14 @@ def test_an_unfinished_detection_is_not_mixed_up_with_another(other, run):
 def test_mistakes_are_told_in_one_sentence(run):
     assert "the validation split has" in error_of(*given(run, "--instances=1000000"), *QUIET)
     assert "instances must be at least 1" in error_of(*given(run, "--instances=0"), *QUIET)
-    for option, least in (("permutations", 0), ("seed", 0), ("top_k", 1), ("max_order", 2)):
+    leasts = {"permutations": 0, "seed": 0, "top_k": 1, "max_order": 2}
+    leasts |= {"patience": 1, "region_points": 0}
+    for option, least in leasts.items():
         message = error_of(*given(run, f"--{option}={least - 1}"), *QUIET)
         assert f"{option} must be at least {least}, got {least - 1}" in message
+    for gain in ("-0.1", "1"):
+        message = error_of(*given(run, f"--min_gain={gain}"), *QUIET)
+        assert "min_gain must be at least 0 and less than 1" in message
     Path("folder").mkdir()
     for output in ("picture.html", "folder", "."):
         message = error_of(*given(run, f"--output={output}"), *QUIET)

@@ -99,6 +99,10 @@ class ZooTrainer(Trainer):
         sampler: Literal["bernoulli", "lime"] = "bernoulli",
         lime_weights: bool = False,
         max_order: int | None = None,
+        min_gain: float = 1e-3,
+        patience: int = 1,
+        prune_subsets: bool = False,
+        region_points: int = 0,
         permutations: int = 1,
         top_k: int | None = None,
         bf16: bool = False,
@@ -116,6 +120,11 @@ class ZooTrainer(Trainer):
             sampler: of a row's neighbours, bernoulli or that of lime.
             lime_weights: weigh the neighbours by their distance to the row, as lime does.
             max_order: fields of an interaction at most; null is any number.
+            min_gain: share of the scores' variance that an interaction of a row must explain beyond
+                the others.
+            patience: candidates of a row in turn that do not, after which no more are tried.
+            prune_subsets: leave out interactions of a row that lie inside others of it.
+            region_points: gradient_nid averages over so many neighbours; 0 takes the row alone.
             permutations: explanations of permuted scores for each row, on which q-values rest.
             top_k: keep so many of the most frequent interactions, none inside another.
             bf16: train the explainers in bfloat16.
@@ -126,7 +135,16 @@ class ZooTrainer(Trainer):
         from zoo.glider.madex import DETECTORS, Settings
 
         explainer = replace(DETECTORS[detector], bf16=bf16)
-        settings = Settings(detector, explainer, max_order=max_order, lime_weights=lime_weights)
+        settings = Settings(
+            detector,
+            explainer,
+            max_order=max_order,
+            min_gain=min_gain,
+            patience=patience,
+            prune_subsets=prune_subsets,
+            lime_weights=lime_weights,
+            region_points=region_points,
+        )
         Detection(Path(output), settings, sampler, instances, permutations, top_k, seed).run(
             self, model, datamodule, Path(ckpt_path)
         )

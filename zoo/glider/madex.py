@@ -55,10 +55,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.detector not in DETECTORS:
             raise ZooError(f"detector must be one of {[*DETECTORS]}, got {self.detector!r}")
-        if self.patience < 1:
-            raise ZooError(f"patience must be at least 1, got {self.patience}")
-        if self.max_order is not None and self.max_order < 2:
-            raise ZooError(f"max_order must be at least 2, got {self.max_order}")
+        for option, least in {"patience": 1, "max_order": 2, "region_points": 0}.items():
+            value = getattr(self, option)
+            if value is not None and value < least:
+                raise ZooError(f"{option} must be at least {least}, got {value}")
+        if not 0 <= self.min_gain < 1:
+            raise ZooError(f"min_gain must be at least 0 and less than 1, got {self.min_gain}")
         if self.detector == "gradient_nid" and (self.max_order or 2) > 2:
             raise ZooError("max_order: gradient_nid finds pairs alone; take nid for larger orders")
 
