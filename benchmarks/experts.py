@@ -46,8 +46,11 @@ from zoo.embedding import Embedded
 
 CONFIGS = PROJECT / "configs"
 POINTS = 4000  # of the picture
-CONTENT = "--model.init_args.subsets={content: [user_profile, item_profile]}"
-MOVIELENS = {"control": ("ncf_mlp", ()), "content alone": ("interpretable_mlp", (CONTENT,))}
+CONTENT = (
+    "--model.init_args.subsets={content: [user_profile, item_profile]}",
+    "--model.init_args.hidden_units=[128, 64, 32, 16]",
+)
+MOVIELENS = {"control": ("ncf_mlp", ()), "content alone": ("interpretable_mlp", CONTENT)}
 MOVIELENS |= {"experts": ("interpretable_mlp", ())}
 PLANTED = ("--data.synthetic.crosses=[[C6, C14]]", "--data.synthetic.cross_strength=3")
 
@@ -234,7 +237,7 @@ def movielens_schema() -> Schema:
 
 def stepper(model: InterpretableMLP, batch: Batch) -> Callable[[], None]:
     """One training step of a model."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()
