@@ -29,7 +29,7 @@ from zoo import (
 )
 from zoo.experts.attention import MaskedAttention, _attend, _attend_by_steps
 from zoo.experts.lattice import Lattice
-from zoo.experts.mixture import GATES, gem_loss, log_selection
+from zoo.experts.mixture import GATES, auxiliary_loss, gem_loss, log_selection
 from zoo.experts.stacked import StackedLinear, StackedNorm
 from zoo.run import PredictionWriter
 
@@ -234,7 +234,7 @@ def test_longer_padding_changes_nothing(model_class):
 
 @each_model
 def test_tracks_without_a_label_are_neither_learned_nor_scored(model_class):
-    network = build(model_class)
+    network = build(model_class, fallback=True, auxiliary=0.5)
     batch = random_batch(future=[3, 3, 3, 3, 3])
     label = batch.label.clone()
     label[:, 1] = math.nan
@@ -242,7 +242,9 @@ def test_tracks_without_a_label_are_neither_learned_nor_scored(model_class):
     known = batch.future_mask.clone()
     known[:, 1] = False
     z = network.opinions(batch)[known]
-    expected = gem_loss(z, batch.label[known], log_selection(z, network.inclusion, "abs"))
+    selected = log_selection(z, network.inclusion, "abs", fallback=list(SUBSETS).index("all"))
+    expected = gem_loss(z, batch.label[known], selected)
+    expected = expected + 0.5 * auxiliary_loss(z, batch.label[known])
     torch.testing.assert_close(found, expected)
     assert network.metrics["train/"].counts.tolist() == [10, 5, 5, 10]
 
