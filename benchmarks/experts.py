@@ -7,8 +7,9 @@
 
 - toy: test rows of toy task (b) of Afchar & Hennequin (RecSys 2020): accuracy of the label, and of
   the most selected expert, which should be the one over the smallest subset that tells the label.
-- movielens: Table 1 there, and the experts' shares of the test items (Figure 6). Without
-  `--test_list` each user's last movie is ranked among 99 that are drawn. `--models` takes some.
+- movielens: Table 1 there, the experts' shares of the test items (Figure 6), and how each expert
+  ranks alone and all of them by the power of the inference gate. Without `--test_list` each
+  user's last movie is ranked among 99 that are drawn. `--models` takes some.
 - planted: clicks in Criteo's format with one strong planted cross. An expert sees its two fields,
   another two fields that do not interact, the third all. Test AUC beside DeepFM's, and shares.
 - cost: a training step of the experts beside the plain network of equal parameter count, and beside
@@ -43,9 +44,12 @@ from torch.nn import functional
 
 from zoo import Batch, Field, InterpretableMLP, Schema
 from zoo.embedding import Embedded
+from zoo.experts.mixture import mixture_logit
+from zoo.metrics import RankingMetrics
 
 CONFIGS = PROJECT / "configs"
 POINTS = 4000  # of the picture
+POWERS = (4, 8, 16, 32, 64)  # of the inference gate
 CONTENT = (
     "--model.init_args.subsets={content: [user_profile, item_profile]}",
     "--model.init_args.hidden_units=[128, 64, 32, 16]",
@@ -68,6 +72,31 @@ def explained(model: InterpretableMLP, data: Any) -> tuple[Tensor, Tensor, Tenso
         parts = [(*model.explain(batch), batch.label) for batch in data.test_dataloader()]
     logits, attributed, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     return logits, attributed, labels
+
+
+def ranked(model: InterpretableMLP, data: Any) -> dict[str, list[float]]:
+    """HR@10 and NDCG@10 of each expert alone, and of all by the power of the inference gate.
+
+    Beside the latter the share of all test rows in which each expert has most to say.
+    """
+    data.setup("test")
+    with torch.no_grad():
+        parts = [(model.opinions(b), b.label, b.query) for b in data.test_dataloader()]
+    z, label, query = (torch.cat(part) for part in zip(*parts, strict=True))
+
+    def measure(logits: Tensor) -> list[float]:
+        metric = RankingMetrics()
+        metric.update(logits, label, query)
+        return [value.item() for value in metric.compute().values()]
+
+    found = {f"{name} alone": measure(z[:, i]) for i, name in enumerate(model.lattice.names)}
+    for power in POWERS:
+        model.inference_power = power
+        log_alpha = model.select(z)
+        most = torch.bincount(log_alpha.argmax(1), minlength=z.shape[1]) / len(z)
+        logits = mixture_logit(z + model.unsure, log_alpha)
+        found[f"inference power {power}"] = measure(logits) + most.tolist()
+    return found
 
 
 def run_toy(options: argparse.Namespace, folder: Path) -> None:
@@ -115,6 +144,7 @@ def run_movielens(options: argparse.Namespace, folder: Path) -> None:
         f"{options.path.name}, {options.seeds} seeds", "", *metrics, "parameters", "network's"
     )
     shares: dict[str, list[Tensor]] = {"most selected": [], "mean attribution": []}
+    rankings: list[dict[str, list[float]]] = []
     for name, (config, more) in MOVIELENS.items():  # the experts last
         if name not in options.models:
             continue
@@ -127,11 +157,13 @@ def run_movielens(options: argparse.Namespace, folder: Path) -> None:
             found.append(result)
             model = trained(here, f"{config}_{seed}")
             if name == "experts":
-                _, attributed, label = explained(model, open_data(resolved))
+                data = open_data(resolved)
+                _, attributed, label = explained(model, data)
                 items = attributed[label > 0.5]
                 most = torch.bincount(items.argmax(1), minlength=items.shape[1]) / len(items)
                 shares["most selected"].append(most)
                 shares["mean attribution"].append(items.mean(0))
+                rankings.append(ranked(model, data))
         sizes = (sum(p.numel() for p in m.parameters()) for m in (model, model.embedding))
         total, embedding = sizes
         cells = [mean_and_deviation([f[metric] for f in found]) for metric in metrics[:2]]
@@ -146,6 +178,12 @@ def run_movielens(options: argparse.Namespace, folder: Path) -> None:
     for name, values in stacked.items():
         figure.add_row(name, *(mean_and_deviation(column) for column in values.T.tolist()))
     console.print(figure)
+    columns = ("hr@10", "ndcg@10", *(f"most to say: {name}" for name in names))
+    table = make_table("the same models; of all test rows", "ranked by", *columns)
+    for name in rankings[0]:
+        values = zip(*(ranking[name] for ranking in rankings), strict=True)
+        table.add_row(name, *(f"{statistics.mean(value):.3f}" for value in values))
+    console.print(table)
     if options.picture:
         draw_shares(options.picture, names, stacked)
 
