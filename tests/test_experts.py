@@ -175,7 +175,7 @@ def test_a_masked_layer_is_the_full_matrix_times_its_mask(given_subsets, seed):
 
 
 def test_the_first_layer_sees_the_columns_of_its_subset():
-    layer = Restriction([[0, 1, 4], [0, 1, 2, 3, 4]], 5, [2, 1])
+    layer = Restriction([[0, 1, 4], [0, 1, 2, 3, 4]], [2, 1])
     x = torch.randn(3, 5)
     first, second = layer(x)
     expert = layer.experts[0]

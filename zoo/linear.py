@@ -54,8 +54,6 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """[B, out], [B, in] -> [out, in] gradient^T x, by oneDNN as in `onednn_products`."""
-    if torch.compiler.is_compiling():
-        return gradient.t() @ x
     with onednn_products():  # unlike `_product`, takes a transposed first factor as it lies
         return gradient.t() @ x
 
@@ -87,8 +85,12 @@ def onednn_products() -> Iterator[None]:
     """Products of matrices and of batches of them go to oneDNN in here.
 
     PyTorch gives it those of float32 only by leave to round to bfloat16. oneDNN makes no use of
-    that leave but on processors with units for such products (AMX), where it is not given.
+    that leave but on processors with units for such products (AMX), where it is not given. What
+    is compiled is left to the compiler.
     """
+    if torch.compiler.is_compiling():
+        yield
+        return
     settings = torch.backends.mkldnn.matmul
     before = settings.fp32_precision
     if HAS_ONEDNN and not torch.cpu._is_amx_tile_supported():

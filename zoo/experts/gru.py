@@ -28,15 +28,12 @@ class MaskedGRU(nn.Module):
     Args:
         lattice: of the experts.
         columns: of each expert, among those of x.
-        fields: columns of x.
         width: w.
     """
 
-    def __init__(
-        self, lattice: Lattice, columns: Sequence[Sequence[int]], fields: int, width: int
-    ) -> None:
+    def __init__(self, lattice: Lattice, columns: Sequence[Sequence[int]], width: int) -> None:
         super().__init__()
-        self.inputs = StackedRestriction(columns, fields, width, parts=3)
+        self.inputs = StackedRestriction(columns, width, parts=3)
         self.hidden = StackedLinear(lattice, width, width, parts=3)
 
     def forward(self, x: Tensor, mask: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,8 +76,7 @@ class InterpretableGRU(SessionMixture):
         super().__init__(schema, **shared)
         known = (self.schema.numerical, self.schema.future)
         self.past, self.future = (
-            MaskedGRU(self.lattice, self._columns(fields), len(fields), self.width)
-            for fields in known
+            MaskedGRU(self.lattice, self._columns(fields), self.width) for fields in known
         )
 
     def encode(self, batch: SessionBatch) -> Tensor:

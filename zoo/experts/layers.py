@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from zoo.experts.lattice import Lattice
-from zoo.linear import Linear, product, weight_gradient
+from zoo.linear import Linear, onednn_products
 
 Run = tuple[int, int]  # columns start .. stop - 1
+Piece = tuple[int, int, int]  # number of an input, and a run of its columns
 
 
 class MaskedLinear(nn.Module):
@@ -35,53 +36,15 @@ class MaskedLinear(nn.Module):
 
     def __init__(self, lattice: Lattice, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         super().__init__()
-        self.below = lattice.below
-        self.experts = nn.ModuleList(
-            Linear(inputs[i] + sum(inputs[j] for j in inside), outputs[i])
-            for i, inside in enumerate(lattice.below)
-        )
-        for expert in self.experts:
-            initialise(expert)
+        self.pieces = [
+            [(j, 0, inputs[j]) for j in (i, *inside)] for i, inside in enumerate(lattice.below)
+        ]
+        self.experts = _linears(self.pieces, outputs)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """H tensors [B, in_i] -> H tensors [B, out_i]."""
         tensors = cast_as_linear(*features, *parameters_of(self.experts))
-        return list(_MaskedProducts.apply(self.below, *tensors))
-
-
-class _MaskedProducts(torch.autograd.Function):
-    """The products of `MaskedLinear` of features, weights and biases, H of each.
-
-    The features of several experts are laid side by side for each product, and again for its
-    gradient, so that nothing but the features themselves is kept in between.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, below: Sequence[Sequence[int]], *tensors: Tensor) -> tuple[Tensor, ...]:
-        features, weights, biases = _thirds(tensors)
-        ctx.save_for_backward(*features, *weights)
-        ctx.below = below
-        inputs = _joined(features, below)
-        return tuple(product(*part) for part in zip(inputs, weights, biases, strict=True))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        features, weights = saved[: len(ctx.below)], saved[len(ctx.below) :]
-        gradients = [g.contiguous() for g in gradients]
-        back = [
-            product(g, w[:, : x.shape[1]].contiguous().t())  # its own block alone
-            for g, w, x in zip(gradients, weights, features, strict=True)
-        ]
-        inputs = _joined(features, ctx.below)
-        return None, *back, *_parameter_gradients(gradients, inputs)
-
-
-def _joined(features: Sequence[Tensor], below: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-    """Of each expert, its own features and those of the experts inside it side by side."""
-    for own, inside in zip(features, below, strict=True):
-        yield torch.cat((own, *(features[j] for j in inside)), 1) if inside else own.contiguous()
+        return list(_Products.apply(self.pieces, 1, *tensors))  # 1: through its own block alone
 
 
 class Restriction(nn.Module):
@@ -91,58 +54,86 @@ class Restriction(nn.Module):
 
     Args:
         columns: of each expert, among those of x.
-        width: of x.
         outputs: out_i of each expert.
     """
 
-    def __init__(
-        self, columns: Sequence[Sequence[int]], width: int, outputs: Sequence[int]
-    ) -> None:
+    def __init__(self, columns: Sequence[Sequence[int]], outputs: Sequence[int]) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(
-            Linear(len(mine), out) for mine, out in zip(columns, outputs, strict=True)
-        )
-        for expert in self.experts:
-            initialise(expert)
-        self.runs = [_runs(mine) for mine in columns]
+        self.pieces = [[(0, a, b) for a, b in _runs(mine)] for mine in columns]
+        self.experts = _linears(self.pieces, outputs)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, width] -> H tensors [B, out_i]."""
         tensors = cast_as_linear(x, *parameters_of(self.experts))
-        return list(_RestrictedProducts.apply(self.runs, *tensors))
+        return list(_Products.apply(self.pieces, None, *tensors))
 
 
-class _RestrictedProducts(torch.autograd.Function):
-    """The products of `Restriction` of x, H weights and H biases; x alone is kept."""
+class _Products(torch.autograd.Function):
+    """Of pieces of the inputs x_k, for each expert i:
+
+        y_i = sum_{(k, a, b) in pieces_i} x_k[:, a:b] W_i[:, a':b']^T + b_i
+
+    where the pieces' columns lie side by side in W_i, a' to b' the piece's. The gradient flows
+    back through the first `learned` pieces of each expert, null all.
+
+    In memory, inputs and outputs are [in, B] and [out, B], of which any rows are a matrix without
+    a copy; to the outside they are transposed views.
+    """
 
     @staticmethod
-    def forward(ctx: Any, runs: Sequence[Sequence[Run]], *tensors: Tensor) -> tuple[Tensor, ...]:
-        x, weights, biases = tensors[0], *_halves(tensors[1:])
-        ctx.save_for_backward(x, *weights)
-        ctx.runs = runs
-        inputs = _selected(x, runs)
-        return tuple(product(*part) for part in zip(inputs, weights, biases, strict=True))
+    def forward(
+        ctx: Any, pieces: Sequence[Sequence[Piece]], learned: int | None, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        count = len(pieces)
+        weights, biases = tensors[-2 * count : -count], tensors[-count:]
+        inputs = [x.t().contiguous() for x in tensors[: -2 * count]]
+        ctx.save_for_backward(*inputs, *weights)
+        ctx.pieces, ctx.learned = pieces, learned
+        outputs = []
+        with onednn_products():
+            for mine, weight, bias in zip(pieces, weights, biases, strict=True):
+                y = bias.unsqueeze(1).repeat(1, inputs[0].shape[1])
+                for (k, a, b), block in zip(mine, _blocks(weight, mine), strict=True):
+                    y.addmm_(block, inputs[k][a:b])
+                outputs.append(y.t())
+        return tuple(outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, *weights = ctx.saved_tensors
-        gradients = [g.contiguous() for g in gradients]
-        back = None
-        if ctx.needs_input_grad[1]:
-            back = torch.zeros_like(x)
-            for g, weight, runs in zip(gradients, weights, ctx.runs, strict=True):
-                parts = product(g, weight.t()).split([b - a for a, b in runs], 1)
-                for (a, b), part in zip(runs, parts, strict=True):
-                    back[:, a:b] += part
-        return None, back, *_parameter_gradients(gradients, _selected(x, ctx.runs))
+        count = len(ctx.pieces)
+        inputs, weights = ctx.saved_tensors[:-count], ctx.saved_tensors[-count:]
+        gradients = [g.t().contiguous() for g in gradients]
+        needed = ctx.needs_input_grad[2:]
+        back = [torch.zeros_like(x) if n else None for x, n in zip(inputs, needed, strict=False)]
+        of_weights = []
+        with onednn_products():
+            for mine, weight, g in zip(ctx.pieces, weights, gradients, strict=True):
+                blocks = (g @ inputs[k][a:b].t() for k, a, b in mine)
+                of_weights.append(torch.cat([weight[:, :0], *blocks], 1))  # no piece, no block
+                learned = mine[: ctx.learned]
+                for (k, a, b), block in zip(learned, _blocks(weight, mine), strict=False):
+                    if back[k] is not None:
+                        back[k][a:b].addmm_(block.t(), g)
+        of_inputs = [None if x is None else x.t() for x in back]
+        return None, None, *of_inputs, *of_weights, *(g.sum(1) for g in gradients)
 
 
-def _selected(x: Tensor, runs: Sequence[Sequence[Run]]) -> Iterator[Tensor]:
-    """The columns of x that each expert sees."""
-    for mine in runs:
-        parts = [x[:, a:b] for a, b in mine]
-        yield torch.cat(parts, 1) if len(parts) > 1 else parts[0].contiguous()
+def _blocks(weight: Tensor, pieces: Sequence[Piece]) -> Iterator[Tensor]:
+    """Of a weight [out, in] what belongs to each piece, [out, b - a]."""
+    start = 0
+    for _, a, b in pieces:
+        yield weight[:, start : start + b - a].contiguous()  # oneDNN is slow on parts of rows
+        start += b - a
+
+
+def _linears(pieces: Sequence[Sequence[Piece]], outputs: Sequence[int]) -> nn.ModuleList:
+    """The parameters of each expert."""
+    sizes = [sum(b - a for _, a, b in mine) for mine in pieces]
+    experts = nn.ModuleList(Linear(n, out) for n, out in zip(sizes, outputs, strict=True))
+    for expert in experts:
+        initialise(expert)
+    return experts
 
 
 def parameters_of(linears: Iterable[nn.Linear]) -> list[Tensor]:
@@ -157,22 +148,6 @@ def cast_as_linear(*tensors: Tensor) -> list[Tensor]:
     if not torch.is_autocast_enabled(device):
         return list(tensors)
     return [tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors]
-
-
-def _parameter_gradients(gradients: Sequence[Tensor], inputs: Iterable[Tensor]) -> list[Tensor]:
-    """Of the weights, then of the biases."""
-    weights = [weight_gradient(g, x) for g, x in zip(gradients, inputs, strict=True)]
-    return [*weights, *(g.sum(0) for g in gradients)]
-
-
-def _thirds(tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
-    third = len(tensors) // 3
-    return tensors[:third], tensors[third : 2 * third], tensors[2 * third :]
-
-
-def _halves(tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
-    half = len(tensors) // 2
-    return tensors[:half], tensors[half:]
 
 
 class ExpertNorm(nn.Module):

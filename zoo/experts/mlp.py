@@ -66,7 +66,7 @@ class InterpretableMLP(MixtureModule, RowModule):
         require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
         widths = _widths(hidden_units, self.lattice.names)
         columns = [self.embedding.columns(self.schema, fields) for fields in self.lattice.fields]
-        first = Restriction(columns, self.embedding.flat_dim, widths[0])
+        first = Restriction(columns, widths[0])
         rest = [MaskedLinear(self.lattice, a, b) for a, b in pairwise(widths)]
         self.layers = nn.ModuleList([first, *rest])
         self.norms = nn.ModuleList(ExpertNorm(w) for w in widths) if layer_norm else None

@@ -24,17 +24,14 @@ class StackedRestriction(nn.Module):
 
     Args:
         columns: of each expert, among those of x.
-        width: of x.
         outputs: out.
         parts: number of results.
     """
 
-    def __init__(
-        self, columns: Sequence[Sequence[int]], width: int, outputs: int, parts: int = 1
-    ) -> None:
+    def __init__(self, columns: Sequence[Sequence[int]], outputs: int, parts: int = 1) -> None:
         super().__init__()
         self.parts = parts
-        self.restriction = Restriction(columns, width, [parts * outputs] * len(columns))
+        self.restriction = Restriction(columns, [parts * outputs] * len(columns))
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., P * H * out], the parts one after the other."""

@@ -56,7 +56,7 @@ class InterpretableTransformer(SessionMixture):
         require(self.width % mine == 0, f"heads must divide the width {width}", heads)
         known = (self.schema.numerical, self.schema.future)
         self.past, self.future = (
-            StackedRestriction(self._columns(fields), len(fields), self.width) for fields in known
+            StackedRestriction(self._columns(fields), self.width) for fields in known
         )
         options = (mine, self._share("feed_forward", feed_forward), self.dropout.p)
         self.encoder, self.decoder = (
