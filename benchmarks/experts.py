@@ -13,8 +13,8 @@
 - planted: clicks in Criteo's format with one strong planted cross. An expert sees its two fields,
   another two fields that do not interact, the third all. Test AUC beside DeepFM's, and shares.
 - cost: a training step of the experts beside the plain network of equal parameter count, and beside
-  equation 14 at its plainest: a dense matrix times a mask in each layer (without the stops between
-  parents and children, which would cost it a second product).
+  equation 14 at its plainest: a dense matrix times a mask in each layer. With the stops between
+  parents and children, it takes a second product; without, it trains children for their parents.
 """
 
 import argparse
@@ -226,32 +226,41 @@ def run_planted(options: argparse.Namespace, folder: Path) -> None:
 
 
 class DenseMasked(nn.Module):
-    """A dense layer whose weights are multiplied with a mask [outputs, inputs]."""
+    """A dense layer whose weights are multiplied with a mask [outputs, inputs].
 
-    def __init__(self, mask: Tensor) -> None:
+    Where `stopped`, another mask, is given, no gradient flows back through those weights.
+    """
+
+    def __init__(self, mask: Tensor, stopped: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("mask", mask.float())
+        self.register_buffer("stopped", None if stopped is None else stopped.float())
         self.weight = nn.Parameter(torch.randn(mask.shape) * mask.shape[1] ** -0.5)
         self.bias = nn.Parameter(torch.zeros(len(mask)))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs] -> [B, outputs]."""
-        return functional.linear(x, self.weight * self.mask, self.bias)
+        y = functional.linear(x, self.weight * self.mask, self.bias)
+        if self.stopped is None:
+            return y
+        return y + functional.linear(x.detach(), self.weight * self.stopped)
 
 
 class DenseExperts(InterpretableMLP):
-    """Equation 14 with whole matrices."""
+    """Equation 14 with whole matrices, with or without the stops."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, stops: bool, **options: Any) -> None:
         super().__init__(*args, **options)
         experts, units = len(self.lattice), options["hidden_units"]
         first = torch.zeros(experts, units[0], self.embedding.flat_dim)
         for i, fields in enumerate(self.lattice.fields):
             first[i, :, self.embedding.columns(self.schema, fields)] = 1
-        masks = [
-            self.lattice.block_mask([b] * experts, [a] * experts) for a, b in pairwise([*units, 1])
-        ]
-        self.layers = nn.ModuleList(map(DenseMasked, [first.flatten(0, 1), *masks]))
+        layers = [DenseMasked(first.flatten(0, 1))]
+        for a, b in pairwise([*units, 1]):
+            mask = self.lattice.block_mask([b] * experts, [a] * experts)
+            own = torch.block_diag(*[torch.ones(b, a)] * experts).bool()
+            layers.append(DenseMasked(mask & own, mask & ~own) if stops else DenseMasked(mask))
+        self.layers = nn.ModuleList(layers)
         self.head = None
 
     def experts(self, embedded: Embedded) -> Tensor:
@@ -318,8 +327,9 @@ def equal_units(schema: Schema, size: int) -> list[int]:
 
 
 def run_cost(options: argparse.Namespace, folder: Path) -> None:
-    """Steps of the three, by turns."""
+    """Steps of the four, by turns."""
     torch.manual_seed(0)
+    torch.set_flush_denormal(True)  # a batch known by heart leaves gradients that slow down some
     schema, rows = movielens_schema(), options.batch_size
     subsets = {"content": ["user_profile", "item_profile"]}
     subsets["user"] = [*subsets["content"], "user"]
@@ -336,8 +346,11 @@ def run_cost(options: argparse.Namespace, folder: Path) -> None:
     models = {
         "experts": experts,
         f"plain {plain_units}": InterpretableMLP(schema, hidden_units=plain_units, **shared),
-        "dense times mask": DenseExperts(schema, subsets=subsets, hidden_units=units, **shared),
     }
+    for name, stops in (("dense times masks", True), ("dense, no stops", False)):
+        models[name] = DenseExperts(
+            schema, stops=stops, subsets=subsets, hidden_units=units, **shared
+        )
     steps = {name: stepper(model, batch) for name, model in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for repeat in track(range(options.repeats + 1), "repeats", console=console):

@@ -105,7 +105,7 @@ class _Products(torch.autograd.Function):
         inputs, weights = ctx.saved_tensors[:-count], ctx.saved_tensors[-count:]
         gradients = [g.t().contiguous() for g in gradients]
         needed = ctx.needs_input_grad[2:]
-        back = [torch.zeros_like(x) if n else None for x, n in zip(inputs, needed, strict=False)]
+        back: list[Tensor | None] = [None] * len(inputs)
         of_weights = []
         with onednn_products():
             for mine, weight, g in zip(ctx.pieces, weights, gradients, strict=True):
@@ -113,10 +113,21 @@ class _Products(torch.autograd.Function):
                 of_weights.append(torch.cat([weight[:, :0], *blocks], 1))  # no piece, no block
                 learned = mine[: ctx.learned]
                 for (k, a, b), block in zip(learned, _blocks(weight, mine), strict=False):
-                    if back[k] is not None:
-                        back[k][a:b].addmm_(block.t(), g)
+                    if needed[k]:
+                        back[k] = _add_product(back[k], len(inputs[k]), a, b, block.t(), g)
         of_inputs = [None if x is None else x.t() for x in back]
         return None, None, *of_inputs, *of_weights, *(g.sum(1) for g in gradients)
+
+
+def _add_product(
+    total: Tensor | None, rows: int, a: int, b: int, left: Tensor, right: Tensor
+) -> Tensor:
+    """A matrix of `rows` rows (null: zeros), to whose rows a .. b - 1 left @ right is added."""
+    if total is None and b - a == rows:
+        return left @ right
+    total = right.new_zeros(rows, right.shape[1]) if total is None else total
+    total[a:b].addmm_(left, right)
+    return total
 
 
 def _blocks(weight: Tensor, pieces: Sequence[Piece]) -> Iterator[Tensor]:
