@@ -55,7 +55,8 @@ CONTENT = (
     "--model.init_args.subsets={content: [user_profile, item_profile]}",
     "--model.init_args.embedding_dim=16",
     "--model.init_args.hidden_units=[256, 128, 64]",
-    "--trainer.max_epochs=3",
+    "--trainer.max_epochs=2",
+    "--data.balance_users=true",
 )
 MOVIELENS = {"control": ("ncf_mlp", ()), "content alone": ("interpretable_mlp", CONTENT)}
 MOVIELENS |= {"experts": ("interpretable_mlp", ())}

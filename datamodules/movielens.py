@@ -34,6 +34,9 @@ class MovieLens(PreparedData):
         path: GroupLens's `ml-1m.zip` or `ml-100k.zip`, or the unpacked folder.
         negatives: for each training positive.
         eval_negatives: for each validation or test item, sampled once by `split_seed`.
+        balance_users: draw each epoch's positives so that all users are as likely, as each counts
+            the same in HR@K and NDCG@K; else every positive is taken once, and users weigh by
+            their number of ratings.
         test_list: published lists to test on instead: a file `user_id, movie_id, negatives` in
             original ids, plain or .gz; the held-out movie of a list is its user's test item.
         synthetic: write the file with this generator if it does not exist.
@@ -47,6 +50,7 @@ class MovieLens(PreparedData):
         path: str,
         negatives: int = 4,
         eval_negatives: int = 99,
+        balance_users: bool = False,
         test_list: str | None = None,
         synthetic: PlantedRatings | None = None,
         **shared: Any,
@@ -58,6 +62,7 @@ class MovieLens(PreparedData):
         self.protocol = Protocol(
             negatives, eval_negatives, self.split_seed, self.max_bad_rows, lists
         )
+        self.balance_users = balance_users
         self.synthetic = synthetic
         self._loaders: dict[str, Callable[..., TrainingPairs | FixedPairs]] = {}
 
@@ -73,7 +78,7 @@ class MovieLens(PreparedData):
         return 1 / (1 + self.protocol.negatives)
 
     def numerical_means(self) -> np.ndarray:
-        """[N] float32 expected means of the numerical fields over the training rows."""
+        """[N] float32 expected means of the numerical fields over the training rows, unbalanced."""
         fitted = Encoder.load(self.folder / "encoder")
         return np.array([fitted.means[f.name] for f in fitted.schema.numerical], np.float32)
 
@@ -117,7 +122,12 @@ class MovieLens(PreparedData):
         sizes = (manifest.splits["train"][of] for of in ("users", "items"))
         sampler = NegativeSampler(*train, *sizes)
         self._loaders["train"] = lambda shuffle=True, **options: TrainingPairs(
-            tables, *train, sampler, self.protocol.negatives, **options
+            tables,
+            *train,
+            sampler,
+            self.protocol.negatives,
+            balanced=self.balance_users,
+            **options,
         )
         for split in ("val", "test"):
             lists = _arrays(folder / split, "user", "item", "label")

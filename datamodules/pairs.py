@@ -103,6 +103,8 @@ def read_pairs(path: Path, tolerated: float) -> tuple[np.ndarray, np.ndarray, in
 class TrainingPairs:
     """Each epoch every positive once, each with fresh negatives, all rows shuffled.
 
+    Balanced, as many positives are drawn with replacement: any user, then any of that user's.
+
     An epoch is drawn whole from the seed and its number, whatever the number of processes, and
     each process takes its share of it.
 
@@ -113,7 +115,8 @@ class TrainingPairs:
         sampler: of the negatives.
         negatives: for each positive.
         batch_size: rows of a batch on one process.
-        seed: of order and negatives.
+        balanced: whether all users are as likely, whatever the number of their positives.
+        seed: of order, negatives and what is drawn.
         epoch: gives the epoch that is about to begin.
         rank: of this process.
         world_size: number of processes.
@@ -127,6 +130,7 @@ class TrainingPairs:
         sampler: NegativeSampler,
         negatives: int,
         batch_size: int,
+        balanced: bool = False,
         seed: int = 0,
         epoch: Callable[[], int] = lambda: 0,
         rank: int = 0,
@@ -137,6 +141,7 @@ class TrainingPairs:
         self.item = item
         self.sampler = sampler
         self.group = 1 + negatives
+        self.balanced = balanced
         self.seed = seed
         self.epoch = epoch
         self.share = Share(len(user) * self.group, batch_size, rank, world_size)
@@ -154,12 +159,20 @@ class TrainingPairs:
         rows = len(self.user) * self.group
         order = rng.permutation(rows)
         random = rng.random(rows)
+        drawn_positives = self._draw(rng) if self.balanced else None
         for part in self.share.slices():
             positive, place = np.divmod(order[part], self.group)
+            if drawn_positives is not None:
+                positive = drawn_positives[positive]
             user = self.user[positive]
             label = place == 0
             drawn = self.sampler.draw(user, random[part])
             yield user, np.where(label, self.item[positive], drawn), label
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        """[n] numbers of positives, all users as likely."""
+        likely = 1 / np.bincount(self.user)[self.user]
+        return rng.choice(len(likely), len(likely), p=likely / likely.sum())
 
 
 class FixedPairs:
