@@ -500,6 +500,45 @@ def test_rows_are_dealt_to_as_many_processes_as_there_are():
     assert len(loader) == 1
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_users_weigh_by_their_ratings_or_the_same(balanced):
+    counts = np.array([1, 20, 900])
+    user = np.repeat(np.arange(3), counts)
+    item = np.concatenate([np.arange(n) for n in counts])
+    tables = Tables(*[np.zeros((1000, 1), np.int32)] * 4, np.zeros((1000, 0), np.float32))
+    sampler = NegativeSampler(user, item, 3, 1000)
+    epoch = iter(range(2))
+    loader = TrainingPairs(
+        tables, user, item, sampler, 4, 64, balanced=balanced, epoch=lambda: next(epoch)
+    )
+    epochs = [
+        [np.concatenate(column) for column in zip(*loader.pairs(), strict=True)] for _ in range(2)
+    ]
+    for users, items, label in epochs:
+        assert len(label) == 5 * counts.sum()
+        assert label.sum() == counts.sum()
+        assert (label == (items < counts[users])).all()  # negatives are nobody's positives
+        rows = np.bincount(users)
+        # six standard deviations of a binomial count
+        expected = rows.sum() / 3 if balanced else 5 * counts
+        assert abs(rows - expected).max() <= (5 * 6 * (counts.sum() * 2 / 9) ** 0.5) * balanced
+    assert not np.array_equal(*(np.sort(items) for _, items, _ in epochs))
+
+
+def test_balanced_rows_are_dealt_whole_to_two_processes(movielens):
+    data = movielens(balance_users=True)
+    data.prepare_data()
+    data.setup("fit")
+    shares = [
+        np.concatenate([np.stack(pairs, 1) for pairs in data.loader("train", **of).pairs()])
+        for of in ({}, {"rank": 0, "world_size": 2}, {"rank": 1, "world_size": 2})
+    ]
+    whole, dealt = shares[0], np.concatenate(shares[1:])
+    assert abs(len(whole) - len(dealt)) <= 1
+    known = {tuple(row) for row in whole.tolist()}
+    assert {tuple(row) for row in dealt.tolist()} <= known
+
+
 # The generator
 
 
