@@ -61,6 +61,10 @@ CONTENT = (
 MOVIELENS = {"control": ("ncf_mlp", ()), "content alone": ("interpretable_mlp", CONTENT)}
 MOVIELENS |= {"experts": ("interpretable_mlp", ())}
 PLANTED = ("--data.synthetic.crosses=[[C6, C14]]", "--data.synthetic.cross_strength=3")
+# the expert of all learns from every row and speaks where the pair is not sure
+PLANTED_EXPERTS = tuple(
+    f"--model.init_args.{option}" for option in ("fallback=true", "auxiliary=1", "power=4")
+)
 
 
 def trained(folder: Path, name: str) -> InterpretableMLP:
@@ -213,7 +217,9 @@ def run_planted(options: argparse.Namespace, folder: Path) -> None:
         path = folder / f"{seed}.txt"
         same = (*PLANTED, f"--data.synthetic.rows={options.rows}", f"--data.synthetic.seed={seed}")
         deepfm, _ = fit_ours(CONFIGS / "demo/deepfm.yaml", path, seed, folder, *same)
-        ours, _ = fit_ours(CONFIGS / "demo/interpretable_mlp.yaml", path, seed, folder, *same)
+        ours, _ = fit_ours(
+            CONFIGS / "demo/interpretable_mlp.yaml", path, seed, folder, *same, *PLANTED_EXPERTS
+        )
         found["DeepFM"].append(deepfm["test/auc"])
         found["experts"].append(ours["test/auc"])
         found["ceiling"].append(ours["ceiling/auc"])
