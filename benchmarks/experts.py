@@ -10,7 +10,7 @@
 - movielens: Table 1 there, the experts' shares of the test items (Figure 6), and how each expert
   ranks alone and all of them by the power of the inference gate. Without `--test_list` each
   user's last movie is ranked among 99 that are drawn. `--models` takes some; `--precision
-  bf16-mixed` is twice as fast where the processor multiplies bfloat16.
+  bf16-mixed` is 1.5 to 2.5 times as fast where the processor multiplies bfloat16.
 - planted: clicks in Criteo's format with one strong planted cross. An expert sees its two fields,
   another two fields that do not interact, the third all. Test AUC beside DeepFM's, and shares.
 - cost: a training step of the experts beside the plain network of equal parameter count, and beside

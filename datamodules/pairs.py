@@ -159,15 +159,16 @@ class TrainingPairs:
         rows = len(self.user) * self.group
         order = rng.permutation(rows)
         random = rng.random(rows)
-        drawn_positives = self._draw(rng) if self.balanced else None
+        users, items = self.user, self.item
+        if self.balanced:
+            chosen = self._draw(rng)
+            users, items = users[chosen], items[chosen]
         for part in self.share.slices():
             positive, place = np.divmod(order[part], self.group)
-            if drawn_positives is not None:
-                positive = drawn_positives[positive]
-            user = self.user[positive]
+            user = users[positive]
             label = place == 0
             drawn = self.sampler.draw(user, random[part])
-            yield user, np.where(label, self.item[positive], drawn), label
+            yield user, np.where(label, items[positive], drawn), label
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
         """[n] numbers of positives, all users as likely."""
