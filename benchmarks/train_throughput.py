@@ -50,7 +50,7 @@ import zoo
 from datamodules.loader import BatchLoader
 from datamodules.store import Arrays
 from zoo.ctr.base import CTRModule
-from zoo.linear import product
+from zoo.linear import onednn_products
 from zoo.schema import Batch, Schema
 
 SHARED = {"embedding_dim": 16, "hidden_units": (400, 400), "learning_rate": 0.01}
@@ -192,7 +192,8 @@ def measure_peak() -> float:
     seconds = []
     for _ in range(10):
         start = time.perf_counter()
-        product(a, b)
+        with onednn_products():
+            a @ b
         seconds.append(time.perf_counter() - start)
     return 2 * PEAK_SIZE**3 / min(seconds)
 

@@ -26,16 +26,26 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+class LinearReLU(Linear):
+    """relu(x W^T + b), [B, in] -> [B, out], in one pass over the output where oneDNN makes it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The activation."""
+        if takes_onednn(x, self.weight):
+            return _OneDNNLinear.apply(x.contiguous(), self.weight, self.bias, "relu")
+        return functional.linear(x, self.weight, self.bias).relu_()
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """[B, in], [out, in], [out] -> [B, out], as `torch.nn.functional.linear`; see `Linear`."""
     if takes_onednn(x, weight):
         # oneDNN is slow on what is neither contiguous nor its transpose
-        return _OneDNNLinear.apply(x.contiguous(), weight.contiguous(), bias)
+        return _OneDNNLinear.apply(x.contiguous(), weight.contiguous(), bias, "none")
     return functional.linear(x, weight, bias)
 
 
 def takes_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether `product` of these goes to oneDNN; what is compiled is left to the compiler."""
+    """Whether `linear` of these goes to oneDNN; what is compiled is left to the compiler."""
     return (
         HAS_ONEDNN
         and not torch.compiler.is_compiling()
@@ -45,39 +55,34 @@ def takes_onednn(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight^T + bias without a gradient, by oneDNN where that is faster."""
-    if takes_onednn(x, weight):
-        return _product(x, weight, bias)
-    return functional.linear(x, weight, bias)
-
-
-def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """[B, out], [B, in] -> [out, in] gradient^T x, by oneDNN as in `onednn_products`."""
-    with onednn_products():  # unlike `_product`, takes a transposed first factor as it lies
-        return gradient.t() @ x
-
-
 class _OneDNNLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str
+    ) -> Tensor:
+        out = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
+        ctx.save_for_backward(x, weight, *([out] if activation == "relu" else []))
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        return (
-            _product(gradient, weight.t()) if needs_x else None,
-            weight_gradient(gradient, x) if needs_weight else None,
-            gradient.sum(0) if needs_bias else None,
-        )
+        x, weight, *activated = ctx.saved_tensors
+        for out in activated:
+            gradient = torch.ops.aten.threshold_backward(gradient, out, 0)
+        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        with onednn_products():
+            return (
+                gradient @ weight if needs_x else None,
+                gradient.t() @ x if needs_weight else None,
+                sum_of_rows(gradient) if needs_bias else None,
+                None,
+            )
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+def sum_of_rows(x: Tensor) -> Tensor:
+    """[B, W] -> [W] x.sum(0), as a product, which is faster on CPUs."""
+    return (x.new_ones(1, len(x)) @ x).squeeze(0)
 
 
 @contextmanager

@@ -161,7 +161,7 @@ class ZooModule(LightningModule):
     def configure_optimizers(self) -> dict[str, Any] | None:
         """The optimizer over all parameters, and the decay of its learning rate."""
         # a kernel for the whole step; on other devices it would not go with clipping and fp16
-        fused = {"fused": True} if self.optimizer == "adam" and self.device.type == "cpu" else {}
+        fused = {"fused": True} if self.device.type == "cpu" else {}
         make = OPTIMIZERS[self.optimizer]
         optimizer = make(self.parameters(), lr=self.learning_rate, **fused)
         if self.plateau_decay is None:

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from zoo.ctr.base import CTRModule
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
-from zoo.linear import onednn_products, product, takes_onednn
+from zoo.linear import onednn_products, takes_onednn
 from zoo.module import require
 from zoo.schema import Schema
 
@@ -42,10 +42,10 @@ class _Interact(torch.autograd.Function):
         saved = []
         for e, target in zip(x.split(CHUNK), out.split(CHUNK), strict=True):
             flat = e.view(-1, x.shape[2])
-            projected = product(flat, scores).view(len(e), -1, x.shape[2])
+            projected = (flat @ scores.t()).view(len(e), -1, x.shape[2])
             alpha = torch.bmm(projected, e.transpose(1, 2)).softmax(-1)
             mixed = torch.bmm(alpha, e).view(len(flat), -1)
-            result = product(mixed, values).add_(product(flat, residual))
+            result = (mixed @ values.t()).addmm_(flat, residual.t())
             torch.clamp_min(result.view_as(target), 0, out=target)
             saved += [projected, alpha, mixed]
         ctx.save_for_backward(x, scores, values, residual, out, *saved)
@@ -64,14 +64,14 @@ class _Interact(torch.autograd.Function):
         ):
             flat, dflat = e.view(-1, x.shape[2]), de.view(-1, x.shape[2])
             g = torch.ops.aten.threshold_backward(g, o, 0).reshape(len(flat), -1)
-            dmixed = product(g, values.T)
+            dmixed = g @ values
             joined = dmixed.view_as(projected)
             dalpha = torch.bmm(joined, e.transpose(1, 2))
             dscore = torch.ops.aten._softmax_backward_data(dalpha, alpha, -1, dalpha.dtype)
             dprojected = torch.bmm(dscore, e).view_as(mixed)
             torch.bmm(alpha.transpose(1, 2), joined, out=de)
             de.baddbmm_(dscore.transpose(1, 2), projected)
-            dflat.add_(product(dprojected, scores.T)).add_(product(g, residual.T))
+            dflat.addmm_(dprojected, scores).addmm_(g, residual)
             dscores.addmm_(dprojected.T, flat)
             dvalues.addmm_(g.T, mixed)
             dresidual.addmm_(g.T, flat)

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from zoo.ctr.base import CTRModule
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
-from zoo.linear import product
+from zoo.linear import onednn_products
 from zoo.module import require
 from zoo.schema import Schema
 
@@ -29,23 +29,28 @@ class CompressedOuterProduct(torch.autograd.Function):
     """
 
     @staticmethod
+    @onednn_products()
     def forward(ctx: Any, x: Tensor, x0: Tensor, weight: Tensor) -> Tensor:
         """The product."""
         ctx.save_for_backward(x, x0, weight)
-        return torch.cat([product(_outer(x[r], x0[r]), weight) for r in _chunks(x, x0)])
+        out = x.new_empty(len(x), len(weight))
+        for r in _chunks(x, x0):
+            torch.mm(_outer(x[r], x0[r]), weight.t(), out=out[r])
+        return out
 
     @staticmethod
     @once_differentiable
+    @onednn_products()
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The gradients of the three arguments."""
         x, x0, weight = ctx.saved_tensors
-        dx, dx0, dweight = torch.empty_like(x), torch.empty_like(x0), torch.zeros_like(weight)
+        dx, dx0, dweight = torch.empty_like(x), torch.empty_like(x0), weight.new_zeros(weight.shape[::-1])
         for r in _chunks(x, x0):
-            dweight += product(gradient[r].T, _outer(x[r], x0[r]).T)
-            douter = product(gradient[r], weight.T).view(-1, x.shape[1], x0.shape[1])
+            dweight.addmm_(_outer(x[r], x0[r]).t(), gradient[r])
+            douter = (gradient[r] @ weight).view(-1, x.shape[1], x0.shape[1])
             dx[r] = torch.bmm(douter, x0[r].unsqueeze(2)).squeeze(2)
             dx0[r] = torch.bmm(x[r].unsqueeze(1), douter).squeeze(1)
-        return dx, dx0, dweight
+        return dx, dx0, dweight.t()
 
 
 def _outer(x: Tensor, x0: Tensor) -> Tensor:

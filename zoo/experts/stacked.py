@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from zoo.experts.lattice import Lattice
 from zoo.experts.layers import Restriction
-from zoo.linear import linear, product, weight_gradient
+from zoo.linear import linear, onednn_products, sum_of_rows
 
 
 class StackedRestriction(nn.Module):
@@ -114,11 +114,12 @@ class _MaskedProduct(torch.autograd.Function):
     """x W^T + b, whose gradient flows back to x through the experts' own blocks alone."""
 
     @staticmethod
+    @onednn_products()
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, shape: torch.Size) -> Tensor:
         x = x.contiguous()
         ctx.save_for_backward(x, weight)
         ctx.shape = shape
-        return product(x, weight, bias)
+        return torch.addmm(bias, x, weight.t())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -129,7 +130,8 @@ class _MaskedProduct(torch.autograd.Function):
             own = blocks.diagonal(0, 1, 3)  # [P, out, in, H]
             back = torch.einsum("npho,poih->nhi", gradient.unflatten(1, ctx.shape), own).flatten(1)
         gradient = gradient.contiguous()
-        return back, weight_gradient(gradient, x), gradient.sum(0), None
+        with onednn_products():
+            return back, gradient.t() @ x, sum_of_rows(gradient), None
 
 
 class StackedNorm(nn.Module):

@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.ctr.autoint import InteractingLayer
+from zoo.linear import LinearReLU
 
-RELUS = (nn.ReLU, InteractingLayer)  # modules that end in one
+RELUS = (nn.ReLU, LinearReLU, InteractingLayer)  # modules that end in one
 
 
 @dataclass(frozen=True)
