@@ -14,7 +14,7 @@ import zoo.ctr.autoint
 import zoo.ctr.xdeepfm
 from zoo import Batch, Field, Schema
 from zoo.ctr.autoint import InteractingLayer
-from zoo.ctr.xdeepfm import CompressedOuterProduct
+from zoo.ctr.xdeepfm import InteractionLayer
 from zoo.embedding import FusedEmbedding
 from zoo.linear import HAS_ONEDNN, Linear, takes_onednn
 from zoo.optim import Adagrad
@@ -164,13 +164,20 @@ def test_an_interacting_layer_equals_attention_in_double_precision(monkeypatch, 
 def test_chunks_of_outer_products_add_up(monkeypatch, chunk):
     monkeypatch.setattr(zoo.ctr.xdeepfm, "CHUNK", chunk)
     torch.manual_seed(0)
-    inputs = torch.randn(17, 3), torch.randn(17, 4), torch.randn(6, 12)
-    found = values_and_gradients(CompressedOuterProduct.apply, *inputs)
+    layer = InteractionLayer(3, 4, 6)
+    names, weights = zip(*layer.named_parameters(), strict=True)
+    inputs = torch.randn(17, 3), torch.randn(17, 4), *(w.detach() * 3 for w in weights)
+
+    def ours(x, x0, *weights):
+        return torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x, x0))
+
+    def plain(x, x0, weight, bias):
+        maps = torch.einsum("rm,rf,hmf->rh", x, x0, weight.unflatten(1, (3, 4)))
+        return torch.relu(maps + bias)
+
+    found = values_and_gradients(ours, *inputs)
+    assert 0 < (found[0] == 0).sum() < found[0].numel()
     doubles = [x.double() for x in inputs]
-
-    def plain(x, x0, weight):
-        return torch.einsum("rm,rf,hmf->rh", x, x0, weight.unflatten(1, (3, 4)))
-
     for a, b in zip(found, values_and_gradients(plain, *doubles), strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
 

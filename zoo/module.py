@@ -23,6 +23,7 @@ OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
+FUSED = ("adagrad", "adam")  # torch's own of SGD takes no sparse gradients
 
 
 class ZooModule(LightningModule):
@@ -161,7 +162,8 @@ class ZooModule(LightningModule):
     def configure_optimizers(self) -> dict[str, Any] | None:
         """The optimizer over all parameters, and the decay of its learning rate."""
         # a kernel for the whole step; on other devices it would not go with clipping and fp16
-        fused = {"fused": True} if self.device.type == "cpu" else {}
+        fuses = self.optimizer in FUSED and self.device.type == "cpu"
+        fused = {"fused": True} if fuses else {}
         make = OPTIMIZERS[self.optimizer]
         optimizer = make(self.parameters(), lr=self.learning_rate, **fused)
         if self.plateau_decay is None:

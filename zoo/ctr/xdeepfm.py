@@ -14,47 +14,52 @@ from torch.autograd.function import once_differentiable
 from zoo.ctr.base import CTRModule
 from zoo.ctr.deep import deep_part
 from zoo.embedding import Embedded
-from zoo.linear import onednn_products
+from zoo.linear import onednn_products, sum_of_rows
 from zoo.module import require
 from zoo.schema import Schema
 
 CHUNK = 1 << 20  # numbers of an outer product on a CPU: about what its cache holds
 
 
-class CompressedOuterProduct(torch.autograd.Function):
-    """[R, M], [R, F], [H, M * F] -> [R, H]: each row's outer product, times a matrix.
+class _OuterProducts(torch.autograd.Function):
+    """[R, M], [R, F], [H, M * F], [H] -> [R, H]: relu(W vec(x x_0^T) + b) of each row.
 
     The outer products, R * M * F numbers, are made chunk by chunk, and made again for the
-    gradient: they neither fill the memory nor, on a CPU, leave its cache.
+    gradient: they neither fill the memory nor, on a CPU, leave its cache. They are made as
+    x_0 x^T, and W is turned accordingly, because x is mostly the longer row.
     """
 
     @staticmethod
     @onednn_products()
-    def forward(ctx: Any, x: Tensor, x0: Tensor, weight: Tensor) -> Tensor:
-        """The product."""
-        ctx.save_for_backward(x, x0, weight)
+    def forward(ctx: Any, x: Tensor, x0: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The maps."""
+        turned = weight.unflatten(1, (x.shape[1], -1)).transpose(1, 2).flatten(1)
         out = x.new_empty(len(x), len(weight))
         for r in _chunks(x, x0):
-            torch.mm(_outer(x[r], x0[r]), weight.t(), out=out[r])
+            torch.addmm(bias, _outer(x0[r], x[r]), turned.t(), out=out[r]).relu_()
+        ctx.save_for_backward(x, x0, turned, out)
         return out
 
     @staticmethod
     @once_differentiable
     @onednn_products()
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradients of the three arguments."""
-        x, x0, weight = ctx.saved_tensors
-        dx, dx0, dweight = torch.empty_like(x), torch.empty_like(x0), weight.new_zeros(weight.shape[::-1])
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The gradients of the four arguments."""
+        x, x0, turned, out = ctx.saved_tensors
+        gradient = torch.ops.aten.threshold_backward(gradient, out, 0).contiguous()
+        dx, dx0 = torch.empty_like(x), torch.empty_like(x0)
+        dturned = turned.new_zeros(turned.shape[::-1])
         for r in _chunks(x, x0):
-            dweight.addmm_(_outer(x[r], x0[r]).t(), gradient[r])
-            douter = (gradient[r] @ weight).view(-1, x.shape[1], x0.shape[1])
-            dx[r] = torch.bmm(douter, x0[r].unsqueeze(2)).squeeze(2)
-            dx0[r] = torch.bmm(x[r].unsqueeze(1), douter).squeeze(1)
-        return dx, dx0, dweight.t()
+            dturned.addmm_(_outer(x0[r], x[r]).t(), gradient[r])
+            douter = (gradient[r] @ turned).unflatten(1, (x0.shape[1], -1))
+            torch.bmm(x0[r].unsqueeze(1), douter, out=dx[r].unsqueeze(1))
+            torch.bmm(douter, x[r].unsqueeze(2), out=dx0[r].unsqueeze(2))
+        dweight = dturned.unflatten(0, (x0.shape[1], -1)).permute(2, 1, 0).flatten(1)
+        return dx, dx0, dweight, sum_of_rows(gradient)
 
 
-def _outer(x: Tensor, x0: Tensor) -> Tensor:
-    return (x.unsqueeze(2) * x0.unsqueeze(1)).flatten(1)
+def _outer(x: Tensor, y: Tensor) -> Tensor:
+    return (x.unsqueeze(2) * y.unsqueeze(1)).flatten(1)
 
 
 def _chunks(x: Tensor, x0: Tensor) -> Iterator[slice]:
@@ -62,6 +67,23 @@ def _chunks(x: Tensor, x0: Tensor) -> Iterator[slice]:
     if x.device.type == "cpu":
         rows = max(1, CHUNK // (x.shape[1] * x0.shape[1]))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
+
+
+class InteractionLayer(nn.Linear):
+    """X^k of a `CompressedInteractionNetwork` from X^{k-1} and X^0, rows by maps.
+
+    Args:
+        maps: M.
+        n_fields: F.
+        size: H.
+    """
+
+    def __init__(self, maps: int, n_fields: int, size: int) -> None:
+        super().__init__(maps * n_fields, size)
+
+    def forward(self, x: Tensor, x0: Tensor) -> Tensor:
+        """[R, M], [R, F] -> [R, H]."""
+        return _OuterProducts.apply(x, x0, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
 class CompressedInteractionNetwork(nn.Module):
@@ -86,10 +108,9 @@ class CompressedInteractionNetwork(nn.Module):
         super().__init__()
         self.split_half = split_half
         self.layers = nn.ModuleList()
-        self.activations = nn.ModuleList(nn.ReLU() for _ in layer_sizes)
         self.width, maps = 0, n_fields
         for k, size in enumerate(layer_sizes, 1):
-            self.layers.append(nn.Linear(maps * n_fields, size))
+            self.layers.append(InteractionLayer(maps, n_fields, size))
             maps = size // 2 if split_half else size
             self.width += size - maps if split_half and k < len(layer_sizes) else size
 
@@ -101,9 +122,8 @@ class CompressedInteractionNetwork(nn.Module):
         x0 = vectors.transpose(1, 2).reshape(batch * dim, -1)
         # a view, as torch.compile cannot take one tensor for two arguments
         x, read = x0.view_as(x0), []
-        for k, (layer, relu) in enumerate(zip(self.layers, self.activations, strict=True), 1):
-            out = CompressedOuterProduct.apply(x, x0, layer.weight.to(x0.dtype))
-            out = relu(out + layer.bias.to(x0.dtype))
+        for k, layer in enumerate(self.layers, 1):
+            out = layer(x, x0)
             if self.split_half and k < len(self.layers):
                 x, out = out.chunk(2, 1)
                 x = x.contiguous()

@@ -12,9 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.ctr.autoint import InteractingLayer
+from zoo.ctr.xdeepfm import InteractionLayer
 from zoo.linear import LinearReLU
 
-RELUS = (nn.ReLU, LinearReLU, InteractingLayer)  # modules that end in one
+RELUS = (nn.ReLU, LinearReLU, InteractionLayer, InteractingLayer)  # modules that end in one
 
 
 @dataclass(frozen=True)
