@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.linalg import vector_norm
 
 from zoo.ctr.base import CTRModule
 from zoo.ctr.deep import deep_part
@@ -24,13 +25,14 @@ class _PairwiseProducts(torch.autograd.Function):
     def forward(ctx: Any, vectors: Tensor) -> Tensor:
         total = vectors.sum(1)
         ctx.save_for_backward(vectors, total)
-        return (total.square().sum(1) - vectors.square().sum((1, 2))) / 2
+        return (total.square().sum(1) - vector_norm(vectors, dim=(1, 2)).square()) / 2
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         vectors, total = ctx.saved_tensors
-        return (total.unsqueeze(1) - vectors) * gradient[:, None, None]
+        gradient = gradient.unsqueeze(1)
+        return torch.addcmul((total * gradient).unsqueeze(1), vectors, gradient.unsqueeze(2), value=-1)
 
 
 class DeepFM(CTRModule):
