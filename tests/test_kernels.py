@@ -4,6 +4,7 @@ import copy
 import ctypes
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from zoo.ctr.autoint import InteractingLayer
 from zoo.ctr.xdeepfm import InteractionLayer
 from zoo.embedding import FusedEmbedding
 from zoo.linear import HAS_ONEDNN, Linear, takes_onednn
-from zoo.optim import Adagrad
+from zoo.optim import Adagrad, sum_by_row
 
 
 @given(st.data())
@@ -41,6 +42,22 @@ def test_sparse_steps_equal_dense_steps_of_torch(data):
         fast.step()
         reference.step()
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@given(
+    ids=st.lists(st.integers(0, 40), min_size=1, max_size=80),
+    threshold=st.sampled_from([1, 1 << 15]),
+    count=st.sampled_from([41, 2**31 + 41]),
+)
+@settings(deadline=None, max_examples=60)
+def test_values_are_summed_by_row(ids, threshold, count):
+    with mock.patch("zoo.optim.DIGITS_FROM", threshold):
+        values = torch.randn(len(ids), 3, dtype=torch.double)
+        offset = count - 41  # ids that need 64 bits where there are so many rows
+        rows, sums = sum_by_row(torch.tensor(ids) + offset, values, count)
+    assert (rows - offset).tolist() == sorted(set(ids))
+    expected = torch.zeros(41, 3, dtype=torch.double).index_add_(0, torch.tensor(ids), values)
+    torch.testing.assert_close(sums, expected[rows - offset])
 
 
 def test_a_sparse_step_touches_the_rows_of_the_batch_alone():
@@ -73,7 +90,12 @@ def test_the_optimizer_runs_its_closure_and_gives_the_loss():
     assert parameter.item() == pytest.approx(1.5)  # the first step is of length lr
 
 
-@given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 20), st.booleans())
+@given(
+    batch=st.integers(1, 40),
+    inputs=st.integers(1, 20),
+    outputs=st.integers(1, 20),
+    bias=st.booleans(),
+)
 @settings(deadline=None, max_examples=40)
 def test_linear_equals_torch_with_its_gradients(batch, inputs, outputs, bias):
     torch.manual_seed(0)

@@ -26,21 +26,11 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-class LinearReLU(Linear):
-    """relu(x W^T + b), [B, in] -> [B, out], in one pass over the output where oneDNN makes it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The activation."""
-        if takes_onednn(x, self.weight):
-            return _OneDNNLinear.apply(x.contiguous(), self.weight, self.bias, "relu")
-        return functional.linear(x, self.weight, self.bias).relu_()
-
-
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """[B, in], [out, in], [out] -> [B, out], as `torch.nn.functional.linear`; see `Linear`."""
     if takes_onednn(x, weight):
         # oneDNN is slow on what is neither contiguous nor its transpose
-        return _OneDNNLinear.apply(x.contiguous(), weight.contiguous(), bias, "none")
+        return _OneDNNLinear.apply(x.contiguous(), weight.contiguous(), bias)
     return functional.linear(x, weight, bias)
 
 
@@ -57,26 +47,20 @@ def takes_onednn(x: Tensor, weight: Tensor) -> bool:
 
 class _OneDNNLinear(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str
-    ) -> Tensor:
-        out = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
-        ctx.save_for_backward(x, weight, *([out] if activation == "relu" else []))
-        return out
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, *activated = ctx.saved_tensors
-        for out in activated:
-            gradient = torch.ops.aten.threshold_backward(gradient, out, 0)
-        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         with onednn_products():
             return (
                 gradient @ weight if needs_x else None,
                 gradient.t() @ x if needs_weight else None,
                 sum_of_rows(gradient) if needs_bias else None,
-                None,
             )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from zoo._deepctr import layers
-from zoo.linear import Linear, LinearReLU
+from zoo.linear import Linear
 from zoo.module import require
 
 
@@ -29,10 +29,7 @@ def deep_part(
         device=torch.get_default_device(),
     )
     for i, layer in enumerate(dnn.linears):
-        make = Linear if batch_norm else LinearReLU
-        dnn.linears[i] = linear = make(layer.in_features, layer.out_features)
-        if not batch_norm:
-            dnn.activation_layers[i] = nn.Identity()
+        dnn.linears[i] = linear = Linear(layer.in_features, layer.out_features)
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)
     return dnn

@@ -31,8 +31,8 @@ class _PairwiseProducts(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         vectors, total = ctx.saved_tensors
-        gradient = gradient.unsqueeze(1)
-        return torch.addcmul((total * gradient).unsqueeze(1), vectors, gradient.unsqueeze(2), value=-1)
+        scale = gradient[:, None, None]
+        return torch.addcmul(total.unsqueeze(1) * scale, vectors, scale, value=-1)
 
 
 class DeepFM(CTRModule):

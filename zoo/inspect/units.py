@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from zoo.ctr.autoint import InteractingLayer
 from zoo.ctr.xdeepfm import InteractionLayer
-from zoo.linear import LinearReLU
 
-RELUS = (nn.ReLU, LinearReLU, InteractionLayer, InteractingLayer)  # modules that end in one
+RELUS = (nn.ReLU, InteractionLayer, InteractingLayer)  # modules that end in one
 
 
 @dataclass(frozen=True)
