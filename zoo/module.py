@@ -23,7 +23,6 @@ OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
-FUSED = ("adagrad", "adam")  # torch's own of SGD takes no sparse gradients
 
 
 class ZooModule(LightningModule):
@@ -162,8 +161,7 @@ class ZooModule(LightningModule):
     def configure_optimizers(self) -> dict[str, Any] | None:
         """The optimizer over all parameters, and the decay of its learning rate."""
         # a kernel for the whole step; on other devices it would not go with clipping and fp16
-        fuses = self.optimizer in FUSED and self.device.type == "cpu"
-        fused = {"fused": True} if fuses else {}
+        fused = {"fused": True} if self.optimizer == "adam" and self.device.type == "cpu" else {}
         make = OPTIMIZERS[self.optimizer]
         optimizer = make(self.parameters(), lr=self.learning_rate, **fused)
         if self.plateau_decay is None:
