@@ -9,6 +9,8 @@ early stopping on the validation logloss with the same patience, the best weight
 has no regularisation, and keeps its own initialisation. Its AutoInt attends to categorical fields
 alone, in the embedding's width. A seed decides split, initialisation and order.
 
+Options that are not the benchmark's own, such as `--data.scaling=floor_log_squared`, go to `fit`.
+
 Each cell gives mean and sample standard deviation over the seeds. The difference is ours minus
 the peer's, seed by seed: a negative logloss is in our favour.
 """
@@ -87,7 +89,7 @@ def main() -> None:
     parser.add_argument("--path", type=Path, required=True, help="raw file")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
-    options = parser.parse_args()
+    options, of_fit = parser.parse_known_args()
     print_machine("torch", "pytorch-lightning", "deepctr-torch")
     columns = ("logloss", "deepctr-torch's", "difference", "AUC", "deepctr-torch's")
     table = make_table(f"{options.path.name}, {options.seeds} seeds", "", *columns)
@@ -96,8 +98,9 @@ def main() -> None:
             ours, peer = [], []
             for seed in track(range(options.seeds), model, console=console):
                 config_file = PROJECT / "configs" / options.data / f"{model}.yaml"
+                split = f"--data.split_seed={seed}"
                 found, config = fit_ours(
-                    config_file, options.path, seed, Path(folder), f"--data.split_seed={seed}"
+                    config_file, options.path, seed, Path(folder), split, *of_fit
                 )
                 ours.append(found)
                 peer.append(fit_peer(config, open_data(config), seed))
