@@ -11,6 +11,7 @@ import shutil
 import signal
 import warnings
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -45,7 +46,7 @@ from zoo.schema import Field, Schema, ZooError
 
 ROOT = Path(train.__file__).parent
 CRITEO = [["C6", "C14"], ["C17", "I2"], ["I8", "C9", "C22"], ["C1", "C20"], ["I1", "I5"]]
-DATASETS = {"criteo": Criteo, "avazu": Avazu}
+DATASETS = {"criteo": partial(Criteo, scaling="log"), "avazu": Avazu}  # as the configs
 AVAZU = [["hour", "site_id"], ["C14", "device_type", "app_id"]]
 SHARE = 1e-3  # of the 16,000 training rows of `criteo_file`: more than 16
 CPU = torch.device("cpu")

@@ -65,9 +65,14 @@ def weights(path):
     return torch.load(path, weights_only=True)["state_dict"]
 
 
+def criteo(path):
+    """The data as the config prepares them."""
+    return datamodules.Criteo(str(path), scaling="log")
+
+
 def scored_test_split(run, path):
     """The test rows and the probabilities that the run's best checkpoint gives them."""
-    data = datamodules.Criteo(str(path))
+    data = criteo(path)
     data.setup("test")
     model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
     arrays = data._arrays["test"]
@@ -262,7 +267,7 @@ def test_two_processes_and_one_measure_the_same(criteo_file):
     assert done.returncode == 0, done.stderr
     (run,) = Path("runs/t").iterdir()
     measured = json.loads((run / "metrics.json").read_text())
-    data = datamodules.Criteo(str(criteo_file))
+    data = criteo(criteo_file)
     model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     (alone,) = trainer.validate(model, data, verbose=False)
