@@ -15,7 +15,8 @@ import zoo.ctr.autoint
 import zoo.ctr.xdeepfm
 from zoo import Batch, Field, Schema
 from zoo.ctr.autoint import InteractingLayer
-from zoo.ctr.xdeepfm import InteractionLayer
+from zoo.ctr.deep import deep_part
+from zoo.ctr.xdeepfm import CompressedInteractionLayer
 from zoo.embedding import FusedEmbedding
 from zoo.linear import HAS_ONEDNN, Linear, takes_onednn
 from zoo.optim import Adagrad, sum_by_row
@@ -69,6 +70,18 @@ def test_a_sparse_step_touches_the_rows_of_the_batch_alone():
     assert (parameter != 1).any(1).nonzero().flatten().tolist() == [3, 7]
 
 
+def test_the_kernel_of_the_step_is_chosen_by_the_device_not_by_the_checkpoint():
+    of_cpu, elsewhere = (torch.nn.Parameter(torch.ones(2, device=d)) for d in ("cpu", "meta"))
+    trained, resumed = Adagrad([of_cpu]), Adagrad([elsewhere])
+    of_cpu.grad = torch.ones(2)
+    trained.step()
+    assert trained.param_groups[0]["fused"]
+    resumed.load_state_dict(trained.state_dict())
+    assert resumed.param_groups[0]["fused"]
+    resumed.step()
+    assert not resumed.param_groups[0]["fused"]
+
+
 def test_tiny_gradients_make_full_steps():
     """As those behind embeddings of 1e-4, in the mean over a batch."""
     parameter = torch.nn.Parameter(torch.zeros(2))
@@ -110,6 +123,13 @@ def test_linear_equals_torch_with_its_gradients(batch, inputs, outputs, bias):
         results += [out, leaf.grad, *(p.grad for p in layer.parameters())]
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_deep_part_hides_no_nan(batch_norm):
+    x = torch.randn(4, 3)
+    x[1, 2] = torch.nan
+    assert deep_part(3, [5, 2], 0.0, batch_norm).eval()(x).isnan().any(1).tolist() == [0, 1, 0, 0]
 
 
 def values_and_gradients(function, *inputs):
@@ -186,7 +206,7 @@ def test_an_interacting_layer_equals_attention_in_double_precision(monkeypatch, 
 def test_chunks_of_outer_products_add_up(monkeypatch, chunk):
     monkeypatch.setattr(zoo.ctr.xdeepfm, "CHUNK", chunk)
     torch.manual_seed(0)
-    layer = InteractionLayer(3, 4, 6)
+    layer = CompressedInteractionLayer(3, 4, 6)
     names, weights = zip(*layer.named_parameters(), strict=True)
     inputs = torch.randn(17, 3), torch.randn(17, 4), *(w.detach() * 3 for w in weights)
 

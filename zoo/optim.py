@@ -34,7 +34,8 @@ class Adagrad(torch.optim.Adagrad):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            # one kernel for all dense parameters; only CPUs have it, wherever a checkpoint is from
+            # one kernel for all dense parameters; by the device, not by what a checkpoint says,
+            # as on GPUs it would not go with clipping and fp16
             group["fused"] = all(p.device.type == "cpu" for p in group["params"])
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:

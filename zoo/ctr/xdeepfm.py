@@ -25,19 +25,17 @@ class _OuterProducts(torch.autograd.Function):
     """[R, M], [R, F], [H, M * F], [H] -> [R, H]: relu(W vec(x x_0^T) + b) of each row.
 
     The outer products, R * M * F numbers, are made chunk by chunk, and made again for the
-    gradient: they neither fill the memory nor, on a CPU, leave its cache. They are made as
-    x_0 x^T, and W is turned accordingly, because x is mostly the longer row.
+    gradient: they neither fill the memory nor, on a CPU, leave its cache.
     """
 
     @staticmethod
     @onednn_products()
     def forward(ctx: Any, x: Tensor, x0: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The maps."""
-        turned = weight.unflatten(1, (x.shape[1], -1)).transpose(1, 2).flatten(1)
         out = x.new_empty(len(x), len(weight))
         for r in _chunks(x, x0):
-            torch.addmm(bias, _outer(x0[r], x[r]), turned.t(), out=out[r]).relu_()
-        ctx.save_for_backward(x, x0, turned, out)
+            torch.addmm(bias, _outer(x[r], x0[r]), weight.t(), out=out[r]).relu_()
+        ctx.save_for_backward(x, x0, weight, out)
         return out
 
     @staticmethod
@@ -45,21 +43,20 @@ class _OuterProducts(torch.autograd.Function):
     @onednn_products()
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradients of the four arguments."""
-        x, x0, turned, out = ctx.saved_tensors
+        x, x0, weight, out = ctx.saved_tensors
         gradient = torch.ops.aten.threshold_backward(gradient, out, 0).contiguous()
         dx, dx0 = torch.empty_like(x), torch.empty_like(x0)
-        dturned = turned.new_zeros(turned.shape[::-1])
+        dweight = weight.new_zeros(weight.shape[::-1])  # transposed, as its product is faster
         for r in _chunks(x, x0):
-            dturned.addmm_(_outer(x0[r], x[r]).t(), gradient[r])
-            douter = (gradient[r] @ turned).unflatten(1, (x0.shape[1], -1))
-            torch.bmm(x0[r].unsqueeze(1), douter, out=dx[r].unsqueeze(1))
-            torch.bmm(douter, x[r].unsqueeze(2), out=dx0[r].unsqueeze(2))
-        dweight = dturned.unflatten(0, (x0.shape[1], -1)).permute(2, 1, 0).flatten(1)
-        return dx, dx0, dweight, sum_of_rows(gradient)
+            dweight.addmm_(_outer(x[r], x0[r]).t(), gradient[r])
+            douter = (gradient[r] @ weight).unflatten(1, (x.shape[1], -1))
+            torch.bmm(douter, x0[r].unsqueeze(2), out=dx[r].unsqueeze(2))
+            torch.bmm(x[r].unsqueeze(1), douter, out=dx0[r].unsqueeze(1))
+        return dx, dx0, dweight.t(), sum_of_rows(gradient)
 
 
-def _outer(x: Tensor, y: Tensor) -> Tensor:
-    return (x.unsqueeze(2) * y.unsqueeze(1)).flatten(1)
+def _outer(x: Tensor, x0: Tensor) -> Tensor:
+    return (x.unsqueeze(2) * x0.unsqueeze(1)).flatten(1)
 
 
 def _chunks(x: Tensor, x0: Tensor) -> Iterator[slice]:
@@ -69,7 +66,7 @@ def _chunks(x: Tensor, x0: Tensor) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
-class InteractionLayer(nn.Linear):
+class CompressedInteractionLayer(nn.Linear):
     """X^k of a `CompressedInteractionNetwork` from X^{k-1} and X^0, rows by maps.
 
     Args:
@@ -110,7 +107,7 @@ class CompressedInteractionNetwork(nn.Module):
         self.layers = nn.ModuleList()
         self.width, maps = 0, n_fields
         for k, size in enumerate(layer_sizes, 1):
-            self.layers.append(InteractionLayer(maps, n_fields, size))
+            self.layers.append(CompressedInteractionLayer(maps, n_fields, size))
             maps = size // 2 if split_half else size
             self.width += size - maps if split_half and k < len(layer_sizes) else size
 

@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.ctr.autoint import InteractingLayer
-from zoo.ctr.xdeepfm import InteractionLayer
+from zoo.ctr.xdeepfm import CompressedInteractionLayer
 
-RELUS = (nn.ReLU, InteractionLayer, InteractingLayer)  # modules that end in one
+RELUS = (nn.ReLU, CompressedInteractionLayer, InteractingLayer)  # modules that end in one
 
 
 @dataclass(frozen=True)
