@@ -260,8 +260,10 @@ def test_weights_that_are_not_finite_or_exploded_are_told(deepfm):
 def test_a_parameter_without_a_gradient_is_told(deepfm):
     def untouched(content):
         names = list(content["state_dict"])
-        state = content["optimizer_states"][0]["state"]
-        state[names.index("head.weight")]["sum"].zero_()
+        (optimizer,) = content["optimizer_states"]
+        (group,) = optimizer["param_groups"]
+        squares = optimizer["state"][names.index("head.weight")]["sum"]
+        squares.fill_(group["initial_accumulator_value"])
 
     assert load(changed(deepfm, untouched)).warnings[0] == (
         "parameters that no gradient ever reached: head.weight"

@@ -19,12 +19,13 @@ class Adagrad(torch.optim.Adagrad):
     move: theirs is a gradient of zero. Repeated rows are summed without building further sparse
     tensors, which takes most of the time of torch's step.
 
-    eps is 1e-13, where torch's default is 1e-10: behind embeddings that start near zero, the
-    first gradients of a mean loss are not larger than that, and would make no full steps.
+    s starts at 1e-8, as in the code of AutoInt's authors, where torch's starts at 0: from there the
+    first steps of all weights are lr long, however small their gradients, which throws wide layers
+    off.
     """
 
-    def __init__(self, *args: Any, eps: float = 1e-13, **kwargs: Any) -> None:
-        super().__init__(*args, eps=eps, **kwargs)
+    def __init__(self, *args: Any, initial_accumulator_value: float = 1e-8, **kwargs: Any) -> None:
+        super().__init__(*args, initial_accumulator_value=initial_accumulator_value, **kwargs)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
