@@ -80,7 +80,8 @@ def squares_of(checkpoint: Mapping[str, Any]) -> dict[str, tuple[Tensor, float]]
     """Of each parameter the squared gradients that its optimiser has gathered, and their start.
 
     Adagrad sums them, Adam averages them; where they stand at their start, no gradient has ever
-    come. Empty without such an optimiser.
+    come, or none that the sum can hold (of Adagrad's from 1e-8: above 2e-8).
+    Empty without such an optimiser.
     """
     parameters = parameters_of(checkpoint)
     found: dict[str, tuple[Tensor, float]] = {}
