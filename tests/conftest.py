@@ -9,8 +9,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch starts as many threads a
 
 import numpy as np
 import pytest
+from preparation import prepared
 
 from datamodules import Avazu, Criteo
+from datamodules.engine import Engine
 from datamodules.synthetic import PlantedClicks
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -117,3 +119,26 @@ def avazu(tmp_path, make_file):
         return Avazu(str(path), **{"prepared": str(tmp_path / "prepared"), **options})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def prepared_criteo(criteo_file, tmp_path_factory):
+    """The 20,000 generated rows, prepared: (cells of the file, arrays of the splits, folder)."""
+    datamodule = Criteo(str(criteo_file), prepared=str(tmp_path_factory.mktemp("prepared")))
+    cells = [line.split("\t") for line in criteo_file.read_text().split("\n")[:-1]]
+    return cells, prepared(datamodule), datamodule.folder
+
+
+@pytest.fixture(scope="session")
+def prepared_lines(criteo_lines, tmp_path_factory):
+    """The arrays of the first 1,000 rows."""
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "train.txt").write_text("\n".join(criteo_lines) + "\n")
+    return prepared(Criteo(str(folder / "train.txt"), prepared=str(folder / "prepared")))
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory):
+    """DuckDB with 1 GB."""
+    with Engine(tmp_path_factory.mktemp("engine"), "1GB") as engine:
+        yield engine

@@ -23,14 +23,8 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_prepare import (
-    flip,
-    killed,
-    killed_in_the_manifest,
-    limit_files,
-    run_process,
-    with_cell,
-)
+from interruption import killed, killed_in_the_manifest, limit_files, run_process
+from preparation import flip, with_cell
 
 import train
 from datamodules import Avazu, Criteo
@@ -199,12 +193,6 @@ def arrays_of(rows):
     ids = np.stack([a, b], 1).astype(np.int32)
     n = np.arange(len(rows))
     return Arrays(x.astype(np.float32)[:, None], ids, n.astype(np.float32), n)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    with Engine(tmp_path_factory.mktemp("crosses") / "work", "1GB") as engine:
-        yield engine
 
 
 @settings(max_examples=60, deadline=None)
