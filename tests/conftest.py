@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch starts as many threads as there are cores
@@ -9,11 +10,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch starts as many threads a
 
 import numpy as np
 import pytest
+from listening import logs_of, tracks_of
 from preparation import prepared
 
-from datamodules import Avazu, Criteo
+from datamodules import Avazu, Criteo, SkipSessions
 from datamodules.engine import Engine
 from datamodules.synthetic import PlantedClicks
+from datamodules.synthetic_sessions import PlantedSessions
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 AVAZU_COLUMNS = (
@@ -142,3 +145,44 @@ def engine(tmp_path_factory):
     """DuckDB with 1 GB."""
     with Engine(tmp_path_factory.mktemp("engine"), "1GB") as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def planted_sessions(tmp_path_factory):
+    """The folder of 400 generated sessions of 300 tracks."""
+    root = tmp_path_factory.mktemp("sessions") / "root"
+    PlantedSessions(sessions=400, tracks=300).write(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def logs(planted_sessions):
+    """Rows of the generated logs, as text, cut to sessions of all lengths from 2 to 20."""
+    rows = logs_of(planted_sessions)
+    sessions = rows.session_id.drop_duplicates()
+    lengths = dict(zip(sessions, np.resize(np.arange(2, 21), len(sessions)), strict=True))
+    rows["session_length"] = np.minimum(
+        rows.session_length.astype(int), rows.session_id.map(lengths)
+    ).astype(str)
+    return rows[rows.session_position.astype(int) <= rows.session_length.astype(int)].copy()
+
+
+@pytest.fixture(scope="session")
+def tracks(planted_sessions):
+    """The generated track table, as text."""
+    return tracks_of(planted_sessions)
+
+
+@pytest.fixture
+def sessions(tmp_path, logs, tracks):
+    """A `SkipSessions` of rows, with its files and prepared folder among the test's."""
+
+    def make(rows=logs, table=tracks, **options):
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        rows.to_csv(folder / "log.csv", index=False)
+        table.to_csv(folder / "tf.csv", index=False)
+        default = {"prepared": str(folder / "prepared"), "batch_size": 64}
+        paths = (str(folder / "log.csv"), str(folder / "tf.csv"))
+        return SkipSessions(*paths, **{**default, **options})
+
+    return make
