@@ -135,7 +135,7 @@ def prepared_criteo(criteo_file, tmp_path_factory):
 @pytest.fixture(scope="session")
 def prepared_lines(criteo_lines, tmp_path_factory):
     """The arrays of the first 1,000 rows."""
-    folder = tmp_path_factory.mktemp("plain")
+    folder = tmp_path_factory.mktemp("lines")
     (folder / "train.txt").write_text("\n".join(criteo_lines) + "\n")
     return prepared(Criteo(str(folder / "train.txt"), prepared=str(folder / "prepared")))
 
