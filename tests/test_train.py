@@ -248,6 +248,32 @@ def test_resuming_keeps_the_best_checkpoint_of_before(criteo_file):
     )
 
 
+def test_a_fit_that_diverges_at_once_fails(criteo_file, capsys):
+    message = error_of(capsys, *arguments("fit", criteo_file, "--model.learning_rate=1e30"))
+    assert "the training diverged: val/logloss is NaN in epoch 0; a smaller" in message
+    assert not list(Path("runs").rglob("*.ckpt"))
+    assert not list(Path("runs").rglob("metrics.json"))
+
+
+@pytest.mark.parametrize("interval", ["1.0", "0.5"])
+def test_a_fit_that_diverges_later_keeps_the_best_of_before(criteo_file, capfd, interval):
+    before = fit(criteo_file, "--trainer.max_epochs=1")
+    last = before / "checkpoints/last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["state_dict"]["bias"].fill_(torch.nan)
+    torch.save(checkpoint, last)
+    more = ("--trainer.max_epochs=4", f"--trainer.val_check_interval={interval}")
+    after = fit(criteo_file, *more, "--ckpt_path", last)
+    assert "the training diverged: val/logloss is NaN in epoch 1;" in capfd.readouterr().err
+    assert [path.name for path in (after / "checkpoints").iterdir()] == ["best.ckpt"]
+    torch.testing.assert_close(
+        weights(after / "checkpoints/best.ckpt"), weights(before / "checkpoints/best.ckpt")
+    )
+    first, second = (json.loads((run / "metrics.json").read_text()) for run in (before, after))
+    assert second["epochs"] == 2
+    assert second["test/logloss"] == first["test/logloss"]
+
+
 def test_a_reloaded_checkpoint_predicts_as_before_saving(criteo_file):
     data = datamodules.Criteo(str(criteo_file))
     model = DeepFM(data.schema, embedding_dim=4, hidden_units=[8])

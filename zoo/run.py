@@ -73,6 +73,9 @@ class RunCheckpoint(ModelCheckpoint):
     A fit resumed from another run's `last.ckpt` takes that run's best checkpoint along, so
     that the best of the whole training is kept.
 
+    A fit whose `val/logloss` is NaN has diverged. It stops, and no checkpoint of it is kept: the
+    best of before stands, and without one the fit fails.
+
     Args:
         run: directory of the run.
         monitor: metric that says which is best: a logloss at its lowest, any other at its
@@ -96,9 +99,25 @@ class RunCheckpoint(ModelCheckpoint):
             raise ZooError(
                 f"monitor: this fit logs no {self.monitor}; choose one of {', '.join(known)}"
             )
+        logloss = trainer.callback_metrics.get("val/logloss", 0.0)
+        if not trainer.sanity_checking and math.isnan(logloss):
+            self._stop(trainer)
         super().on_validation_end(trainer, pl_module)
         if not self._should_save_on_train_epoch_end(trainer):
             self._save_last(trainer)
+
+    def _stop(self, trainer: Trainer) -> None:
+        message = (
+            f"the training diverged: val/logloss is NaN in epoch {trainer.current_epoch}; "
+            "a smaller --model.learning_rate or --trainer.gradient_clip_val=1 may help"
+        )
+        if not self.best_model_path:
+            raise ZooError(message)
+        trainer.should_stop = True
+        self.save_top_k, self.save_last = 0, False
+        if trainer.is_global_zero:
+            message += f". The best checkpoint of before stands: {self.best_model_path}"
+            Console(stderr=True).print(message, soft_wrap=True, highlight=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves at the end of an epoch, where that is also the end of its validation."""
