@@ -1,21 +1,29 @@
 """Data that several test files share."""
 
+import json
 import os
 import signal
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch starts as many threads as there are cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from crossing import CRITEO, SHARE
+from fitting import fit
 from listening import logs_of, tracks_of
 from preparation import prepared
+from ratings import MOVIES, RATINGS, USERS, write_zip
+from small_checkpoints import fitted, small
 
-from datamodules import Avazu, Criteo, SkipSessions
+from datamodules import Avazu, Criteo, MovieLens, SkipSessions
+from datamodules.crosses import prepare_cross
 from datamodules.engine import Engine
 from datamodules.synthetic import PlantedClicks
+from datamodules.synthetic_movielens import PlantedRatings
 from datamodules.synthetic_sessions import PlantedSessions
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -186,3 +194,79 @@ def sessions(tmp_path, logs, tracks):
         return SkipSessions(*paths, **{**default, **options})
 
     return make
+
+
+@pytest.fixture
+def crosses_file(tmp_path):
+    """Writes lists of fields, or any content, to interactions.json and gives its path."""
+
+    def make(content, name="interactions.json"):
+        if isinstance(content, list):
+            interactions = [{"fields": fields, "count": 9} for fields in content]
+            content = {"format": 1, "interactions": interactions}
+        text = content if isinstance(content, bytes) else json.dumps(content).encode()
+        (tmp_path / name).write_bytes(text)
+        return str(tmp_path / name)
+
+    return make
+
+
+@pytest.fixture
+def crossed(criteo, criteo_file, crosses_file):
+    """A `Criteo` of 20,000 rows with crosses."""
+
+    def make(fields=CRITEO, **options):
+        options = {"crosses": crosses_file(fields), "cross_min_share": SHARE, **options}
+        return criteo(criteo_file, **options)
+
+    return make
+
+
+@pytest.fixture
+def made_crosses():
+    """The members of the crosses that are prepared during a test."""
+    with mock.patch("datamodules.crosses.prepare_cross", wraps=prepare_cross) as work:
+        yield lambda: [call.kwargs["members"] for call in work.call_args_list]
+
+
+@pytest.fixture
+def movielens(tmp_path):
+    """A `MovieLens` of ratings, or of a path, with its prepared folder among the test's files."""
+
+    def make(ratings=RATINGS, users=USERS, movies=MOVIES, **options):
+        path = ratings
+        if not isinstance(ratings, Path):
+            path = tmp_path / f"{len(list(tmp_path.iterdir()))}.zip"
+            lines = [f"{u}::{i}::3::{t}" if not isinstance(u, str) else u for u, i, t in ratings]
+            write_zip(path, {"ratings.dat": lines, "users.dat": users, "movies.dat": movies})
+        small = {"eval_negatives": 1, "prepared": str(tmp_path / "prepared")}
+        return MovieLens(str(path), **{**small, **options})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def planted_ratings(tmp_path_factory):
+    """A generated zip of 300 users and 220 movies."""
+    path = tmp_path_factory.mktemp("movielens") / "ml.zip"
+    PlantedRatings(users=300, items=220).write(path)
+    return path
+
+
+@pytest.fixture
+def deepfm(tmp_path):
+    """A small checkpoint of a DeepFM, which a test may change."""
+    return fitted(small("DeepFM"), tmp_path / "model.ckpt")
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """The current folder, which is the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(workplace, criteo_file):
+    """The run directory of a short fit of a DeepFM on generated Criteo rows."""
+    return fit(criteo_file, "--trainer.max_epochs=2")

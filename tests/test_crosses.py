@@ -1,86 +1,29 @@
-"""Cross fields: ids, bins, thresholds, what is prepared when, prediction, mistakes.
+"""Cross fields: ids, schema, batches, and what is prepared when.
 
 Ids are compared with a slow re-implementation by pandas and dictionaries.
 """
 
-import errno
-import json
-import math
-import os
 import shutil
-import signal
-import warnings
 from fractions import Fraction
-from functools import partial
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
+from crossing import AVAZU, CRITEO, SHARE, assert_slow, folders, opened, slow_edges, slow_ids
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interruption import killed, killed_in_the_manifest, limit_files, run_process
-from preparation import flip, with_cell
+from preparation import with_cell
 
-import train
-from datamodules import Avazu, Criteo
-from datamodules.crosses import Cross, fit_cross, prepare_cross
-from datamodules.encoder import load_vocabulary
+from datamodules.crosses import fit_cross
 from datamodules.engine import Engine
 from datamodules.interactions import Crossing
 from datamodules.loader import BatchLoader
 from datamodules.prepare import row_hash
-from datamodules.store import SPLITS, Arrays, Manifest
-from zoo import DeepFM
-from zoo.schema import Field, Schema, ZooError
+from datamodules.store import Arrays, Manifest
+from zoo.schema import Field, Schema
 
-ROOT = Path(train.__file__).parent
-CRITEO = [["C6", "C14"], ["C17", "I2"], ["I8", "C9", "C22"], ["C1", "C20"], ["I1", "I5"]]
-DATASETS = {"criteo": partial(Criteo, scaling="log"), "avazu": Avazu}  # as the configs
-AVAZU = [["hour", "site_id"], ["C14", "device_type", "app_id"]]
-SHARE = 1e-3  # of the 16,000 training rows of `criteo_file`: more than 16
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def file(tmp_path):
-    """Writes lists of fields, or any content, to interactions.json and gives its path."""
-
-    def make(content, name="interactions.json"):
-        if isinstance(content, list):
-            interactions = [{"fields": fields, "count": 9} for fields in content]
-            content = {"format": 1, "interactions": interactions}
-        text = content if isinstance(content, bytes) else json.dumps(content).encode()
-        (tmp_path / name).write_bytes(text)
-        return str(tmp_path / name)
-
-    return make
-
-
-@pytest.fixture
-def crossed(criteo, criteo_file, file):
-    """A `Criteo` of 20,000 rows with crosses."""
-
-    def make(fields=CRITEO, **options):
-        options = {"crosses": file(fields), "cross_min_share": SHARE, **options}
-        return criteo(criteo_file, **options)
-
-    return make
-
-
-def opened(datamodule):
-    """{split: Arrays} of a datamodule."""
-    datamodule.setup("fit")
-    return datamodule._arrays
-
-
-def folders(tmp_path):
-    """The folders of cross fields."""
-    return {p for p in (tmp_path / "prepared").iterdir() if p.is_dir() and "-cross-" in p.name}
 
 
 def files_of(folder):
@@ -93,61 +36,6 @@ def times_of(folder):
     return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
 
-# The slow way
-
-
-def slow_edges(values, bins):
-    """Quantiles k / bins, that is the ceil(k n / bins)-th smallest value; not the largest."""
-    ascending = sorted(values)
-    ranks = [math.ceil(Fraction(k * len(ascending), bins)) for k in range(1, bins)]
-    return sorted({ascending[rank - 1] for rank in ranks} - {ascending[-1]})
-
-
-def slow_members(splits, schema, members, bins):
-    """{split: one tuple of member ids or bins for each row}"""
-    columns = {split: [] for split in splits}
-    for member in members:
-        for kind in ("numerical", "categorical"):
-            names = [field.name for field in getattr(schema, kind)]
-            if member not in names:
-                continue
-            found = {
-                s: getattr(a, kind)[:, names.index(member)].tolist() for s, a in splits.items()
-            }
-            if kind == "numerical":
-                edges = slow_edges(found["train"], bins)
-                found = {s: [sum(e < x for e in edges) for x in v] for s, v in found.items()}
-            for split, values in found.items():
-                columns[split].append(values)
-    return {split: list(zip(*values, strict=True)) for split, values in columns.items()}
-
-
-def slow_ids(splits, schema, members, share, bins=100):
-    """{split: ids of the cross of these members, in the order of the schema}"""
-    rows = slow_members(splits, schema, members, bins)
-    frame = pd.DataFrame(rows["train"], columns=[str(i) for i in range(len(members))])
-    counts = frame.groupby(list(frame), as_index=False).size()
-    kept = counts[counts["size"] > share * len(frame)]
-    kept = kept.sort_values(["size", *frame], ascending=[False] + [True] * len(members))
-    vocabulary = {tuple(row): 2 + i for i, row in enumerate(kept[list(frame)].to_numpy().tolist())}
-    return {split: [vocabulary.get(row, 0) for row in found] for split, found in rows.items()}
-
-
-def in_schema_order(members, schema):
-    return [field.name for field in schema.fields if field.name in members]
-
-
-def assert_slow(datamodule, interactions, share, bins=100):
-    """The cross columns of all splits are those of the slow way."""
-    splits, schema = opened(datamodule), datamodule.schema
-    for i, members in enumerate(interactions):
-        expected = slow_ids(splits, schema, in_schema_order(members, schema), share, bins)
-        cardinality = 2 + len(set(expected["train"]) - {0})
-        assert schema.categorical[i - len(interactions)].cardinality == cardinality
-        for split in SPLITS:
-            np.testing.assert_array_equal(splits[split].crosses[i], expected[split])
-
-
 # Ids
 
 
@@ -157,8 +45,8 @@ def test_ids_are_those_of_the_slow_way(crossed, share, bins):
     assert_slow(datamodule, CRITEO, share, bins)
 
 
-def test_ids_of_avazu_are_those_of_the_slow_way(avazu, avazu_file, file):
-    datamodule = avazu(avazu_file, crosses=file(AVAZU), cross_min_share=0.002, split="time")
+def test_ids_of_avazu_are_those_of_the_slow_way(avazu, avazu_file, crosses_file):
+    datamodule = avazu(avazu_file, crosses=crosses_file(AVAZU), cross_min_share=0.002, split="time")
     assert_slow(datamodule, AVAZU, 0.002)
 
 
@@ -262,13 +150,13 @@ def test_ids_are_stored_in_few_bytes_and_delivered_as_int32(crossed):
 # The training split alone
 
 
-def test_held_out_rows_have_no_influence(criteo, criteo_lines, file):
+def test_held_out_rows_have_no_influence(criteo, criteo_lines, crosses_file):
     held_out = np.flatnonzero(row_hash(np.arange(1000), 0) % 10 >= 8)
     changed = list(criteo_lines)
     for row in held_out:
         for column in (2, 14, 33):  # I2, C1 and C20
             changed[row] = with_cell(changed[row], column, str(row % 7))
-    options = {"crosses": file([["C1", "C20"], ["C1", "I2"]]), "min_count": 1}
+    options = {"crosses": crosses_file([["C1", "C20"], ["C1", "I2"]]), "min_count": 1}
     encoders = []
     for lines in (criteo_lines, changed):
         datamodule = criteo(lines, **options)
@@ -356,42 +244,37 @@ def test_crosses_count_where_memory_is_asked_for():
 # What is prepared when
 
 
-@pytest.fixture
-def made():
-    """The members of the crosses that are prepared during a test."""
-    with mock.patch("datamodules.crosses.prepare_cross", wraps=prepare_cross) as work:
-        yield lambda: [call.kwargs["members"] for call in work.call_args_list]
-
-
-def test_another_top_k_prepares_only_what_is_new(crossed, made, tmp_path):
+def test_another_top_k_prepares_only_what_is_new(crossed, made_crosses, tmp_path):
     crossed(top_k=2).setup("fit")
     before = times_of(tmp_path / "prepared")
     datamodule = crossed(top_k=3)
     assert len(opened(datamodule)["train"].crosses) == 3
     crossed(top_k=1).setup("fit")
-    assert made() == [("C6", "C14"), ("I2", "C17"), ("I8", "C9", "C22")]
+    assert made_crosses() == [("C6", "C14"), ("I2", "C17"), ("I8", "C9", "C22")]
     after = times_of(tmp_path / "prepared")
     assert {path: after[path] for path in before} == before
 
 
-def test_no_crosses_are_prepared_in_a_folder_without_them(criteo, criteo_file, made, tmp_path):
+def test_no_crosses_are_prepared_in_a_folder_without_them(
+    criteo, criteo_file, made_crosses, tmp_path
+):
     datamodule = criteo(criteo_file)
     datamodule.setup("fit")
-    assert (made(), folders(tmp_path)) == ([], set())
+    assert (made_crosses(), folders(tmp_path)) == ([], set())
 
 
-def test_another_file_shares_interactions(crossed, made):
+def test_another_file_shares_interactions(crossed, made_crosses):
     crossed().prepare_data()
-    n = len(made())
+    n = len(made_crosses())
     assert opened(crossed([["C14", "C6"], ["C17", "I2"]]))["train"].crosses
-    assert len(made()) == n
+    assert len(made_crosses()) == n
 
 
 @pytest.mark.parametrize("options", [{"cross_bins": 7}, {"cross_min_share": 0.2}, {"min_count": 3}])
-def test_other_options_are_other_crosses(crossed, made, options):
+def test_other_options_are_other_crosses(crossed, made_crosses, options):
     crossed([["C17", "I2"]]).prepare_data()
     crossed([["C17", "I2"]], **options).prepare_data()
-    assert len(made()) == 2
+    assert len(made_crosses()) == 2
 
 
 def test_the_prepared_data_are_never_rewritten(crossed, criteo, criteo_file):
@@ -422,344 +305,3 @@ def test_more_combinations_than_fit_in_memory(tmp_path):
     ascending = np.sort(x[:, 0])
     assert cross.cardinality == 2
     assert cross.edges["x"] == ascending[np.arange(1, 100) * (n // 100) - 1].tolist()
-
-
-# Damage and interruptions
-
-DAMAGE = {
-    "flipped bit": (lambda f: flip(f / "train" / "ids.npy"), "ids.npy does not match its checksum"),
-    "missing ids": (lambda f: (f / "val" / "ids.npy").unlink(), "val/ids.npy is missing"),
-    "vocabulary": (lambda f: flip(f / "encoder" / "vocabulary.parquet"), "parquet does not match"),
-    "description": (lambda f: flip(f / "encoder" / "cross.json"), "cross.json does not match"),
-    "missing manifest": (lambda f: (f / "manifest.json").unlink(), "manifest.json is damaged"),
-}
-
-
-@pytest.mark.parametrize("case", DAMAGE)
-def test_damage_is_found_before_use(crossed, tmp_path, case):
-    crossed([["C6", "C14"]]).prepare_data()
-    damage, message = DAMAGE[case]
-    (folder,) = folders(tmp_path)
-    damage(folder)
-    with pytest.raises(ZooError, match=rf"{message}.*; delete {folder} to prepare the data again"):
-        crossed([["C6", "C14"]]).setup("fit")
-
-
-def test_cut_ids_are_found_without_checksums(crossed, tmp_path):
-    crossed([["C6", "C14"]]).prepare_data()
-    (folder,) = folders(tmp_path)
-    os.truncate(folder / "test" / "ids.npy", 200)
-    with pytest.raises(ZooError, match=rf"{folder}/test is damaged: .*; delete {folder}"):
-        crossed([["C6", "C14"]], verify=False).setup("fit")
-
-
-def test_no_cross_is_made_of_damaged_data(crossed, criteo, criteo_file, tmp_path):
-    base = criteo(criteo_file)
-    base.prepare_data()
-    flip(base.folder / "train" / "categorical.npy")
-    with pytest.raises(ZooError, match=rf"categorical.npy does not.*; delete {base.folder} to"):
-        crossed().prepare_data()
-    assert folders(tmp_path) == set()
-
-
-def cross_of(path, prepared, interactions):
-    return Criteo(path, prepared=prepared, crosses=interactions)
-
-
-def cross_and_die(path, prepared, interactions, step, death):
-    Criteo(path, prepared=prepared).prepare_data()
-    with mock.patch(step, death):
-        cross_of(path, prepared, interactions).prepare_data()
-
-
-def cross_with_small_files(path, prepared, interactions, size, messages):
-    """Crosses on a disk that has become full."""
-    Criteo(path, prepared=prepared).prepare_data()
-    limit_files(size)
-    try:
-        cross_of(path, prepared, interactions).prepare_data()
-    except ZooError as error:
-        Path(messages).write_text(str(error)[:size])
-
-
-STEPS = {
-    "before counting": ("datamodules.crosses.fit_cross", killed),
-    "after counting": ("datamodules.crosses.Cross.save", killed),
-    "before the ids": ("datamodules.crosses.Cross.write", killed),
-    "in the ids": ("datamodules.crosses._ids", killed),
-    "after the ids": ("datamodules.crosses.checksums", killed),
-    "in the manifest": ("datamodules.store.Manifest.save", killed_in_the_manifest),
-    "before the name": ("datamodules.store.os.replace", killed),
-}
-
-
-@pytest.fixture
-def small(make_file, criteo_lines, tmp_path, file):
-    """(raw file, prepared folder, interactions) as text."""
-    return str(make_file(criteo_lines)), str(tmp_path / "prepared"), file([["C6", "C14"]])
-
-
-@pytest.mark.parametrize("moment", STEPS)
-def test_a_killed_cross_is_not_taken_for_whole(small, tmp_path, moment):
-    assert run_process(cross_and_die, *small, *STEPS[moment]) == -signal.SIGKILL
-    assert {p for p in folders(tmp_path) if not p.name.startswith(".")} == set()
-    assert_slow(cross_of(*small), [["C6", "C14"]], 1e-4)
-    assert [p for p in folders(tmp_path) if p.name.endswith(".partial")] == []
-
-
-@pytest.mark.parametrize("step", ["datamodules.crosses._ids", "datamodules.crosses._count"])
-def test_ctrl_c_leaves_no_cross(small, tmp_path, step):
-    with mock.patch(step, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        cross_of(*small).prepare_data()
-    assert folders(tmp_path) == set()
-
-
-def test_crosses_made_before_an_interruption_stay(crossed, made, tmp_path):
-    whole = prepare_cross
-    with (
-        mock.patch(
-            "datamodules.crosses.prepare_cross",
-            side_effect=lambda *a, **k: whole(*a, **k) if "C6" in k["members"] else 1 / 0,
-        ),
-        pytest.raises(ZeroDivisionError),
-    ):
-        crossed().prepare_data()
-    assert len(folders(tmp_path)) == 1
-    crossed().prepare_data()
-    assert ("C6", "C14") not in made()
-
-
-def test_a_full_disk_is_told_in_words(small, tmp_path):
-    full = OSError(errno.ENOSPC, "No space left on device")
-    with (
-        mock.patch("datamodules.crosses.array_file", side_effect=full),
-        pytest.raises(ZooError, match=r"cannot write .*criteo-.*-cross-.*: No space left"),
-    ):
-        cross_of(*small).prepare_data()
-    assert folders(tmp_path) == set()
-
-
-@pytest.mark.parametrize("size", [200, 500])
-def test_writes_that_fail_are_told_in_words(small, tmp_path, size):
-    messages = str(tmp_path / "messages")
-    assert run_process(cross_with_small_files, *small, size, messages) == 0
-    assert Path(messages).read_text().startswith(("cannot write", "reading or writing failed"))
-    assert folders(tmp_path) == set()
-
-
-# Prediction and the run directory
-
-
-def command(*args):
-    with mock.patch("sys.argv", ["train.py", *map(str, args)]), warnings.catch_warnings():
-        train.main()
-
-
-SMALL = ["--model.hidden_units=[16]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-
-
-def configured(subcommand, path, interactions, dataset="criteo"):
-    config = ROOT / f"configs/{dataset}/deepfm.yaml"
-    crosses = ["--data.crosses", interactions, "--data.top_k=2", "--data.cross_min_share=0.002"]
-    return [subcommand, "--config", config, "--data.path", path, *crosses, *SMALL]
-
-
-def fit(*args):
-    command(*configured("fit", *args), *QUIET, "--name=t", "--trainer.max_epochs=1")
-    return sorted(Path("runs/t").iterdir())[-1]
-
-
-def scored_test_split(make, path, run):
-    """Numbers of the test rows, and the probabilities that the best checkpoint gives them."""
-    data = make(str(path), crosses="interactions.json", top_k=2, cross_min_share=0.002)
-    data.setup("test")
-    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
-    with torch.no_grad():
-        logits = torch.cat([model(batch) for batch in data.test_dataloader()])
-    return data._arrays["test"].row, logits.sigmoid().numpy()
-
-
-@pytest.fixture
-def workplace(tmp_path, monkeypatch):
-    """A folder of its own to run in."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_model_trains_on_crosses(workplace, criteo_file, file):
-    run = fit(criteo_file, file(CRITEO))
-    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)
-    assert [field.name for field in model.schema.fields[-2:]] == ["C6 x C14", "I2 x C17"]
-    assert json.loads((run / "metrics.json").read_text())["test/auc"] > 0.5
-    config = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
-    assert (config["top_k"], config["cross_bins"]) == (2, 100)
-
-
-@pytest.mark.parametrize("dataset", ["criteo", "avazu"])
-def test_a_run_alone_scores_as_its_data(workplace, dataset, request, file):
-    """Neither the raw file, nor the prepared data, nor the interactions are left."""
-    rows = request.getfixturevalue(f"{dataset}_file")
-    path = Path(shutil.copy(rows, workplace / "train.txt"))
-    run = fit(path, file(CRITEO if dataset == "criteo" else AVAZU), dataset)
-    row, expected = scored_test_split(DATASETS[dataset], path, run)
-    path.unlink()
-    shutil.rmtree("prepared")
-    Path("interactions.json").unlink()
-    checkpoint = run / "checkpoints/best.ckpt"
-    given = ["--ckpt_path", checkpoint, "--data.predict_path", rows]
-    command("predict", "--config", run / "config.yaml", *given)
-    found = pq.read_table(run / f"predictions/{rows.stem}.parquet").to_pandas()
-    np.testing.assert_allclose(found.probability[row], expected, atol=1e-6)
-
-
-def test_the_encoder_of_a_run_gives_the_same_ids(crossed, criteo, criteo_file, tmp_path):
-    datamodule = crossed()
-    splits, schema = opened(datamodule), datamodule.schema
-    datamodule.save_encoder(tmp_path / "encoder")
-    shutil.rmtree(tmp_path / "prepared")
-    (tmp_path / "interactions.json").unlink()
-    alone = criteo(
-        tmp_path / "gone.txt",
-        encoder=str(tmp_path / "encoder"),
-        predict_path=str(criteo_file),
-        crosses=str(tmp_path / "interactions.json"),
-    )
-    alone.setup("predict")
-    arrays = alone._arrays["predict"]
-    for split in SPLITS:
-        for i, ids in enumerate(splits[split].crosses):
-            np.testing.assert_array_equal(arrays.crosses[i][splits[split].row], ids)
-    assert alone.schema == schema
-
-
-def test_a_fit_is_repeated_from_its_run(workplace, criteo_file, file):
-    run = fit(criteo_file, file(CRITEO))
-    command("fit", "--config", run / "config.yaml")
-    again = run.with_name("version_1")
-    one, other = (torch.load(r / "checkpoints/last.ckpt")["state_dict"] for r in (run, again))
-    torch.testing.assert_close(one, other, rtol=0, atol=0)
-
-
-def test_prepare_prints_the_crosses(workplace, criteo_file, file, capsys):
-    config = ROOT / "configs/criteo/deepfm.yaml"
-    given = ["--data.path", criteo_file, "--data.crosses", file([["C14", "C6"]])]
-    command("prepare", "--config", config, *given, "--data.cross_min_share=0.01")
-    line = next(line for line in capsys.readouterr().out.splitlines() if "C6 x C14" in line)
-    ids = opened(Criteo(str(criteo_file), crosses="interactions.json", cross_min_share=0.01))
-    assert line.split()[-2:] == [str(1 + ids["train"].crosses[0].max()), "│"]
-
-
-@pytest.fixture
-def encoder(crossed, tmp_path):
-    """The folder of a fitted cross."""
-    crossed([["C17", "I2"]]).prepare_data()
-    (folder,) = folders(tmp_path)
-    return folder / "encoder"
-
-
-def test_a_cross_is_read_as_it_was_saved(encoder, engine):
-    cross = Cross.load(encoder)
-    load_vocabulary(engine, encoder, "m0, m1, id")
-    assert cross.members == ("I2", "C17")
-    assert engine.run("SELECT count(*) + 2 FROM vocabulary") == [(cross.cardinality,)]
-
-
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": 1}', b'{"format": 9}'])
-def test_a_damaged_description_of_a_cross(encoder, content):
-    (encoder / "cross.json").write_bytes(content)
-    with pytest.raises(ZooError, match=r"cross.json (is damaged|has format 9)"):
-        Cross.load(encoder)
-
-
-def test_a_cross_that_lacks_its_vocabulary(encoder):
-    (encoder / "vocabulary.parquet").unlink()
-    with pytest.raises(ZooError, match=r"cross.json or vocabulary.parquet is missing"):
-        Cross.load(encoder)
-
-
-# Mistakes
-
-
-def entry(*interactions):
-    return {"format": 1, "interactions": list(interactions)}
-
-
-GOOD = {"fields": ["C1", "C2"]}
-MISTAKES = {
-    "not JSON": (b"{", r"interactions.json is not JSON \(data.crosses\)"),
-    "not text": (b"\xff\xfe\xfa", r"interactions.json is not JSON"),
-    "empty": (b"", r"is not JSON"),
-    "another kind of JSON": (["C1"], "is not a file of interactions"),
-    "no format": ({"interactions": []}, 'is not a file of interactions: it lacks "format"'),
-    "another format": ({"format": 2, "interactions": []}, "has format 2, this version reads 1"),
-    "no interactions": ({"format": 1}, '"interactions" is not a list'),
-    "no fields": (entry(GOOD, {"count": 3}), 'interaction 2 lacks its "fields"'),
-    "no object": (entry(["C1", "C2"]), 'interaction 1 lacks its "fields"'),
-    "a text": (entry({"fields": "C1"}), 'interaction 1 lacks its "fields", a list of names'),
-    "numbers": (entry({"fields": [1, 2]}), 'interaction 1 lacks its "fields", a list of names'),
-    "unknown field": (entry(GOOD, {"fields": ["C1", "C99"]}), "interaction 2 .*unknown.*: C99"),
-    "label": (entry({"fields": ["label", "C1"]}), "interaction 1 names an unknown field: label"),
-    "one field": (entry({"fields": ["C1"]}), "interaction 1 has fewer than two fields: C1"),
-    "no field": (entry({"fields": []}), "interaction 1 has fewer than two fields: none"),
-    "twice": (entry({"fields": ["C1", "C2", "C1"]}), "interaction 1 names a field twice: C1"),
-    "duplicate": (
-        entry(GOOD, {"fields": ["C3", "C4"]}, {"fields": ["C2", "C1"]}),
-        "interaction 3 makes the field 'C1 x C2', which interaction 1 has already",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", MISTAKES)
-def test_message_of_a_wrong_file(criteo, criteo_file, file, case):
-    content, message = MISTAKES[case]
-    content = json.dumps(content).encode() if isinstance(content, list) else content
-    with (
-        mock.patch("datamodules.base.prepare", side_effect=AssertionError),  # told before the work
-        pytest.raises(ZooError, match=message) as error,
-    ):
-        criteo(criteo_file, crosses=file(content), top_k=1).prepare_data()
-    assert "\n" not in str(error.value)
-    assert "interactions.json" in str(error.value)
-
-
-def test_message_of_a_missing_file(criteo, criteo_file, tmp_path):
-    with pytest.raises(ZooError, match=r"cannot read .*gone.json \(data.crosses\): No such file"):
-        criteo(criteo_file, crosses=str(tmp_path / "gone.json")).prepare_data()
-
-
-def test_a_name_that_is_taken():
-    fields = ["a", "b", "a x b"]
-    interactions = mock.patch(
-        "datamodules.interactions._read", return_value=[{"fields": fields[:2]}]
-    )
-    with interactions, pytest.raises(ZooError, match="makes the field 'a x b', which the dataset"):
-        Crossing(Path("i.json"), None, 100, 0).interactions(fields)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"top_k": 0}, "data.top_k must be at least 1, got 0"),
-        ({"cross_bins": 1}, "data.cross_bins must be at least 2, got 1"),
-        ({"cross_min_share": 1}, "data.cross_min_share is a share from 0 to below 1, got 1"),
-        ({"cross_min_share": -0.1}, "data.cross_min_share is a share from 0 to below 1"),
-        ({"cross_min_share": math.nan}, "data.cross_min_share is a share from 0 to below 1"),
-    ],
-)
-def test_message_of_a_wrong_option(options, message):
-    with pytest.raises(ZooError, match=message):
-        Criteo("train.txt", **options)
-
-
-def test_fewer_interactions_than_top_k_are_all_taken(crossed, capsys):
-    datamodule = crossed(CRITEO[:2], top_k=40)
-    assert len(opened(datamodule)["val"].crosses) == 2
-    said = "interactions.json: interactions found: 2 of the 40 that data.top_k asks for"
-    assert capsys.readouterr().err.count(said) == 1
-
-
-def test_no_interactions_are_no_crosses(crossed, capsys):
-    datamodule = crossed([])
-    assert opened(datamodule)["val"].crosses == ()
-    assert "interactions found: 0" in capsys.readouterr().err

@@ -4,13 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from running import ROOT
 
-import train
-
-ROOT = Path(train.__file__).parent
 VARIANTS = {
     "as the README runs it": (),
     "sorted by label": ("--data.synthetic.sort_by_label=true", "--data.resident=false"),

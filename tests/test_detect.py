@@ -3,20 +3,17 @@
 import json
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from running import QUIET, ROOT, command, error_of
 
 import datamodules
-import train
 import zoo.glider.detect
 
-ROOT = Path(train.__file__).parent
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 SMALL_CHUNKS = """
 import train
 import zoo.glider.detect
@@ -32,19 +29,6 @@ def workplace(tmp_path, monkeypatch):
     """Each test runs in a folder of its own; small chunks let a few instances make several."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(zoo.glider.detect, "CHUNK", 2)
-
-
-def command(*args):
-    with mock.patch("sys.argv", ["train.py", *map(str, args)]), warnings.catch_warnings():
-        train.main()
-
-
-def error_of(*args):
-    with pytest.raises(SystemExit) as exit_:
-        command(*args)
-    assert isinstance(exit_.value.code, str)
-    assert exit_.value.code.count("\n") == 0
-    return exit_.value.code
 
 
 @pytest.fixture

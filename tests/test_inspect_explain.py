@@ -1,18 +1,15 @@
-"""`inspect`: which fields count, and who says what, against independent computation."""
+"""`inspect`: examples of experts, sessions, interactions, and every model explained."""
 
 import json
-import math
 import re
-from itertools import product
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from sklearn.metrics import log_loss, roc_auc_score
+from explained_rows import CROSS, encoder, rows, sessions
+from inspection import changed, command, refusal, shown
 from small_checkpoints import (
     MODELS,
     ROWS,
@@ -23,73 +20,22 @@ from small_checkpoints import (
     session_batch,
     small,
 )
-from test_inspect import changed, command, refusal, shown
 
-from zoo import Batch, Field, Schema, SessionBatch, ZooError
+from zoo import Field, Schema, ZooError
 from zoo.glider.detect import Result, summarise
 from zoo.inspect import figures, load
 from zoo.inspect.effects import effects_of
-from zoo.inspect.explain import (
-    Example,
-    Explanation,
-    Prediction,
-    attention,
-    examples,
-    explain,
-    session,
-)
+from zoo.inspect.explain import Example, Explanation, Prediction, examples, explain, session
 from zoo.inspect.explain_sheets import examples_sheet
-from zoo.inspect.importance import importance
 from zoo.inspect.interactions import read_interactions
 from zoo.inspect.report import report
-from zoo.inspect.sample import sample
 from zoo.inspect.scores import score
-from zoo.inspect.training import Run
-from zoo.inspect.vocabulary import names
-
-CROSS = ROWS.fields[3].name
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`", "ignore:Checkpoint directory .* not empty"
+    "ignore:.*configure_optimizers` returned `None`",
+    "ignore:Checkpoint directory .* not empty",
+    "ignore:.*contains no parameters",
 )
-
-
-def rows(count=200, schema=ROWS):
-    random = torch.Generator().manual_seed(1)
-    ids = [torch.randint(f.cardinality, (count, 1), generator=random) for f in schema.categorical]
-    numbers = torch.randn(count, len(schema.numerical), generator=random)
-    labels = (torch.rand(count, generator=random) < 0.4).float()
-    return Batch(numbers, torch.cat(ids, 1), labels)
-
-
-def sessions(count=20, past=4, future=3, seed=1):
-    """Sessions of unequal length, some of whose labels are not known."""
-    random = torch.Generator().manual_seed(seed)
-    seen, real = (
-        torch.arange(most) < torch.randint(1, most + 1, (count, 1), generator=random)
-        for most in (past, future)
-    )
-    real[0] = True
-    label = torch.randint(2, (count, future), generator=random).float()
-    label[0, 0] = torch.nan
-    return SessionBatch(
-        torch.randint(2, (count, past, 3), generator=random).float() * seen.unsqueeze(2),
-        seen,
-        torch.rand(count, future, 2, generator=random) * real.unsqueeze(2),
-        real,
-        label.masked_fill(~real, 0),
-    )
-
-
-def silenced(model):
-    """The model with all weights at zero."""
-    for parameter in model.parameters():
-        parameter.data.zero_()
-    return model.eval()
-
-
-def order(count):
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
 def explained(found, batch):
@@ -97,261 +43,6 @@ def explained(found, batch):
     data = mock.Mock(schema=found.schema, encoder_folder=None)
     data.val_dataloader.return_value = [batch]
     return score(found, data)
-
-
-# importance
-
-
-@pytest.mark.parametrize("field", ["<b>c1</b>", CROSS, "n0"])
-def test_the_only_field_that_counts_is_found(field):
-    model, batch = silenced(small("WideDeep")), rows()
-    weights = torch.linspace(-2, 2, 11)
-    if field == "n0":
-        values = batch.numerical[:, 0]
-        model.embedding.numerical_weight.data.fill_(0.7)
-        logits = 0.7 * values
-    else:
-        f = [f.name for f in ROWS.categorical].index(field)
-        values = batch.categorical[:, f]
-        start = int(model.embedding.offsets[f])
-        size = ROWS.categorical[f].cardinality
-        model.embedding.table.data[start : start + size, -1] = weights[:size]
-        logits = weights[values]
-    random = torch.Generator().manual_seed(2)
-    drawn = torch.rand(len(logits), generator=random) < logits.sigmoid()
-    batch = batch._replace(label=drawn.float())
-    first, *others = importance(model, batch)
-    assert first.field == field
-    assert {(item.auc, item.logloss, item.error) for item in others} == {(0, 0, 0)}
-
-    p, q = (x.double().sigmoid().numpy() for x in (logits, logits[order(len(values))]))
-    y = batch.label.numpy()
-    assert first.logloss == pytest.approx(log_loss(y, q) - log_loss(y, p), abs=1e-6)
-    assert first.auc == pytest.approx(roc_auc_score(y, p) - roc_auc_score(y, q), abs=1e-6)
-    change = np.where(y == 1, np.log(p / q), np.log((1 - p) / (1 - q)))
-    assert first.error == pytest.approx(change.std() / math.sqrt(len(y)), abs=1e-6)
-
-
-def test_of_a_single_class_there_is_no_auc():
-    batch = rows()._replace(label=torch.zeros(200))
-    assert {item.auc for item in importance(small("DeepFM").eval(), batch)} == {None}
-
-
-def test_the_only_field_of_sessions_that_counts_is_found():
-    model, batch = small("LastSkip").eval(), sessions()
-    found = {item.field: item for item in importance(model, batch)}
-    first = found.pop("skip_2")
-    assert {(item.auc, item.logloss) for item in found.values()} == {(0, 0)}
-
-    events = [(b, t) for b, t in product(range(20), range(4)) if batch.past_mask[b, t]]
-    values = [float(batch.past[b, t, 1]) for b, t in events]
-    changed_values = dict(zip(events, [values[i] for i in order(len(events))], strict=True))
-    unchanged = dict(zip(events, values, strict=True))
-    losses = []
-    for skips in (unchanged, changed_values):
-        p, y = [], []
-        for b, t in product(range(20), range(3)):
-            if batch.future_mask[b, t] and not batch.label[b, t].isnan():
-                last = max(time for session, time in events if session == b)
-                p.append(2 / 3 if skips[b, last] else 1 / 3)
-                y.append(float(batch.label[b, t]))
-        losses.append(log_loss(y, p))
-    assert first.logloss == pytest.approx(losses[1] - losses[0], abs=1e-6)
-
-
-def test_what_is_known_of_both_parts_is_shuffled_in_both():
-    model, batch = small("InterpretableGRU").eval(), sessions()
-    (found,) = [item for item in importance(model, batch) if item.field == "energy"]
-    moved = batch._replace(past=batch.past.clone(), future=batch.future.clone())
-    for values, mask, column in (
-        (moved.past, moved.past_mask, 2),
-        (moved.future, moved.future_mask, 1),
-    ):
-        events = values[mask][:, column]
-        values[..., column][mask] = events[order(len(events))]
-    scored = batch.future_mask & ~batch.label.isnan()
-    with torch.no_grad():
-        p, q = (model(x)[scored].double().sigmoid().numpy() for x in (batch, moved))
-    y = batch.label[scored].numpy()
-    assert found.logloss == pytest.approx(log_loss(y, q) - log_loss(y, p), abs=1e-6)
-
-
-# samples
-
-
-def test_a_sample_of_all_is_all():
-    batch = rows(60)
-    parts = [Batch(*part) for part in zip(*(x.split(7) for x in batch[:3]), strict=True)]
-    found = sample(parts, 60)
-    assert all(torch.equal(a, b) for a, b in zip(found[:3], batch[:3], strict=True))
-
-
-def test_a_sample_is_drawn_without_replacement_from_the_whole_split():
-    numbers = torch.arange(5000.0).unsqueeze(1)
-    ids, label = torch.zeros(5000, 3, dtype=torch.int), torch.zeros(5000)
-    label[:1000] = torch.nan
-    batches = [
-        Batch(*parts) for parts in zip(*(x.split(99) for x in (numbers, ids, label)), strict=True)
-    ]
-    drawn = sample(batches, 1000).numerical.squeeze(1)
-    assert len(drawn) == len(drawn.unique()) == 1000
-    assert torch.equal(drawn, drawn.sort().values)
-    assert drawn.min() >= 1000
-    # the mean of 1000 of 4000 consecutive numbers, six deviations to each side
-    assert abs(drawn.mean() - 2999.5) < 6 * 4000 / math.sqrt(12 * 1000)
-    assert torch.equal(drawn, sample(batches, 1000).numerical.squeeze(1))
-
-
-def test_tracks_of_sessions_count_as_rows():
-    one, two = sessions(20), sessions(20, past=6, future=2, seed=2)
-    found = sample([one, two], 120)
-    assert len(found.label) == 40
-    assert (found.past.shape, found.future.shape) == ((40, 6, 3), (40, 3, 2))
-    assert int(found.past_mask.sum()) == int(one.past_mask.sum() + two.past_mask.sum())
-    assert torch.equal(found.future[20:, :2], two.future)
-    assert not found.future_mask[20:, 2].any()
-    assert len(sample([one, two], 30).label) == 10
-
-
-def test_of_no_labels_nothing_is_explained():
-    batch = rows()._replace(label=torch.full((200,), torch.nan))
-    assert explain(small("DeepFM").eval(), [batch], 100) is None
-    assert explain(small("DeepFM").eval(), [rows()], 0) is None
-
-
-# architectures
-
-
-def test_attention_is_the_mean_of_each_row_and_head():
-    model, batch = small("AutoInt", attention_dim=8).eval(), rows(30)
-    grids = list(attention(model, batch))
-    assert [grid.title for grid in grids] == [
-        f"attention between fields, layer {i}" for i in (1, 2, 3)
-    ]
-    assert grids[0].rows == grids[0].columns == tuple(f.name for f in ROWS.fields)
-    x = model.embedding(batch).vectors.detach()
-    for grid, layer in zip(grids, model.attention_layers, strict=True):
-        query, key = (w.detach().view(-1, 2, 4) for w in layer.weight.chunk(4, 1)[:2])
-        expected = np.zeros((4, 4))
-        for b, h in product(range(30), range(2)):
-            q, k = (x[b] @ w[:, h] for w in (query, key))
-            weights = np.exp((q @ k.T).double().numpy())
-            expected += weights / weights.sum(1, keepdims=True) / 60
-        np.testing.assert_allclose(grid.values, expected, atol=1e-6)
-        x = layer(x).detach()
-
-
-@pytest.mark.parametrize("name", ["WideDeep", "DeepFM"])
-def test_the_largest_first_order_weights_are_named(name, tmp_path):
-    run = tmp_path / "run"
-    path = fitted(small(name), run / "checkpoints/best.ckpt")
-    encoder(run / "encoder")
-    (run / "config.yaml").write_text(f"model: {{class_path: zoo.{name}}}\n")
-
-    def plant(content):
-        table = content["state_dict"]["embedding.table"]
-        table[:, -1] = 0.001
-        table[[6, 1, 7 + 2, 7 + 11 + 2], -1] = torch.tensor([-3.0, 2.0, 1.5, -1.0])
-        content["state_dict"]["embedding.numerical_weight"].fill_(-2.5)
-
-    found = load(changed(path, plant)).effects.linear
-    assert [(w.field, w.id, w.value, w.weight) for w in found[:5]] == [
-        ("[red]c0[/red]", 6, "six", -3.0),
-        ("n0", None, None, -2.5),
-        ("[red]c0[/red]", 1, "(missing)", 2.0),
-        ("<b>c1</b>", 2, "<i>two</i>", 1.5),
-        (CROSS, 2, "six x <i>two</i>", -1.0),
-    ]
-    assert len(found) == 20
-    assert [w.weight for w in found[5:]] == pytest.approx([0.001] * 15)
-    text = shown(load(path))
-    for value, weight in (("each unit", "-2.5000"), ("<i>two</i>", "+1.5000")):
-        assert re.search(f"│ {value} +│ {re.escape(weight)} │", text)
-
-
-def encoder(folder):
-    """A run's encoder, which names some values."""
-    (folder / "crosses/0000").mkdir(parents=True)
-    fields, values = ["[red]c0[/red]", "<b>c1</b>"], ["six", "<i>two</i>"]
-    table = {"field": fields, "value": values, "id": [6, 2], "count": [1, 1]}
-    pq.write_table(pa.table(table), folder / "vocabulary.parquet")
-    cross = {"format": 1, "members": fields, "edges": {}, "cardinality": 5}
-    (folder / "crosses/0000/cross.json").write_text(json.dumps(cross))
-    table = {"m0": [6, 0], "m1": [2, 9], "id": [2, 3], "count": [1, 1]}
-    pq.write_table(pa.table(table), folder / "crosses/0000/vocabulary.parquet")
-    return folder
-
-
-def test_values_of_crosses_are_those_of_their_members(tmp_path):
-    folder = encoder(tmp_path / "encoder")
-    run = Run(str(tmp_path), {}, None)
-    assert names(run.encoder, {CROSS: None})[CROSS] == {
-        0: "(unknown)",
-        1: "(missing)",
-        2: "six x <i>two</i>",
-        3: "(unknown) x id 9",
-    }
-    cross = {"members": ["n0", "<b>c1</b>"], "edges": {"n0": [0.5, 2.25]}}
-    (folder / "crosses/0000/cross.json").write_text(json.dumps(cross))
-    table = {"m0": [0, 1, 2], "m1": [2, 2, 2], "id": [2, 3, 4]}
-    pq.write_table(pa.table(table), folder / "crosses/0000/vocabulary.parquet")
-    found = names(run.encoder, {"n0 x <b>c1</b>": [2, 3, 4]})["n0 x <b>c1</b>"]
-    assert [found[i] for i in (2, 3, 4)] == [
-        f"{interval} x <i>two</i>" for interval in ("<= 0.5", "0.5 .. 2.25", "> 2.25")
-    ]
-
-
-def test_a_damaged_vocabulary_is_a_warning(tmp_path):
-    run = tmp_path / "run"
-    path = fitted(small("DeepFM"), run / "checkpoints/best.ckpt")
-    (run / "config.yaml").write_text("model: {class_path: zoo.DeepFM}\n")
-    (run / "encoder").mkdir()
-    (run / "encoder/vocabulary.parquet").write_text("no parquet")
-    found = load(path)
-    assert found.warnings[-1].startswith(f"{run}/encoder cannot be read: ")
-    assert {w.value for w in found.effects.linear if w.id and w.id > 1} <= {
-        f"id {i}" for i in range(2, 11)
-    }
-
-
-@pytest.mark.parametrize("embed_numerical", [False, True])
-@pytest.mark.parametrize("form", ["vector", "matrix"])
-def test_cross_weights_are_norms_of_the_blocks_of_fields(form, embed_numerical, tmp_path):
-    options = {"parameterization": form, "embed_numerical": embed_numerical, "cross_layers": 2}
-    model = small("DCN", **options)
-    grids = load(fitted(model, tmp_path / "model.ckpt")).effects.crosses
-    kernels = model.cross.kernels.detach().double().numpy()
-    fields = [f.name for f in ROWS.fields]
-    columns = {name: model.embedding.columns(ROWS, [name]) for name in fields}
-    assert sum(map(len, columns.values())) == kernels.shape[1]
-    for layer, kernel in enumerate(kernels):
-        for a, b in product(fields, fields):
-            if form == "vector":
-                (grid,) = grids
-                r, c, block = grid.rows.index(a), layer, kernel[columns[a]]
-            else:
-                grid = grids[layer]
-                r, c = grid.rows.index(a), grid.columns.index(b)
-                block = kernel[np.ix_(columns[a], columns[b])]
-            assert grid.values[r][c] == pytest.approx(np.linalg.norm(block), abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("weights", "sentence"),
-    [
-        ({"cross.kernels": torch.zeros(2, 3, 1)}, "its cross weights do not fit its schema"),
-        ({"cross.kernels": torch.zeros(3)}, "its cross weights do not fit its schema"),
-        ({"embedding.numerical_weight": torch.zeros(2)}, "its first-order weights do not fit"),
-    ],
-)
-def test_weights_that_do_not_fit_the_schema(weights, sentence, tmp_path):
-    path = fitted(small("DCN"), tmp_path / "model.ckpt")
-    assert sentence in refusal(changed(path, lambda c: c["state_dict"].update(weights)))
-
-
-def test_models_without_such_weights_have_none(tmp_path):
-    found = load(fitted(small("InterpretableMLP"), tmp_path / "model.ckpt")).effects
-    assert (found.linear, found.crosses) == ((), ())
 
 
 # experts
@@ -435,9 +126,6 @@ def test_the_figure_of_a_session_shows_each_expert():
     assert len(traces["skipped"].x) + len(traces["not skipped"].x) == known
 
 
-# interactions
-
-
 @pytest.fixture
 def detected(tmp_path):
     """What `detect` writes of three rows."""
@@ -449,6 +137,9 @@ def detected(tmp_path):
     path = tmp_path / "interactions.json"
     path.write_text(json.dumps({"model": "DeepFM", **summarise(results, fields)}))
     return path
+
+
+# interactions
 
 
 def test_interactions_are_listed(detected, tmp_path, capsys):

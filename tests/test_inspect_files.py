@@ -8,8 +8,9 @@ import sys
 import pytest
 import pytorch_lightning as pl
 import torch
+from inspection import changed, command, refusal, shown
+from running import ROOT
 from small_checkpoints import fitted, small
-from test_inspect import ROOT, changed, command, refusal, shown
 
 from zoo.inspect import load
 

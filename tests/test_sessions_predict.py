@@ -5,20 +5,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
 from listening import batches, first_session, prepared_bytes, swapped
+from running import ROOT, command
 
-import train
 from datamodules import SkipSessions
 from datamodules.sessions_fields import COUNTS, FLAGS, VALUES
 from zoo import Schema, SessionBatch, ZooError
-
-ROOT = Path(train.__file__).parent
 
 
 @pytest.fixture
@@ -141,11 +137,9 @@ def test_killed_preparation_is_not_taken_for_whole(sessions, step):
 
 def test_prepare_prints_the_manifest(sessions, capsys):
     data = sessions()
-    command = ["train.py", "prepare", "--model", "zoo.DeepFM", "--data", "datamodules.SkipSessions"]
-    command += ["--data.path", data.path, "--data.tracks", data.tracks]
-    command += ["--data.prepared", str(data.prepared)]
-    with mock.patch("sys.argv", command), warnings.catch_warnings():
-        train.main()
+    places = ["--data.path", data.path, "--data.tracks", data.tracks]
+    places += ["--data.prepared", data.prepared]
+    command("prepare", "--model=zoo.DeepFM", "--data=datamodules.SkipSessions", *places)
     shown = capsys.readouterr().out
     assert "acoustic_vector_7" in shown
     assert "0 malformed rows" in shown

@@ -1,4 +1,4 @@
-"""The command line: runs, checkpoints, predictions, and what it says of mistakes."""
+"""Fits on the command line: configs, run directories, checkpoints, resumption."""
 
 import errno
 import functools
@@ -7,89 +7,34 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
+from fitting import arguments, criteo, fit, scored_test_split
+from running import ROOT, command, error_of
 
 import datamodules
-import train
 from zoo import DeepFM
 
-ROOT = Path(train.__file__).parent
 PLATEAU = ROOT / "configs/plateau.yaml"  # to be laid over another
 CONFIGS = sorted({*ROOT.glob("configs/**/*.yaml")} - {PLATEAU})
 TRAINED = [path for path in CONFIGS if path.stem not in ("last", "mean")]  # with options, that is
-SMALL = ["--model.hidden_units=[16]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-
-
-@pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
-    """Each test runs in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-
-def arguments(subcommand, path, *more):
-    config = ROOT / "configs/criteo/deepfm.yaml"
-    given = [subcommand, "--config", str(config), "--data.path", str(path), *SMALL, *QUIET]
-    return [*given, "--name=t", *map(str, more)]
-
-
-def command(args):
-    """Runs the command line in this process, as one of its own."""
-    with mock.patch("sys.argv", ["train.py", *map(str, args)]), warnings.catch_warnings():
-        train.main()
-
-
-def fit(path, *more):
-    command(arguments("fit", path, *more))
-    return Path(sorted(Path("runs/t").iterdir())[-1])
-
-
-def error_of(capsys, *args):
-    with pytest.raises(SystemExit) as exit_:
-        command(args)
-    message = exit_.value.code if isinstance(exit_.value.code, str) else capsys.readouterr().err
-    assert message.strip().count("\n") == 0, message
-    return message.strip()
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 def weights(path):
     return torch.load(path, weights_only=True)["state_dict"]
 
 
-def criteo(path):
-    """The data as the config prepares them."""
-    return datamodules.Criteo(str(path), scaling="log")
-
-
-def scored_test_split(run, path):
-    """The test rows and the probabilities that the run's best checkpoint gives them."""
-    data = criteo(path)
-    data.setup("test")
-    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
-    arrays = data._arrays["test"]
-    (batch,) = list(datamodules.loader.BatchLoader(arrays, len(arrays)))
-    with torch.no_grad():
-        return arrays, model(batch).double().sigmoid().numpy()
-
-
-@pytest.fixture
-def run(criteo_file):
-    return fit(criteo_file, "--trainer.max_epochs=2")
-
-
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_shipped_config_is_accepted(config):
     with pytest.raises(SystemExit) as exit_:
-        command(["fit", "--config", str(config), "--print_config"])
+        command("fit", "--config", str(config), "--print_config")
     assert exit_.value.code == 0
 
 
@@ -104,7 +49,7 @@ def test_the_plateau_settings_go_over_every_config(config, capsys):
     printed = []
     for more in ([], ["--config", str(PLATEAU)]):
         with pytest.raises(SystemExit):
-            command(["fit", "--config", str(config), *more, "--print_config"])
+            command("fit", "--config", str(config), *more, "--print_config")
         printed.append(yaml.safe_load(capsys.readouterr().out))
     plain, laid_over = printed
     over = yaml.safe_load(PLATEAU.read_text())
@@ -192,7 +137,7 @@ def test_metrics_json_is_of_the_mean_weights_where_they_are_averaged(criteo_file
 
 
 def test_the_saved_config_repeats_the_run(run, criteo_file):
-    command(["fit", "--config", str(run / "config.yaml")])
+    command("fit", "--config", str(run / "config.yaml"))
     again = run.with_name("version_1")
     torch.testing.assert_close(
         weights(again / "checkpoints/last.ckpt"),
@@ -248,8 +193,8 @@ def test_resuming_keeps_the_best_checkpoint_of_before(criteo_file):
     )
 
 
-def test_a_fit_that_diverges_at_once_fails(criteo_file, capsys):
-    message = error_of(capsys, *arguments("fit", criteo_file, "--model.learning_rate=1e30"))
+def test_a_fit_that_diverges_at_once_fails(criteo_file):
+    message = error_of(*arguments("fit", criteo_file, "--model.learning_rate=1e30"))
     assert "the training diverged: val/logloss is NaN in epoch 0; a smaller" in message
     assert not list(Path("runs").rglob("*.ckpt"))
     assert not list(Path("runs").rglob("metrics.json"))
@@ -309,59 +254,12 @@ def test_generated_data_show_their_ceiling(tmp_path):
     assert metrics["ceiling/logloss"] < metrics["test/logloss"]
 
 
-# predict
-
-
-def predict(run, path, *more):
-    given = ["--ckpt_path", run / "checkpoints/best.ckpt", "--data.predict_path", path, *more]
-    command(["predict", "--config", run / "config.yaml", *given])
-    return pq.read_table(run / "predictions" / f"{path.stem}.parquet").to_pandas()
-
-
-def test_predict_needs_nothing_but_the_run(run, criteo_file, tmp_path):
-    new = tmp_path / "new.txt"
-    lines = criteo_file.read_text().splitlines()[:300]
-    new.write_text("\n".join(lines))
-    (run / "config.yaml").write_text(
-        (run / "config.yaml").read_text().replace(str(criteo_file), "gone.txt")
-    )
-    found = predict(run, new)
-    assert found.row.tolist() == list(range(300))
-    assert found.label.tolist() == [float(line[0]) for line in lines]
-
-
-def test_predict_scores_rows_as_the_data_of_the_fit(run, criteo_file):
-    found = predict(run, criteo_file)
-    arrays, expected = scored_test_split(run, criteo_file)
-    np.testing.assert_allclose(found.probability[arrays.row], expected, atol=1e-6)
-
-
-def test_predict_without_labels_and_with_a_malformed_row(run, criteo_file, tmp_path):
-    lines = [line[2:] for line in criteo_file.read_text().splitlines()[:50]]
-    lines[3] = "only\ttwo"
-    lines[49] = "x"
-    new = tmp_path / "new.txt"
-    new.write_text("\n".join(lines) + "\n")
-    found = predict(run, new, "--data.max_bad_rows=0.1")
-    assert found.row.tolist() == list(range(50))
-    assert found.probability.isna().to_numpy().nonzero()[0].tolist() == [3, 49]
-    assert found.label.isna().all()
-
-
-def test_predict_takes_ids_that_training_never_saw(run, criteo_file, tmp_path):
-    cells = criteo_file.read_text().splitlines()[0].split("\t")
-    cells[14:] = ["never seen"] * 26
-    new = tmp_path / "new.txt"
-    new.write_text("\t".join(cells) + "\n")
-    assert 0 < predict(run, new).probability[0] < 1
-
-
 # prepare and interruptions
 
 
 def test_prepare_prints_the_manifest(criteo_file, capsys):
     config = ROOT / "configs/criteo/deepfm.yaml"
-    command(["prepare", "--config", str(config), "--data.path", str(criteo_file)])
+    command("prepare", "--config", str(config), "--data.path", str(criteo_file))
     shown = capsys.readouterr().out
     assert "train" in shown
     assert "C26" in shown
@@ -397,106 +295,6 @@ def wait_for(condition, seconds=60):
 
 
 # mistakes
-
-
-def test_a_misspelt_option_is_named(criteo_file, capsys):
-    message = error_of(capsys, *arguments("fit", criteo_file, "--model.embeding_dim=3"))
-    assert message == "error: unknown option model.embeding_dim; did you mean model.embedding_dim?"
-
-
-def test_a_misspelt_key_of_a_config_is_named(criteo_file, capsys):
-    config = yaml.safe_load((ROOT / "configs/criteo/deepfm.yaml").read_text())
-    config["data"]["init_args"]["batchsize"] = 3
-    Path("c.yaml").write_text(yaml.safe_dump(config))
-    message = error_of(capsys, "fit", "--config", "c.yaml")
-    assert message == "error: unknown option data.batchsize; did you mean data.batch_size?"
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--model=DeepFN", "model: no class and no file DeepFN; did you mean DeepFM?"),
-        ("--data=Criteoo", "data: no class and no file Criteoo; did you mean Criteo?"),
-        ("--data=data.Avazu", "data: no class and no file data.Avazu; did you mean Avazu?"),
-        ("--model=zoo.Deep", "model: no class and no file zoo.Deep; did you mean DeepFM?"),
-        ("--data=x.yaml", "data: no class and no file x.yaml; there are Avazu, Criteo, "),
-    ],
-)
-def test_a_misspelt_class_is_named(criteo_file, capsys, option, message):
-    assert error_of(capsys, *arguments("fit", criteo_file), option).startswith(f"error: {message}")
-
-
-def test_a_class_whose_module_lacks_another_is_not_misspelt(criteo_file, capsys, monkeypatch):
-    Path("mine.py").write_text("import nowhere\n")
-    monkeypatch.syspath_prepend(".")
-    message = error_of(capsys, *arguments("fit", criteo_file), "--data=mine.Rows")
-    assert "No module named 'nowhere'" in message
-
-
-def test_the_data_need_no_module_path(criteo_file):
-    options = ("--model", "DeepFM", "--data", "Criteo", "--data.path", criteo_file)
-    words = (sys.executable, ROOT / "train.py", "prepare", *options)
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert "0 malformed rows" in shown
-
-
-def test_an_abbreviation_is_a_misspelling(criteo_file, capsys):
-    message = error_of(capsys, *arguments("fit", criteo_file, "--trainer.max_epoch=3"))
-    assert "unknown option trainer.max_epoch; did you mean trainer.max_epochs?" in message
-
-
-def test_a_batch_size_of_zero(criteo_file, capsys):
-    message = error_of(capsys, *arguments("fit", criteo_file, "--data.batch_size=0"))
-    assert message == "error: data.batch_size must be at least 1, got 0"
-
-
-def test_a_missing_file(capsys):
-    message = error_of(capsys, *arguments("fit", "nowhere.txt"))
-    assert message == "error: no such file: nowhere.txt (data.path)"
-
-
-def test_a_missing_checkpoint(criteo_file, capsys):
-    message = error_of(capsys, *arguments("test", criteo_file, "--ckpt_path=nowhere.ckpt"))
-    assert message == "error: no such checkpoint: nowhere.ckpt (ckpt_path)"
-
-
-def test_a_checkpoint_of_another_schema(run, criteo_file, capsys):
-    other = ["--data.min_count=3", "--ckpt_path", run / "checkpoints/best.ckpt"]
-    message = error_of(capsys, *arguments("test", criteo_file, *other))
-    assert "trained on another schema than these data: field C" in message
-
-
-def test_a_checkpoint_that_would_run_code_is_refused(criteo_file, capsys):
-    class Evil:
-        def __reduce__(self):
-            return Path.touch, (Path("executed"),)
-
-    torch.save({"state_dict": {}, "payload": Evil()}, "evil.ckpt")
-    message = error_of(capsys, *arguments("test", criteo_file, "--ckpt_path=evil.ckpt"))
-    assert "not loaded, as it could run code" in message
-    assert not Path("executed").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04half a zip"])
-def test_a_file_that_is_no_checkpoint(criteo_file, capsys, content):
-    Path("x.ckpt").write_bytes(content)
-    message = error_of(capsys, *arguments("test", criteo_file, "--ckpt_path=x.ckpt"))
-    assert "x.ckpt is not a checkpoint, or is damaged" in message
-
-
-def test_predict_without_a_file(run, capsys):
-    given = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/best.ckpt"]
-    message = error_of(capsys, "predict", *given)
-    assert "give --data.predict_path FILE" in message
-
-
-def test_a_full_disk(criteo_file, capsys, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    message = error_of(capsys, *arguments("fit", criteo_file, "--trainer.max_epochs=1"))
-    assert "the disk is full" in message
 
 
 def test_a_fit_starts_at_the_click_rate(criteo_file):

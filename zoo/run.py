@@ -92,6 +92,14 @@ class RunCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuses a fit that could not tell which checkpoint is best."""
+        if self.monitor.startswith("val/") and not trainer.limit_val_batches:
+            raise ZooError(
+                f"trainer.limit_val_batches is 0: {self.monitor}, which says which checkpoint is "
+                "best, needs at least 1"
+            )
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, where the validation logged the metric."""
         known = sorted(name for name in trainer.callback_metrics if "/" in name)

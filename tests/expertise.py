@@ -1,0 +1,45 @@
+"""What tests of experts share."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from hypothesis import strategies as st
+
+from zoo import Batch, Field, InterpretableMLP, Schema
+
+FIELDS = (
+    Field("n0", "numerical", group="user"),
+    Field("n1", "numerical"),
+    Field("c0", "categorical", 5, "user"),
+    Field("c1", "categorical", 7, "item"),
+    Field("c2", "categorical", 4, "item"),
+)
+SCHEMA = Schema(FIELDS)
+NAMES = [field.name for field in FIELDS]
+DIAMOND = {"user": ["user"], "item": ["item"], "both": ["user", "item"], "all": ["*"]}
+subsets = st.lists(
+    st.sets(st.sampled_from(NAMES), min_size=1).map(sorted), min_size=1, max_size=5, unique_by=tuple
+).map(lambda sets: {f"s{i}": fields for i, fields in enumerate(sets)})
+
+
+def random_batch(rows=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    ids = [torch.randint(f.cardinality, (rows,), generator=generator) for f in SCHEMA.categorical]
+    return Batch(
+        torch.randn(rows, 2, generator=generator),
+        torch.stack(ids, 1),
+        torch.randint(2, (rows,), generator=generator).float(),
+    )
+
+
+def model(given_subsets, seed=0, **options):
+    torch.manual_seed(seed)
+    quiet = {"hidden_units": [5, 3], "embedding_dim": 3, "embedding_std": 0.5, **options}
+    with pytest.warns() if len(covered(given_subsets)) < 5 else nullcontext():
+        return InterpretableMLP(SCHEMA, subsets=given_subsets, **quiet)
+
+
+def covered(given_subsets):
+    groups = {"user": ["n0", "c0"], "item": ["c1", "c2"], "*": NAMES}
+    return {n for s in given_subsets.values() for e in s for n in groups.get(e, [e])}
