@@ -6,6 +6,12 @@ import torch
 from rich.console import Console
 from small_checkpoints import MODELS
 
+# what Lightning says of small checkpoints and of models without weights
+lightning_warnings = pytest.mark.filterwarnings(
+    "ignore:.*configure_optimizers` returned `None`",
+    "ignore:Checkpoint directory .* not empty",
+    "ignore:.*contains no parameters",
+)
 each_model = pytest.mark.parametrize("name", MODELS)
 
 

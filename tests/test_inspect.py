@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 import pytorch_lightning as pl
 import torch
-from inspection import changed, command, each_model, refusal, shown
+from inspection import changed, command, each_model, lightning_warnings, refusal, shown
 from running import ROOT
 from small_checkpoints import MODELS, ROWS, fitted, saved, small
 
@@ -20,11 +20,7 @@ from zoo.inspect import load
 from zoo.inspect.compare import Comparison
 from zoo.sessions import SkipBaseline
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`",
-    "ignore:Checkpoint directory .* not empty",
-    "ignore:.*contains no parameters",
-)
+pytestmark = lightning_warnings
 
 
 # what it says

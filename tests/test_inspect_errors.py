@@ -7,16 +7,12 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from inspection import changed, refusal, shown
+from inspection import changed, lightning_warnings, refusal, shown
 
 from zoo import ZooError
 from zoo.inspect import load
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`",
-    "ignore:Checkpoint directory .* not empty",
-    "ignore:.*contains no parameters",
-)
+pytestmark = lightning_warnings
 
 
 class Evil:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from explained_rows import CROSS, encoder, rows, sessions
-from inspection import changed, command, refusal, shown
+from inspection import changed, command, lightning_warnings, refusal, shown
 from small_checkpoints import (
     MODELS,
     ROWS,
@@ -31,11 +31,7 @@ from zoo.inspect.interactions import read_interactions
 from zoo.inspect.report import report
 from zoo.inspect.scores import score
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`",
-    "ignore:Checkpoint directory .* not empty",
-    "ignore:.*contains no parameters",
-)
+pytestmark = lightning_warnings
 
 
 def explained(found, batch):

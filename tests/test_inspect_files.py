@@ -8,13 +8,13 @@ import sys
 import pytest
 import pytorch_lightning as pl
 import torch
-from inspection import changed, command, refusal, shown
+from inspection import changed, command, lightning_warnings, refusal, shown
 from running import ROOT
 from small_checkpoints import fitted, small
 
 from zoo.inspect import load
 
-pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty")
+pytestmark = lightning_warnings
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from explained_rows import CROSS, rows, sessions
+from inspection import lightning_warnings
 from sklearn.metrics import log_loss, roc_auc_score
 from small_checkpoints import ROWS, small
 
@@ -15,9 +16,7 @@ from zoo.inspect.explain import explain
 from zoo.inspect.importance import importance
 from zoo.inspect.sample import sample
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`", "ignore:Checkpoint directory .* not empty"
-)
+pytestmark = lightning_warnings
 
 
 def silenced(model):

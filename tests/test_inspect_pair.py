@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 import torch
+from inspection import lightning_warnings
 from sklearn.metrics import log_loss, roc_auc_score
 from small_checkpoints import ROWS, SESSIONS, fitted, row_batch, session_batch, small
 
@@ -13,11 +14,7 @@ from zoo import Schema, ZooError
 from zoo.inspect import load
 from zoo.inspect.disagreement import disagree
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`",
-    "ignore:Checkpoint directory .* not empty",
-    "ignore:.*contains no parameters",
-)
+pytestmark = lightning_warnings
 PLAIN = Schema(ROWS.fields[:3])  # without the cross
 
 

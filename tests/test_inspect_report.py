@@ -8,6 +8,7 @@ import warnings
 from unittest import mock
 
 import pytest
+from inspection import lightning_warnings
 from small_checkpoints import MODELS, fitted, row_batch, session_batch, small
 
 import train
@@ -25,9 +26,7 @@ SUBSETS = {"<b>few</b>": ["n0"], "all": ["*"]}
 PLOTS = 7  # lattice, parts, calibration, slices, attribution, importance, examples
 CHROMIUM = shutil.which("chromium")
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`", "ignore:Checkpoint directory .* not empty"
-)
+pytestmark = lightning_warnings
 
 # What became of the page, told in its place, for a dump of it.
 PROBE = """<script>

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from inspection import changed, command, each_model, refusal, shown
+from inspection import changed, command, each_model, lightning_warnings, refusal, shown
 from running import ROOT
 from sklearn.metrics import log_loss, roc_auc_score
 from small_checkpoints import MODELS, ROWS, SESSIONS, fitted, row_batch, session_batch, small
@@ -22,11 +22,7 @@ from zoo.inspect.scores import Quality, Scores, score
 from zoo.inspect.sheets import slice_sheets
 from zoo.sessions import SessionModule
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`",
-    "ignore:Checkpoint directory .* not empty",
-    "ignore:.*contains no parameters",
-)
+pytestmark = lightning_warnings
 
 
 @pytest.fixture(scope="module")

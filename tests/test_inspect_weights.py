@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from explained_rows import CROSS, encoder, rows
-from inspection import changed, refusal, shown
+from inspection import changed, lightning_warnings, refusal, shown
 from small_checkpoints import ROWS, fitted, small
 
 from zoo.inspect import load
@@ -18,9 +18,7 @@ from zoo.inspect.explain import attention
 from zoo.inspect.training import Run
 from zoo.inspect.vocabulary import names
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*configure_optimizers` returned `None`", "ignore:Checkpoint directory .* not empty"
-)
+pytestmark = lightning_warnings
 
 
 def test_attention_is_the_mean_of_each_row_and_head():
