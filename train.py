@@ -14,7 +14,7 @@ import os
 import sys
 import warnings
 
-from zoo.schema import ZooError
+from zoo.data.errors import ZooError
 
 
 def main() -> None:
@@ -32,12 +32,14 @@ def main() -> None:
     )
     try:
         if sys.argv[1:2] == ["inspect"]:
-            from zoo.inspect import command  # without Lightning, which takes seconds to import
+            from zoo.run import (
+                inspect as command,  # without Lightning, which takes seconds to import
+            )
 
             command.run(sys.argv[2:])
         else:
             import datamodules  # noqa: F401  (so that `--data Criteo` and the help find them)
-            from zoo import cli
+            from zoo.run import cli
 
             cli.run()
         sys.stdout.flush()

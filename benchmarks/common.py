@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 import datamodules
-from datamodules.store import Arrays, ArraysWriter
-from datamodules.synthetic import CARDINALITIES
-from zoo.schema import Field, Schema
+from datamodules.prepared.store import Arrays, ArraysWriter
+from datamodules.synthetic.clicks import CARDINALITIES
+from zoo.data.schema import Field, Schema
 
 PROJECT = Path(__file__).parent.parent
 CLICK_RATE = 0.25  # of random rows

@@ -1,4 +1,4 @@
-"""Interaction detection where the truth is known: means and standard deviations over seeds.
+"""Candidate detection where the truth is known: means and standard deviations over seeds.
 
     python benchmarks/detection.py nid --seeds 5
     python benchmarks/detection.py madex --trials 10 --instances 20
@@ -29,10 +29,10 @@ from rich.progress import track
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from zoo.glider.explainer import GRADIENT_NID, NID, Explainer, Samples, fit, standardise
-from zoo.glider.madex import Explanation, Settings, explain
+from zoo.glider.madex import Explanation, MadexConfig, explain
 from zoo.glider.nid import nid_pairs
 from zoo.glider.perturb import TruncatedNormal, bernoulli_masks, generator, score
+from zoo.glider.surrogate import GRADIENT_NID, NID, Samples, SurrogateConfig, fit, standardise
 
 FEATURES = 10
 
@@ -138,7 +138,7 @@ def draw(function: Callable[[Tensor], Tensor], count: int, random: torch.Generat
 
 def run_nid(seeds: int) -> None:
     """B1, with networks of that paper's size."""
-    settings = Explainer((140, 100, 60, 20), l1=2e-4, learning_rate=1e-3, patience=10)
+    settings = SurrogateConfig((140, 100, 60, 20), l1=2e-4, learning_rate=1e-3, patience=10)
     table = make_table(f"pairwise AUC of NID, {seeds} seeds", "", "AUC")
     averages = np.zeros((len(FUNCTIONS), seeds))
     for i, (function, interactions) in enumerate(FUNCTIONS):
@@ -243,7 +243,7 @@ def run_madex(
     instances: int,
     sigmas: Sequence[float],
     unbounded: Sequence[str],
-    settings: Settings,
+    settings: MadexConfig,
 ) -> None:
     """B2: the k interactions of each instance without those inside others (Algorithm 1).
 
@@ -285,7 +285,7 @@ def explain_many(
     scores: Callable[[Tensor], Tensor],
     points: Tensor,
     neighbours: TruncatedNormal,
-    settings: Settings,
+    settings: MadexConfig,
     seed: int,
 ) -> list[Explanation]:
     """MADEX at several points at once."""
@@ -321,7 +321,7 @@ def run_games(seeds: int) -> None:
             x = bernoulli_masks(6000, features, generator(seed))
             y = sum(c * x[:, list(term)].prod(1) for term, c in weights.items())
             for detector, truth in (("nid", terms), ("gradient_nid", pairs)):
-                settings = Settings(detector, patience=5)
+                settings = MadexConfig(detector, patience=5)
                 (found,) = explain(
                     x[None], y[None], torch.ones(1, features), settings, [generator(seed, 1)]
                 )
@@ -357,7 +357,7 @@ def main() -> None:
     if options.benchmark == "nid":
         run_nid(options.seeds)
     elif options.benchmark == "madex":
-        settings = Settings(
+        settings = MadexConfig(
             min_gain=options.min_gain,
             patience=2,
             prune_subsets=True,

@@ -10,7 +10,7 @@ Both contestants get the same samples, settings, threads, initial weights and or
 `seconds` are those of training and ranking, neighbours and scores left out; they take turns, and
 the figure is the median over the repeats.
 
-- zoo: `zoo.glider.explainer.fit`, many networks at once.
+- zoo: `zoo.glider.surrogate.fit`, many networks at once.
 - loop: one `nn.Sequential` at a time, with `torch.optim.Adam`, and the same rule for stopping.
 
 `same top` is the share of instances whose strongest interaction is the same for both.
@@ -27,9 +27,9 @@ from common import console, make_table, print_machine
 from rich.progress import track
 from torch import Tensor, nn
 
-from zoo.glider.explainer import NID, Networks, Samples, fit, standardise
-from zoo.glider.nid import Interaction, nid
+from zoo.glider.nid import Candidate, nid
 from zoo.glider.perturb import bernoulli_masks, generator
+from zoo.glider.surrogate import NID, Networks, Samples, fit, standardise
 
 TRAIN, VAL = 5000, 500
 GAMES = 30
@@ -55,7 +55,7 @@ def make_samples(instances: int, fields: int) -> tuple[Samples, Samples]:
     return train, val
 
 
-def explain_together(train: Samples, val: Samples, chunk: int) -> list[list[Interaction]]:
+def explain_together(train: Samples, val: Samples, chunk: int) -> list[list[Candidate]]:
     """Rankings by batched networks, some instances at a time."""
     rankings = []
     for first in range(0, len(train.x), chunk):
@@ -66,7 +66,7 @@ def explain_together(train: Samples, val: Samples, chunk: int) -> list[list[Inte
     return rankings
 
 
-def explain_one_by_one(train: Samples, val: Samples) -> list[list[Interaction]]:
+def explain_one_by_one(train: Samples, val: Samples) -> list[list[Candidate]]:
     """Rankings by one network at a time."""
     rankings = []
     for i in range(len(train.x)):

@@ -43,7 +43,7 @@ from torch import Tensor
 
 from zoo import InterpretableMLP
 from zoo.experts.mixture import mixture_logit
-from zoo.metrics import RankingMetrics
+from zoo.models.metrics import RankingMetrics
 
 CONFIGS = PROJECT / "configs"
 POINTS = 4000  # of the picture
@@ -86,7 +86,7 @@ def ranked(model: InterpretableMLP, data: Any) -> dict[str, list[float]]:
     """
     data.setup("test")
     with torch.no_grad():
-        parts = [(model.opinions(b), b.label, b.query) for b in data.test_dataloader()]
+        parts = [(model.expert_outputs(b), b.label, b.query) for b in data.test_dataloader()]
     z, label, query = (torch.cat(part) for part in zip(*parts, strict=True))
 
     def measure(logits: Tensor) -> list[float]:
@@ -97,7 +97,7 @@ def ranked(model: InterpretableMLP, data: Any) -> dict[str, list[float]]:
     found = {f"{name} alone": measure(z[:, i]) for i, name in enumerate(model.lattice.names)}
     for power in POWERS:
         model.inference_power = power
-        log_alpha = model.select(z)
+        log_alpha = model.log_selection(z)
         most = torch.bincount(log_alpha.argmax(1), minlength=z.shape[1]) / len(z)
         logits = mixture_logit(z + model.unsure, log_alpha)
         found[f"inference power {power}"] = measure(logits) + most.tolist()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo import Batch, Field, InterpretableMLP, Schema
-from zoo.embedding import Embedded
+from zoo.nn.embedding import Embedded
 
 
 class DenseMasked(nn.Module):

@@ -25,7 +25,7 @@ import torch
 from common import PROJECT, console, fit_ours, make_table, mean_and_deviation, print_machine
 from rich.progress import track
 
-from datamodules.synthetic import CROSSES
+from datamodules.synthetic.clicks import CROSSES
 
 MODELS = ("wide_deep", "deepfm", "dcn", "xdeepfm", "autoint")
 TOP = 10

@@ -27,8 +27,8 @@ from pathlib import Path
 
 from common import console, make_table, print_machine, spread
 
-from datamodules.criteo import CATEGORICAL, NUMERICAL, Criteo
-from datamodules.synthetic import PlantedClicks
+from datamodules.synthetic.clicks import PlantedClicks
+from datamodules.tabular.criteo import CATEGORICAL, NUMERICAL, Criteo
 
 MIN_COUNT = 10
 SCAN, PANDAS = "DuckDB scan", "pandas"

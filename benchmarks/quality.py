@@ -37,8 +37,8 @@ from peers import deepctr_model, deepctr_rows, deepctr_torch
 from rich.progress import track
 
 import zoo
-from datamodules.base import CTRDataModule
-from datamodules.store import Arrays
+from datamodules.prepared.store import Arrays
+from datamodules.tabular.module import CTRDataModule
 
 MODELS = ("wide_deep", "deepfm", "dcn", "xdeepfm", "autoint")
 METRICS = ("test/logloss", "test/auc")

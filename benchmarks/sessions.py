@@ -26,8 +26,8 @@ from common import console, make_table, print_machine, spread
 from prepare import peak_memory
 
 from datamodules import SkipSessions
-from datamodules.raw import first_line
-from datamodules.synthetic_sessions import LOGS, TRACKS, PlantedSessions
+from datamodules.synthetic.sessions import LOGS, TRACKS, PlantedSessions
+from datamodules.tabular.source import first_line
 
 MEAN_LENGTH = 15  # rows of a generated session
 

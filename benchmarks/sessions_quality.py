@@ -21,7 +21,7 @@ from common import PROJECT, console, fit_ours, make_table, mean_and_deviation, p
 from rich.progress import track
 
 from datamodules import SkipSessions
-from datamodules.synthetic_sessions import LOGS, TRACKS, PlantedSessions
+from datamodules.synthetic.sessions import LOGS, TRACKS, PlantedSessions
 from zoo import InterpretableGRU, InterpretableTransformer
 from zoo.experts.sessions import SessionMixture
 

@@ -25,7 +25,7 @@ from zoo.experts.attention import TransformerBlock
 from zoo.experts.lattice import Lattice
 from zoo.experts.mixture import gem_loss, log_selection
 from zoo.experts.stacked import StackedLinear, StackedRestriction
-from zoo.memory import keep_freed_memory
+from zoo.nn.memory import keep_freed_memory
 
 CONFIG = PROJECT / "configs/sessions/interpretable_transformer.yaml"
 GROUPS = {"position": 2, "context": 14, "interaction": 29, "track_general": 3, "track_music": 26}

@@ -47,11 +47,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
-from datamodules.loader import BatchLoader
-from datamodules.store import Arrays
+from datamodules.prepared.store import Arrays
+from datamodules.tabular.loader import BatchLoader
 from zoo.ctr.base import CTRModule
-from zoo.linear import onednn_products
-from zoo.schema import Batch, Schema
+from zoo.data.batch import Batch
+from zoo.data.schema import Schema
+from zoo.nn.linear import onednn_products
 
 SHARED = {"embedding_dim": 16, "hidden_units": (400, 400), "learning_rate": 0.01}
 # options of a model, steps of its epoch
@@ -180,7 +181,7 @@ def flops(name: str, schema: Schema) -> float:
     # the counter leaves out the products that are added in place
     in_place = {torch.ops.aten.addmm_: lambda _, a, b, **__: 2 * a[0] * a[1] * b[1]}
     with (
-        mock.patch("zoo.linear.HAS_ONEDNN", False),
+        mock.patch("zoo.nn.linear.HAS_ONEDNN", False),
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False, custom_mapping=in_place) as counter,
     ):

@@ -16,7 +16,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from zoo.schema import ZooError
+from zoo.data.errors import ZooError
 
 URL = "https://files.grouplens.org/datasets/movielens/{name}.zip"
 PIECE = 1 << 20  # bytes read at once

@@ -12,19 +12,19 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch starts as many threads a
 
 import numpy as np
 import pytest
-from crossing import CRITEO, SHARE
-from fitting import fit
-from listening import logs_of, tracks_of
-from preparation import prepared
-from ratings import MOVIES, RATINGS, USERS, write_zip
-from small_checkpoints import fitted, small
+from support.crossing import CRITEO, SHARE
+from support.fitting import fit
+from support.listening import logs_of, tracks_of
+from support.preparation import prepared
+from support.ratings import MOVIES, RATINGS, USERS, write_zip
+from support.small_checkpoints import fitted, small
 
 from datamodules import Avazu, Criteo, MovieLens, SkipSessions
-from datamodules.crosses import prepare_cross
-from datamodules.engine import Engine
-from datamodules.synthetic import PlantedClicks
-from datamodules.synthetic_movielens import PlantedRatings
-from datamodules.synthetic_sessions import PlantedSessions
+from datamodules.prepared.engine import Engine
+from datamodules.synthetic.clicks import PlantedClicks
+from datamodules.synthetic.ratings import PlantedRatings
+from datamodules.synthetic.sessions import PlantedSessions
+from datamodules.tabular.crosses import prepare_cross
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 AVAZU_COLUMNS = (
@@ -225,7 +225,7 @@ def crossed(criteo, criteo_file, crosses_file):
 @pytest.fixture
 def made_crosses():
     """The members of the crosses that are prepared during a test."""
-    with mock.patch("datamodules.crosses.prepare_cross", wraps=prepare_cross) as work:
+    with mock.patch("datamodules.tabular.crosses.prepare_cross", wraps=prepare_cross) as work:
         yield lambda: [call.kwargs["members"] for call in work.call_args_list]
 
 

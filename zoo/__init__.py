@@ -3,7 +3,9 @@
 from importlib import import_module
 from typing import Any
 
-from zoo.schema import Batch, Field, Schema, SessionBatch, ZooError
+from zoo.data.batch import Batch, SessionBatch
+from zoo.data.errors import ZooError
+from zoo.data.schema import Field, Schema
 
 # Where the models live. Each is imported when it is first asked for: what needs none of them,
 # such as `zoo.inspect`, does not wait for Lightning, which takes longer to import than PyTorch.
@@ -14,8 +16,8 @@ MODELS = {
     "InterpretableGRU": "zoo.experts.gru",
     "InterpretableMLP": "zoo.experts.mlp",
     "InterpretableTransformer": "zoo.experts.transformer",
-    "LastSkip": "zoo.sessions",
-    "MeanSkip": "zoo.sessions",
+    "LastSkip": "zoo.models.baselines",
+    "MeanSkip": "zoo.models.baselines",
     "WideDeep": "zoo.ctr.wide_deep",
     "xDeepFM": "zoo.ctr.xdeepfm",
 }

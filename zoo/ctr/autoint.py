@@ -13,11 +13,12 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
 from zoo.ctr.base import CTRModule
-from zoo.ctr.deep import deep_part
-from zoo.embedding import Embedded
-from zoo.linear import onednn_products, takes_onednn
-from zoo.module import require
-from zoo.schema import Schema
+from zoo.data.batch import Batch
+from zoo.data.errors import require
+from zoo.data.schema import Schema
+from zoo.nn.embedding import Embedded
+from zoo.nn.linear import onednn_products, takes_onednn
+from zoo.nn.mlp import deep_part
 
 CHUNK = 512  # rows that a CPU takes at once
 
@@ -200,11 +201,20 @@ class AutoInt(CTRModule):
             logits = logits + self.head(self.deep(embedded.flat))
         return logits.squeeze(1)
 
+    def rectified(self) -> list[tuple[str, nn.Module]]:
+        """Also the interacting layers."""
+        layers = enumerate(self.attention_layers, 1)
+        return [*((f"layer {i} of attention_layers", m) for i, m in layers), *super().rectified()]
+
     @torch.no_grad()
-    def attention(self, embedded: Embedded) -> list[Tensor]:
-        """[B, H, F, F] of each layer: how much field m (row) takes from field k (column)."""
-        x, weights = embedded.vectors, []
+    def attention(self, batch: Batch) -> tuple[tuple[str, ...], list[Tensor]]:
+        """Names of F fields, and [B, H, F, F] of each layer alpha_{m,k}.
+
+        How much the representation of field m (row) takes from field k (column).
+        """
+        x, weights = self.embedding(batch).vectors, []
         for layer in self.attention_layers:
             weights.append(layer.attention(x))
             x = layer(x)
-        return weights
+        numerical = self.schema.numerical if self.embedding.embeds_numerical else ()
+        return tuple(field.name for field in (*numerical, *self.schema.categorical)), weights

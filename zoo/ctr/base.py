@@ -4,16 +4,18 @@ Shapes: B batch.
 """
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.embedding import Embedded
-from zoo.rows import RowModule
-from zoo.schema import Batch, Schema
+from zoo.data.batch import Batch
+from zoo.data.module import ZooDataModule
+from zoo.data.schema import Schema
+from zoo.models.base import missing
+from zoo.models.tabular import RowModule
+from zoo.nn.embedding import Embedded
 
 
 class CTRModule(RowModule):
@@ -30,9 +32,9 @@ class CTRModule(RowModule):
         super().__init__(schema, **shared)
         self.bias = torch.nn.Parameter(torch.zeros(1))
 
-    @abstractmethod
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] what the architecture adds to the first-order logit."""
+        missing(self, "interact", "interaction part")
 
     def forward(self, batch: Batch) -> Tensor:
         """[B] logits."""
@@ -44,7 +46,8 @@ class CTRModule(RowModule):
 
         Otherwise the first steps of all weights go into learning the click rate.
         """
-        rate = getattr(self.trainer.datamodule, "positive_rate", None)
+        data = self.trainer.datamodule
+        rate = data.positive_rate if isinstance(data, ZooDataModule) else None
         if rate is not None and self.global_step == 0:
             with torch.no_grad():
                 self.bias.fill_(math.log(rate / (1 - rate)))

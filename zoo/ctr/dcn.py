@@ -4,17 +4,19 @@ Shapes: B batch, W width of the flat input (F * D + N).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from zoo.ctr.base import CTRModule
-from zoo.ctr.deep import deep_part
-from zoo.embedding import Embedded
-from zoo.linear import linear
-from zoo.module import require
-from zoo.schema import Schema
+from zoo.data.errors import require
+from zoo.data.schema import Schema
+from zoo.models.description import Description, FieldGrid
+from zoo.nn.embedding import Embedded
+from zoo.nn.linear import linear
+from zoo.nn.mlp import deep_part
 
 
 class CrossNetwork(nn.Module):
@@ -109,6 +111,25 @@ class DCN(CTRModule):
         self.deep = deep_part(width, hidden_units, dropout, batch_norm)
         self.cross_head = nn.Linear(width, 1, bias=False)
         self.head = nn.Linear(hidden_units[-1], 1, bias=False)
+
+    @classmethod
+    def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
+        """Also the weights with which the cross layers multiply the fields."""
+        embedded = bool(options["embed_numerical"])
+        columns = schema.flat_columns(options["embedding_dim"], embedded)
+        if options["parameterization"] == "matrix":
+            reading = (
+                "The brighter a cell, the larger the weights with which this cross layer "
+                "multiplies the field of the row by that of the column."
+            )
+        else:
+            reading = (
+                "The brighter a cell, the larger the weights with which that cross layer "
+                "multiplies its input by the field."
+            )
+        places = {name: tuple(columns[name]) for name in (field.name for field in schema.fields)}
+        grid = FieldGrid("cross weights", reading, "cross.kernels", places)
+        return replace(super().describe(schema, options), grids=(grid,))
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] cross and deep part."""

@@ -9,9 +9,9 @@ from torch.autograd.function import once_differentiable
 from torch.linalg import vector_norm
 
 from zoo.ctr.base import CTRModule
-from zoo.ctr.deep import deep_part
-from zoo.embedding import Embedded
-from zoo.schema import Schema
+from zoo.data.schema import Schema
+from zoo.nn.embedding import Embedded
+from zoo.nn.mlp import deep_part
 
 
 class _PairwiseProducts(torch.autograd.Function):

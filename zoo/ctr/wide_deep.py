@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.ctr.base import CTRModule
-from zoo.ctr.deep import deep_part
-from zoo.embedding import Embedded
-from zoo.schema import Schema
+from zoo.data.schema import Schema
+from zoo.nn.embedding import Embedded
+from zoo.nn.mlp import deep_part
 
 
 class WideDeep(CTRModule):

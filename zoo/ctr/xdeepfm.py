@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from zoo.ctr.base import CTRModule
-from zoo.ctr.deep import deep_part
-from zoo.embedding import Embedded
-from zoo.linear import onednn_products, sum_of_rows
-from zoo.module import require
-from zoo.schema import Schema
+from zoo.data.errors import require
+from zoo.data.schema import Schema
+from zoo.nn.embedding import Embedded
+from zoo.nn.linear import onednn_products, sum_of_rows
+from zoo.nn.mlp import deep_part
 
 CHUNK = 1 << 20  # numbers of an outer product on a CPU: about what its cache holds
 
@@ -173,6 +173,11 @@ class xDeepFM(CTRModule):
         self.cin_head = nn.Linear(self.cin.width, 1, bias=False)
         self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
         self.head = nn.Linear(hidden_units[-1], 1, bias=False)
+
+    def rectified(self) -> list[tuple[str, nn.Module]]:
+        """Also the layers of the interaction network."""
+        layers = enumerate(self.cin.layers, 1)
+        return [*((f"layer {i} of cin", layer) for i, layer in layers), *super().rectified()]
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] interaction network and deep part."""

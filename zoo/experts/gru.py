@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.data.batch import SessionBatch
+from zoo.data.schema import Schema
 from zoo.experts.lattice import Lattice
 from zoo.experts.sessions import SessionMixture
 from zoo.experts.stacked import StackedLinear, StackedRestriction
-from zoo.schema import Schema, SessionBatch
 
 
 class MaskedGRU(nn.Module):

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.schema import Schema, ZooError
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
 
 EVERYTHING = "*"
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from zoo.experts.lattice import Lattice
-from zoo.linear import Linear, onednn_products
+from zoo.nn.linear import Linear, onednn_products
 
 Run = tuple[int, int]  # columns start .. stop - 1
 Piece = tuple[int, int, int]  # number of an input, and a run of its columns

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.embedding import Embedded
+from zoo.data.batch import Batch
+from zoo.data.errors import require
+from zoo.data.schema import Schema
 from zoo.experts.layers import ExpertNorm, MaskedLinear, Restriction
 from zoo.experts.module import MixtureModule
-from zoo.module import require
-from zoo.rows import RowModule
-from zoo.schema import Batch, Schema
+from zoo.models.tabular import RowModule
+from zoo.nn.embedding import Embedded
 
 
 class InterpretableMLP(MixtureModule, RowModule):
@@ -74,8 +75,16 @@ class InterpretableMLP(MixtureModule, RowModule):
         self.dropout = nn.Dropout(dropout)
         self.head = MaskedLinear(self.lattice, widths[-1], [1] * len(self.lattice))
 
-    def experts(self, embedded: Embedded) -> Tensor:
-        """[B, H] outputs z of the experts before tanh."""
+    def rectified(self) -> list[tuple[str, nn.Module]]:
+        """The activations of each layer of each expert."""
+        return [
+            (f"layer {i} of expert {name}", relu)
+            for i, layer in enumerate(self.activations, 1)
+            for name, relu in zip(self.experts, layer, strict=True)
+        ]
+
+    def outputs_of(self, embedded: Embedded) -> Tensor:
+        """[B, H] outputs z of the experts before tanh, from embedded fields."""
         features: Any = embedded.flat
         for i, layer in enumerate(self.layers):
             features = layer(features)
@@ -85,9 +94,9 @@ class InterpretableMLP(MixtureModule, RowModule):
             features = [self.dropout(relu(feature)) for relu, feature in pairs]
         return torch.cat(self.head(features), 1)
 
-    def opinions(self, batch: Batch) -> Tensor:
+    def expert_outputs(self, batch: Batch) -> Tensor:
         """[B, H] outputs z of the experts before tanh."""
-        return self.experts(self.embedding(batch))
+        return self.outputs_of(self.embedding(batch))
 
 
 def _widths(

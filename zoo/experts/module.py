@@ -4,14 +4,16 @@ Shapes: B batch, H experts; [B] stands for [B, T'] in models of sessions.
 """
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from zoo.data.errors import require
+from zoo.data.schema import Schema
 from zoo.experts.lattice import Lattice
 from zoo.experts.mixture import (
     GATES,
@@ -26,8 +28,8 @@ from zoo.experts.mixture import (
     mixture_logit,
     silence_loss,
 )
-from zoo.module import ZooModule, require
-from zoo.schema import Schema
+from zoo.models.base import ZooModule, missing
+from zoo.models.description import Description, Expert
 
 COLLAPSED = 0.99  # share of rows in which one expert has most to say, from which it is told
 
@@ -41,7 +43,7 @@ class MixtureModule(ZooModule):
 
     (Afchar & Hennequin 2020, sections 3.1 and 3.3). With the paper's prior of 1/2, c is zero and
     f_i = (F_i + 1) / 2 of F_i = tanh(z_i). A single subset is always selected: the plain network,
-    trained by plain binary cross-entropy. A subclass implements `opinions`.
+    trained by plain binary cross-entropy. A subclass implements `expert_outputs`.
 
     Args:
         schema: of the batches.
@@ -115,18 +117,32 @@ class MixtureModule(ZooModule):
             {split: AttributionMetrics(len(self.lattice)) for split in splits}
         )
 
-    @abstractmethod
-    def opinions(self, batch: Any) -> Tensor:
-        """[B, H] outputs z of the experts before tanh: their evidence beyond the prior."""
+    @classmethod
+    def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
+        """Also the experts, and which fields each of them sees."""
+        lattice = Lattice(schema, options.get("subsets"))
+        inside = [tuple(lattice.names[j] for j in below) for below in lattice.children]
+        experts = tuple(map(Expert, lattice.names, lattice.fields, inside))
+        found = super().describe(schema, options)
+        return replace(found, experts=experts, unused=lattice.unused)
 
-    def select(self, z: Tensor) -> Tensor:
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts."""
+        return self.lattice.names
+
+    def expert_outputs(self, batch: Any) -> Tensor:
+        """[B, H] outputs z of the experts before tanh: their evidence beyond the prior."""
+        missing(self, "expert_outputs", "outputs of the experts")
+
+    def log_selection(self, z: Tensor) -> Tensor:
         """[B, H] log alpha of predictions from the experts' outputs z, [B, H]."""
         gate, power = self.inference_gate, self.inference_power
         return log_selection(z, self.inclusion, gate, power, self.fallback)
 
     def explain(self, batch: Any) -> tuple[Tensor, Tensor]:
         """[B] logits, and [B, H] the attribution: what each expert has to say, sums to one."""
-        return self._mix(self.opinions(batch))
+        return self._mix(self.expert_outputs(batch))
 
     def forward(self, batch: Any) -> Tensor:
         """[B] logits."""
@@ -134,21 +150,21 @@ class MixtureModule(ZooModule):
 
     def _mix(self, z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.float()
-        log_alpha = self.select(z)
+        log_alpha = self.log_selection(z)
         return mixture_logit(z + self.unsure, log_alpha), attribution(log_alpha)
 
     def _step(self, batch: Any, split: str) -> Tensor:
-        z = self.opinions(batch).float()
+        z = self.expert_outputs(batch).float()
         with torch.no_grad():
             logits, attributed = self._mix(z)
             log_alpha = log_selection(z, self.inclusion, self.gate, self.power, self.fallback)
             if len(self.lattice) == 1:  # nothing to select from: plain binary cross-entropy
                 log_alpha = torch.zeros_like(log_alpha)
         self._score(logits, batch, split)
-        known = self.known(batch)
+        scored = self.scored(batch)
         if split in self.attributions:
-            self.attributions[split].update(attributed[known])
-        z, label, log_alpha = z[known], batch.label[known], log_alpha[known]
+            self.attributions[split].update(attributed[scored])
+        z, label, log_alpha = z[scored], batch.label[scored], log_alpha[scored]
         loss = gem_loss(z + self.unsure, label, log_alpha, self.normalization)
         if self.auxiliary and len(self.lattice) > 1:
             loss = loss + self.auxiliary * auxiliary_loss(z + self.unsure, label)

@@ -3,17 +3,18 @@
 Shapes: B batch, T past events, T' tracks to predict, H experts, w width of one expert.
 """
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from zoo.data.batch import SessionBatch
+from zoo.data.errors import ZooError, require
+from zoo.data.schema import Field, Schema
 from zoo.experts.module import MixtureModule
 from zoo.experts.stacked import StackedLinear
-from zoo.module import require
-from zoo.schema import Field, Schema, SessionBatch, ZooError
-from zoo.sessions import SessionModule
+from zoo.models.base import missing
+from zoo.models.sessions import SessionModule
 
 
 class SessionMixture(MixtureModule, SessionModule):
@@ -68,11 +69,11 @@ class SessionMixture(MixtureModule, SessionModule):
             )
         return columns
 
-    @abstractmethod
     def encode(self, batch: SessionBatch) -> Tensor:
         """[B, T', H * w] features of the tracks to predict."""
+        missing(self, "encode", "features of the tracks")
 
-    def opinions(self, batch: SessionBatch) -> Tensor:
+    def expert_outputs(self, batch: SessionBatch) -> Tensor:
         """[B, T', H] outputs z of the experts before tanh."""
         unpadded = batch._replace(
             past=batch.past.masked_fill(~batch.past_mask.unsqueeze(2), 0),

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from zoo.experts.lattice import Lattice
 from zoo.experts.layers import Restriction
-from zoo.linear import linear, onednn_products, sum_of_rows
+from zoo.nn.linear import linear, onednn_products, sum_of_rows
 
 
 class StackedRestriction(nn.Module):

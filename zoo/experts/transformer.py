@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from zoo.data.batch import SessionBatch
+from zoo.data.errors import require
+from zoo.data.schema import Schema
 from zoo.experts.attention import TransformerBlock
 from zoo.experts.sessions import SessionMixture
 from zoo.experts.stacked import StackedRestriction
-from zoo.module import require
-from zoo.schema import Schema, SessionBatch
 
 
 class InterpretableTransformer(SessionMixture):

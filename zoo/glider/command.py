@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
+from zoo.data.errors import ZooError
 from zoo.glider.detect import (
     LEVEL,
     Detector,
@@ -22,10 +23,9 @@ from zoo.glider.detect import (
     sample_rows,
     summarise,
 )
-from zoo.glider.madex import Settings
+from zoo.glider.madex import MadexConfig
 from zoo.glider.perturb import OnOff
-from zoo.schema import ZooError
-from zoo.sessions import SessionModule
+from zoo.models.sessions import SessionModule
 
 SHOWN = 20  # interactions in the terminal
 
@@ -35,7 +35,7 @@ class Detection:
     """A detection over validation rows; see `ZooTrainer.detect` for the options."""
 
     output: Path
-    settings: Settings
+    settings: MadexConfig
     sampler: str = "bernoulli"
     instances: int = 1000
     permutations: int = 1

@@ -20,9 +20,10 @@ from pytorch_lightning import LightningModule
 from scipy.stats import hypergeom, poisson_binom
 from torch import Tensor
 
-from zoo.glider.madex import Explanation, Settings, explain
+from zoo.data.batch import Batch
+from zoo.data.errors import ZooError
+from zoo.glider.madex import Explanation, MadexConfig, explain
 from zoo.glider.perturb import OnOff, generator, score
-from zoo.schema import Batch, ZooError
 
 FORMAT = 1
 LEVEL = 0.05  # of significance
@@ -73,7 +74,7 @@ class Detector(LightningModule):
         scores: Callable[[Batch], Tensor],
         instances: Batch,
         neighbours: OnOff,
-        settings: Settings,
+        settings: MadexConfig,
         folder: Path,
         permutations: int = 1,
         seed: int = 0,

@@ -1,7 +1,7 @@
 """MADEX: the interactions of a black box around one instance.
 
-Tsang et al., *Feature Interaction Interpretability: A Case for Explaining Ad-Recommendation
-Systems via Neural Interaction Detection*, ICLR 2020, section 3.
+Tsang et al., *Feature Candidate Interpretability: A Case for Explaining Ad-Recommendation
+Systems via Neural Candidate Detection*, ICLR 2020, section 3.
 
 Shapes: K instances, N samples, d features.
 """
@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from zoo.glider.explainer import GRADIENT_NID, NID, Explainer, Samples, fit, standardise
-from zoo.glider.nid import Interaction, gradient_nid, nid, outermost, ranked_pairs
+from zoo.data.errors import ZooError
+from zoo.glider.nid import Candidate, gradient_nid, nid, outermost, ranked_pairs
 from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights, score
-from zoo.schema import ZooError
+from zoo.glider.surrogate import GRADIENT_NID, NID, Samples, SurrogateConfig, fit, standardise
 
 DETECTORS = {"nid": NID, "gradient_nid": GRADIENT_NID}
 
 
 @dataclass(frozen=True)
-class Settings:
+class MadexConfig:
     """How MADEX samples, detects and stops (Tsang et al. 2020, section 6.1).
 
     Attributes:
@@ -42,7 +42,7 @@ class Settings:
     """
 
     detector: str = "nid"
-    explainer: Explainer | None = None
+    explainer: SurrogateConfig | None = None
     samples: tuple[int, int, int] = (5000, 500, 500)
     max_order: int | None = None
     max_interactions: int = 50
@@ -75,8 +75,8 @@ class Explanation(NamedTuple):
             model with the products of the interactions.
     """
 
-    interactions: list[Interaction]
-    ranking: list[Interaction]
+    interactions: list[Candidate]
+    ranking: list[Candidate]
     fidelity: tuple[float, float, float]
 
 
@@ -84,7 +84,7 @@ def madex(
     scores: Callable[[Any], Any],
     instance: Any,
     neighbours: OnOff | TruncatedNormal,
-    settings: Settings = Settings(),
+    settings: MadexConfig = MadexConfig(),
     seed: int = 0,
 ) -> Explanation:
     """The interactions of a black box around an instance.
@@ -93,7 +93,7 @@ def madex(
         scores: the black box: rows to logits, whatever it is made of.
         instance: a batch of one row, or [d] continuous features.
         neighbours: how to draw rows around it.
-        settings: see `Settings`.
+        settings: see `MadexConfig`.
         seed: of all that is random.
 
     Raises:
@@ -113,7 +113,7 @@ def explain(
     x: Tensor,
     y: Tensor,
     centres: Tensor,
-    settings: Settings,
+    settings: MadexConfig,
     generators: Sequence[torch.Generator],
 ) -> list[Explanation]:
     """The interactions of K functions, from samples [K, N, d] and their values [K, N].
@@ -139,7 +139,7 @@ def explain(
         predicted = networks(test.x)
     explanations = []
     for k, ranking in enumerate(rankings):
-        train_k, val_k, test_k = (s.select(k) for s in (train, val, test))
+        train_k, val_k, test_k = (s.of(k) for s in (train, val, test))
         candidates = list(islice(ranking, settings.max_interactions))
         found, *linear = _threshold(train_k, val_k, test_k, candidates, settings)
         network = r2(predicted[k], test_k)
@@ -160,8 +160,8 @@ def r2(predicted: Tensor, samples: Samples) -> float:
 
 
 def _threshold(
-    train: Samples, val: Samples, test: Samples, ranking: Sequence[Interaction], settings: Settings
-) -> tuple[list[Interaction], float, float]:
+    train: Samples, val: Samples, test: Samples, ranking: Sequence[Candidate], settings: MadexConfig
+) -> tuple[list[Candidate], float, float]:
     """The interactions that help, and R^2 on the test samples without and with them.
 
     As in section 3.3, products of the interactions join a linear regression, the strongest first,
@@ -205,7 +205,7 @@ def _threshold(
     return [ranking[j] for j in kept], *(r2_of(p, designs[2], test) for p in ([], kept))
 
 
-def _design(x: Tensor, ranking: Sequence[Interaction]) -> Tensor:
+def _design(x: Tensor, ranking: Sequence[Candidate]) -> Tensor:
     """[N, 1 + d + len(ranking)] ones, features, products of the interactions' features."""
     x = x.double()
     products = [x[:, list(interaction.features)].prod(1) for interaction in ranking]

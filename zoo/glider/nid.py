@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.glider.explainer import Networks
-from zoo.schema import ZooError
+from zoo.data.errors import ZooError
+from zoo.glider.surrogate import Networks
 
 
-class Interaction(NamedTuple):
+class Candidate(NamedTuple):
     """Features that interact, in ascending order, and how strongly."""
 
     features: tuple[int, ...]
@@ -46,7 +46,7 @@ def nid_pairs(networks: Networks) -> Tensor:
     )
 
 
-def nid(networks: Networks, max_order: int | None = None) -> list[Iterator[Interaction]]:
+def nid(networks: Networks, max_order: int | None = None) -> list[Iterator[Candidate]]:
     """Interactions of any order by greedy ranking, strongest first, for each network.
 
     There are thousands, so they come one by one.
@@ -68,7 +68,7 @@ def nid(networks: Networks, max_order: int | None = None) -> list[Iterator[Inter
     return [_ranked(*k) for k in zip(names[:, :, 1:top], strength[:, :, 1:top], order, strict=True)]
 
 
-def _ranked(names: Tensor, strength: Tensor, order: Tensor) -> Iterator[Interaction]:
+def _ranked(names: Tensor, strength: Tensor, order: Tensor) -> Iterator[Candidate]:
     """The candidates of a network, [H, orders], merged over units."""
     distinct, place = names.flatten().unique(return_inverse=True)
     total = torch.zeros(len(distinct)).index_add_(0, place, strength.flatten())
@@ -78,7 +78,7 @@ def _ranked(names: Tensor, strength: Tensor, order: Tensor) -> Iterator[Interact
     ranking = ranking[total[ranking] > 0]
     for first, found in zip(where[ranking].tolist(), total[ranking].tolist(), strict=True):
         unit, end = divmod(first, names.shape[1])
-        yield Interaction(tuple(sorted(order[unit, : end + 2].tolist())), found)
+        yield Candidate(tuple(sorted(order[unit, : end + 2].tolist())), found)
 
 
 def gradient_nid(networks: Networks, points: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def _curvature(network: Networks, x: Tensor) -> Tensor:
     return total.square().mean(0)
 
 
-def ranked_pairs(strengths: Tensor) -> list[list[Interaction]]:
+def ranked_pairs(strengths: Tensor) -> list[list[Candidate]]:
     """[K, d, d] -> pairs, strongest first, for each network."""
     rows, columns = torch.triu_indices(*strengths.shape[1:], offset=1)
     found = []
@@ -129,11 +129,11 @@ def ranked_pairs(strengths: Tensor) -> list[list[Interaction]]:
         pairs = zip(
             rows[order].tolist(), columns[order].tolist(), values[order].tolist(), strict=True
         )
-        found.append([Interaction((a, b), strength) for a, b, strength in pairs])
+        found.append([Candidate((a, b), strength) for a, b, strength in pairs])
     return found
 
 
-def outermost(interactions: Sequence[Interaction]) -> list[Interaction]:
+def outermost(interactions: Sequence[Candidate]) -> list[Candidate]:
     """Those that lie inside no other."""
     sets = [frozenset(interaction.features) for interaction in interactions]
     pairs = zip(interactions, sets, strict=True)

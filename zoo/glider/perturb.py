@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.schema import Batch, ZooError
+from zoo.data.batch import Batch
+from zoo.data.errors import ZooError
 
 OFF = -1  # id of a categorical field that is off: its embedding and weight are zero
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import zoo
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
 from zoo.experts.lattice import Lattice
-from zoo.schema import Schema, ZooError
 
 INDENT = "    "  # of the formulas in docstrings
 

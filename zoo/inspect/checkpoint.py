@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from zoo.schema import ZooError
+from zoo.data.errors import ZooError
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
 

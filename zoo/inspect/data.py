@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 from pytorch_lightning import LightningDataModule
 
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
 from zoo.inspect.training import Run
-from zoo.parser import ZooParser
-from zoo.schema import Schema, ZooError
+from zoo.run.parser import ZooParser
 
 # splits, and the stage of which they are a part
 SPLITS = {"val": "validate", "test": "test", "predict": "predict"}

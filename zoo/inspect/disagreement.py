@@ -15,12 +15,14 @@ from rich.console import Group
 from rich.jupyter import JupyterMixin
 from torch import Tensor
 
+from zoo.data.batch import SessionBatch
+from zoo.data.encoder import value_names
+from zoo.data.errors import ZooError
+from zoo.data.schema import CROSS, Schema
 from zoo.inspect.data import batches_of, columns_of, encoder_of
 from zoo.inspect.facts import Inspection
 from zoo.inspect.sample import known
 from zoo.inspect.scores import Quality, model_of, score_rows
-from zoo.inspect.vocabulary import names as value_names
-from zoo.schema import CROSS, Schema, SessionBatch, ZooError
 
 SHARE = 0.01  # of all rows, which a slice has at least
 SLICES, ROWS = 15, 5  # that are told

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.data.encoder import value_names
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
 from zoo.inspect.training import Run
-from zoo.inspect.vocabulary import names
 from zoo.inspect.weights import TABLE
-from zoo.schema import Schema, ZooError
 
 LARGEST = 20  # first-order weights
 FIRST_ORDER = "embedding.numerical_weight"  # there where the model has a first-order part
@@ -75,7 +76,7 @@ class Effects:
         for weight in self.linear:
             if weight.id is not None:
                 wanted.setdefault(weight.field, []).append(weight.id)
-        known = names(run and run.encoder, wanted)
+        known = value_names(run and run.encoder, wanted)
         return replace(
             self,
             linear=tuple(

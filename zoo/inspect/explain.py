@@ -12,13 +12,14 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from zoo.ctr.autoint import AutoInt
+from zoo.data.batch import Batch, SessionBatch
+from zoo.data.encoder import value_names
 from zoo.experts.module import MixtureModule
 from zoo.inspect.effects import Grid
 from zoo.inspect.importance import Importance, importance
 from zoo.inspect.sample import Rows, chunks, known, predict, sample
-from zoo.inspect.vocabulary import names
-from zoo.schema import Batch, SessionBatch
-from zoo.sessions import SKIP, SessionModule
+from zoo.models.baselines import SKIP
+from zoo.models.sessions import SessionModule
 
 EXAMPLES = 3  # of each expert
 
@@ -116,7 +117,7 @@ def attention(model: AutoInt, batch: Batch) -> Iterator[Grid]:
     """[F, F] of each layer: how much one field takes from another, mean over rows and heads."""
     sums: list[Tensor] = []
     for part in chunks(batch):
-        layers = [layer.double().mean(1).sum(0) for layer in model.attention(model.embedding(part))]
+        layers = [layer.double().mean(1).sum(0) for layer in model.attention(part)[1]]
         sums = [a + b for a, b in zip(sums, layers, strict=True)] if sums else layers
     schema = model.schema
     numerical = schema.numerical if model.embedding.numerical_vectors is not None else ()
@@ -141,8 +142,8 @@ def examples(model: MixtureModule, batch: Rows, encoder: Path | None = None) -> 
     """
     scored = known(model, batch)
     logits, attribution = (part[scored] for part in predict(model, batch))
-    z = torch.cat([model.opinions(part) for part in chunks(batch)])[scored].float()
-    alpha = model.select(z)
+    z = torch.cat([model.expert_outputs(part) for part in chunks(batch)])[scored].float()
+    alpha = model.log_selection(z)
     heard = 2 * alpha - alpha.logsumexp(1, keepdim=True)
     most = heard.topk(min(EXAMPLES, len(heard)), 0).indices  # [., H]
     chosen = most.T.flatten()
@@ -181,7 +182,7 @@ def _values(
     numbers = batch.numerical[scored][chosen].tolist()
     ids = batch.categorical[scored][chosen]
     wanted = {f.name: set(ids[:, c].tolist()) for c, f in enumerate(schema.categorical)}
-    known_names = names(encoder, wanted)
+    known_names = value_names(encoder, wanted)
     found = []
     for row, codes in zip(numbers, ids.tolist(), strict=True):
         mine: dict[str, float | str] = dict(

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from zoo.data.schema import JOINER
 from zoo.inspect.effects import Effects, Grid
 from zoo.inspect.interactions import Interactions
 from zoo.inspect.sheets import Sheet, sheet
-from zoo.schema import JOINER
 
 if TYPE_CHECKING:  # which takes Lightning to load
     from zoo.inspect.explain import Explanation, Prediction

@@ -9,13 +9,14 @@ from rich.console import Group
 from rich.jupyter import JupyterMixin
 from torch import Tensor
 
+from zoo.data.errors import ZooError
+from zoo.data.schema import Field, Schema
 from zoo.inspect.architecture import Architecture, architecture_of
 from zoo.inspect.checkpoint import parameters_of, read, squares_of
 from zoo.inspect.effects import Effects, effects_of
 from zoo.inspect.training import Run, Training, run_beside, training_of
 from zoo.inspect.warnings import warnings_of
 from zoo.inspect.weights import TABLE, Rows, Weights, idle, parts, rows_by_field
-from zoo.schema import Field, Schema, ZooError
 
 EXPLAINED = 4000  # rows of a split that are explained, at most, where nothing else is asked for
 

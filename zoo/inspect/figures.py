@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.colors import qualitative
 
+from zoo.data.schema import JOINER
 from zoo.inspect.effects import Grid, LinearWeight
 from zoo.inspect.explain import Example, Prediction, Session
 from zoo.inspect.importance import Importance
 from zoo.inspect.interactions import Interactions
 from zoo.inspect.scores import ExpertShare
 from zoo.inspect.sheets import clean
-from zoo.schema import JOINER
 
 BLUE, ORANGE, GREY = "#4c8bf5", "#e8833a", "#808894"  # legible on white and on black
 SHOWN = 20  # bars

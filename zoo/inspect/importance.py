@@ -14,9 +14,10 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from zoo.data.batch import SessionBatch
+from zoo.data.schema import Field, Schema
 from zoo.inspect.sample import SEED, Rows, known, predict
-from zoo.metrics import ClickMetrics
-from zoo.schema import Field, Schema, SessionBatch
+from zoo.models.metrics import ClickMetrics
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Group
 from rich.jupyter import JupyterMixin
 
-from zoo.schema import Schema, ZooError
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
 
 NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation")
 

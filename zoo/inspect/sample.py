@@ -11,9 +11,8 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional
 
+from zoo.data.batch import Batch, SessionBatch
 from zoo.experts.module import MixtureModule
-from zoo.schema import Batch, SessionBatch
-from zoo.sessions import SessionModule
 
 SEED = 0  # of all that is random in an inspection
 CHUNK = 512  # rows predicted at once
@@ -80,9 +79,7 @@ def chunks(batch: Rows) -> Iterator[Rows]:
 
 def known(model: LightningModule, batch: Rows) -> Tensor:
     """[B] or [B, T'] the labels that are scored."""
-    if isinstance(model, SessionModule):
-        return model.known(batch)
-    return ~batch.label.isnan()
+    return batch.labelled
 
 
 @torch.no_grad()

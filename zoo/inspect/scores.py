@@ -16,6 +16,8 @@ from rich.jupyter import JupyterMixin
 from torch import Tensor
 
 import zoo
+from zoo.data.encoder import value_names
+from zoo.data.errors import ZooError
 from zoo.experts.mixture import AttributionMetrics
 from zoo.experts.module import MixtureModule
 from zoo.inspect.data import batches_of, columns_of, encoder_of
@@ -23,9 +25,7 @@ from zoo.inspect.explain import Explanation, explain
 from zoo.inspect.facts import EXPLAINED, Inspection
 from zoo.inspect.sample import known
 from zoo.inspect.units import Layer, layers, watched
-from zoo.inspect.vocabulary import names as value_names
-from zoo.metrics import ClickMetrics
-from zoo.schema import ZooError
+from zoo.models.metrics import ClickMetrics
 
 BINS = 10  # of the calibration, of equal numbers of rows
 SLICES = 10  # values of a field, the most frequent ones

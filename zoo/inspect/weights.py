@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from zoo.schema import MISSING, UNKNOWN, Schema
+from zoo.data.schema import MISSING, UNKNOWN, Schema
 
 TABLE = "embedding.table"
 CHUNK = 2**20  # weights looked at together, so that memory stays bounded

@@ -1,0 +1,1 @@
+"""User-item feedback, ranked leave-one-out."""

@@ -1,0 +1,221 @@
+"""MovieLens as GroupLens packs it -> users, movies and ratings.
+
+Two formats, told apart by the name of the file of ratings: ml-1m (`ratings.dat`, `users.dat`,
+`movies.dat`, cells separated by `::`) and ml-100k (`u.data`, `u.user`, `u.item`, `u.genre`).
+All of it fits in memory.
+"""
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datamodules.prepared.store import source_identity
+from zoo.data.errors import ZooError
+
+ML_1M = ("ratings.dat", "users.dat", "movies.dat")
+ML_100K = ("u.data", "u.user", "u.item", "u.genre")
+AGES = (1, 18, 25, 35, 45, 50, 56)  # first years of ml-1m's age brackets
+PROFILE = ("gender", "age", "occupation")
+# at most as many digits as an int64 holds for certain
+RATING = r"^(?P<user>\d{{1,18}}){0}(?P<item>\d{{1,18}}){0}\d+\.?\d*{0}(?P<time>\d{{1,18}})\r?$"
+MALFORMED = "it is not user, movie, rating and time"
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """The well-formed lines, in file order: user, item and time int64 [R].
+
+    `lines` counts all lines of the file, `examples` holds (line, reason) of the first malformed
+    ones.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    lines: int
+    examples: list[tuple[int, str]]
+
+    @property
+    def malformed(self) -> int:
+        """Lines that could not be read."""
+        return self.lines - len(self.user)
+
+
+@dataclass(frozen=True)
+class MovieLensFiles:
+    """What a data set holds; None where a value is missing.
+
+    Args:
+        ratings: in file order.
+        users: gender, first year of the age bracket and occupation of each user.
+        movies: year and genres of each movie.
+        genres: all genres.
+    """
+
+    ratings: Ratings
+    users: dict[int, tuple[str | None, ...]]
+    movies: dict[int, tuple[str | None, frozenset[str]]]
+    genres: tuple[str, ...]
+
+
+class _Archive:
+    """The members of a zip file or of a folder; they may lie in a subfolder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.is_dir():
+            self.names = sorted(p.relative_to(path).as_posix() for p in _files(path))
+        elif path.is_file():
+            with self._zip() as archive:
+                self.names = archive.namelist()
+        else:
+            raise ZooError(f"no such file or folder: {path} (data.path)")
+
+    def _zip(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise ZooError(
+                f"{self.path} is not a zip file, or is damaged: give GroupLens's ml-1m.zip or "
+                "ml-100k.zip, or the unpacked folder (data.path)"
+            ) from error
+
+    def find(self, member: str) -> str | None:
+        """Where a member lies; the outermost of that name."""
+        found = [name for name in self.names if PurePosixPath(name).name == member]
+        return min(found, key=lambda name: name.count("/"), default=None)
+
+    def read(self, member: str) -> list[str]:
+        """The lines of a Latin-1 member, without the end of the last one."""
+        name = self.find(member)
+        if name is None:
+            raise ZooError(f"{self.path} lacks {member}: download it again")
+        try:
+            if self.path.is_dir():
+                data = (self.path / name).read_bytes()
+            else:
+                with self._zip() as archive:
+                    data = archive.read(name)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+            raise ZooError(f"{member} of {self.path} is damaged: {error}") from error
+        # not splitlines, which would also split at Latin-1's 0x85
+        lines = data.decode("latin-1").split("\n")
+        return lines[:-1] if lines[-1] == "" else lines
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of its folders."""
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        if path.is_file():
+            yield path
+
+
+def movielens_identity(path: Path) -> dict:
+    """What tells one version of the files from another."""
+    if not path.is_dir():
+        return source_identity(path)
+    archive = _Archive(path)
+    members = [name for name in map(archive.find, (*ML_1M, *ML_100K)) if name]
+    return {"folder": [source_identity(path / name) for name in members]}
+
+
+def read_movielens(path: Path) -> MovieLensFiles:
+    """Reads GroupLens's zip or the unpacked folder.
+
+    Raises:
+        ZooError: where it is not MovieLens, or a file of it is missing or cannot be read.
+    """
+    archive = _Archive(path)
+    if archive.find(ML_1M[0]):
+        return _read_1m(archive)
+    if archive.find(ML_100K[0]):
+        return _read_100k(archive)
+    raise ZooError(
+        f"{path} is not MovieLens 1M or 100K: it holds neither {ML_1M[0]} nor {ML_100K[0]} "
+        "(data.path)"
+    )
+
+
+def _read_1m(archive: _Archive) -> MovieLensFiles:
+    users = {
+        _number(user, where): _profile(gender, age, occupation)
+        for (user, gender, age, occupation, *_), where in _cells(archive, ML_1M[1], "::", 5)
+    }
+    movies = {}
+    for (movie, *title, genres), where in _cells(archive, ML_1M[2], "::", 3):
+        named = frozenset(filter(None, genres.strip().split("|")))
+        movies[_number(movie, where)] = (_year("::".join(title)), named)
+    genres = tuple(sorted(frozenset().union(*(named for _, named in movies.values()))))
+    return MovieLensFiles(_read_ratings(archive, ML_1M[0], "::"), users, movies, genres)
+
+
+def _read_100k(archive: _Archive) -> MovieLensFiles:
+    users = {
+        _number(user, where): _profile(gender, _bracket(age), occupation)
+        for (user, age, gender, occupation, *_), where in _cells(archive, ML_100K[1], "|", 5)
+    }
+    lines = [line.strip() for line in archive.read(ML_100K[3])]
+    genres = tuple(line.rpartition("|")[0] for line in lines if line)
+    movies = {}
+    for cells, where in _cells(archive, ML_100K[2], "|", 5 + len(genres)):
+        flags = zip(genres, cells[-len(genres) :], strict=True)
+        named = frozenset(genre for genre, flag in flags if flag.strip() == "1")
+        movies[_number(cells[0], where)] = (_year(cells[2]) or _year(cells[1]), named)
+    return MovieLensFiles(_read_ratings(archive, ML_100K[0], "\t"), users, movies, genres)
+
+
+def _cells(
+    archive: _Archive, member: str, separator: str, least: int
+) -> Iterator[tuple[list[str], str]]:
+    """The cells of each line of a small table, and where the line is."""
+    for number, line in enumerate(archive.read(member), 1):
+        cells = line.rstrip("\r").split(separator)
+        where = f"line {number} of {member} in {archive.path}"
+        if len(cells) < least:
+            raise ZooError(f"{where} has {len(cells)} cells, not {least}: download it again")
+        yield cells, where
+
+
+def _number(text: str, where: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise ZooError(f"{where} begins with {text!r}, which is not a number: download it again")
+    return int(text)
+
+
+def _profile(*values: str | None) -> tuple[str | None, ...]:
+    return tuple((value or "").strip() or None for value in values)
+
+
+def _bracket(age: str) -> str | None:
+    """The bracket of ml-1m that an age lies in, by its first year."""
+    if not age.strip().isdecimal():
+        return None
+    return str(max((first for first in AGES if first <= int(age)), default=AGES[0]))
+
+
+def _year(text: str) -> str | None:
+    """The year at the end of `Toy Story (1995)` or `01-Jan-1995`."""
+    found = re.search(r"(?:\(|-)(\d{4})\)?\s*$", text, re.ASCII)
+    return found[1] if found else None
+
+
+def _read_ratings(archive: _Archive, member: str, separator: str) -> Ratings:
+    lines = archive.read(member)
+    found = pc.extract_regex(pa.array(lines, pa.string()), RATING.format(separator))
+    columns = (
+        pc.struct_field(found, name).drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
+        for name in ("user", "item", "time")
+    )
+    bad = np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))[:EXAMPLES]
+    ratings = Ratings(*columns, len(lines), [(int(row) + 1, MALFORMED) for row in bad])
+    if not len(ratings.user):
+        raise ZooError(f"{member} of {archive.path} holds no rating that can be read")
+    return ratings

@@ -1,0 +1,168 @@
+"""MovieLens 1M and 100K (GroupLens): which movies users rate, ranked leave-one-out."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodules.implicit.grouplens import movielens_identity
+from datamodules.implicit.leave_one_out import NegativeSampler
+from datamodules.implicit.pairs import FixedPairs, Tables, TrainingPairs, find, read_pairs
+from datamodules.implicit.prepare import Protocol, prepare_movielens
+from datamodules.prepared.module import PreparedData, at_least
+from datamodules.prepared.store import locked, source_identity
+from datamodules.synthetic.ratings import PlantedRatings
+from datamodules.tabular.encoder import Encoder
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
+
+
+class MovieLens(PreparedData):
+    """GroupLens's ratings as implicit feedback: every rating is a positive, whatever its stars.
+
+    Leave-one-out (He et al. 2017; Afchar and Hennequin 2020, section 4.2): each user's last
+    interaction is the test item, another one drawn at random the validation item, the rest is
+    for training; users with fewer than three interactions are left out. Each validation or
+    test item is ranked among items that the user has never interacted with.
+
+    Training negatives are new each epoch, drawn uniformly from all items that the user has not
+    interacted with in training. That may be the user's validation or test item: a model must
+    not be told that these are none.
+
+    Args:
+        path: GroupLens's `ml-1m.zip` or `ml-100k.zip`, or the unpacked folder.
+        negatives: for each training positive.
+        eval_negatives: for each validation or test item, sampled once by `split_seed`.
+        balance_users: draw each epoch's positives so that all users are as likely, as each counts
+            the same in HR@K and NDCG@K; else every positive is taken once, and users weigh by
+            their number of ratings.
+        test_list: published lists to test on instead: a file `user_id, movie_id, negatives` in
+            original ids, plain or .gz; the held-out movie of a list is its user's test item.
+        synthetic: write the file with this generator if it does not exist.
+        shared: the options of `PreparedData`. `split_seed` draws the validation items and the
+            lists; `predict_path` is a text file of pairs, `user,movie` or tab-separated, in
+            original ids, with or without a header.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        negatives: int = 4,
+        eval_negatives: int = 99,
+        balance_users: bool = False,
+        test_list: str | None = None,
+        synthetic: PlantedRatings | None = None,
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        at_least(1, negatives=negatives, eval_negatives=eval_negatives)
+        self.path = Path(path)
+        lists = Path(test_list) if test_list else None
+        self.protocol = Protocol(
+            negatives, eval_negatives, self.split_seed, self.max_bad_rows, lists
+        )
+        self.balance_users = balance_users
+        self.synthetic = synthetic
+        self._loaders: dict[str, Callable[..., TrainingPairs | FixedPairs]] = {}
+
+    # Preparation
+
+    def encoded_schema(self, encoder: Path) -> Schema:
+        """The fields of an encoder."""
+        return Encoder.load(encoder).schema
+
+    @property
+    def positive_rate(self) -> float:
+        """Share of positives among the training rows."""
+        return 1 / (1 + self.protocol.negatives)
+
+    def numerical_means(self) -> np.ndarray:
+        """[N] float32 expected means of the numerical fields over the training rows, unbalanced."""
+        fitted = Encoder.load(self.folder / "encoder")
+        return np.array([fitted.means[f.name] for f in fitted.schema.numerical], np.float32)
+
+    def save_encoder(self, folder: Path) -> None:
+        """Writes a folder that `encoder` can name: all that turns pairs into these batches."""
+        shutil.copytree(self.folder / "encoder", folder, dirs_exist_ok=True)
+
+    def ensure_source(self) -> None:
+        """Generates the file where `synthetic` is given."""
+        if self.synthetic:
+            with locked(self.path):
+                self.synthetic.ensure(self.path)
+
+    def prepare_into(self, folder: Path) -> None:
+        """Prepares interactions, lists and tables."""
+        dataset = type(self).__name__
+        prepare_movielens(folder, self.path, self.protocol, dataset, self.source(), self.options())
+
+    def source(self) -> dict[str, Any]:
+        """The zip or folder."""
+        return movielens_identity(self.path)
+
+    def options(self) -> dict[str, Any]:
+        """The protocol, and what tells its lists from others."""
+        lists = self.protocol.test_list
+        if lists and not lists.is_file():
+            raise ZooError(f"no such file: {lists} (data.test_list)")
+        return {
+            "dataset": type(self).__name__,
+            **vars(self.protocol),
+            "test_list": source_identity(lists) if lists else None,
+        }
+
+    # Loading
+
+    def open_splits(self) -> None:
+        """Opens tables, positives and lists."""
+        manifest, folder = self.manifest, self.folder
+        tables = Tables.open(folder / "encoder")
+        train = _arrays(folder / "train", "user", "item")
+        sizes = (manifest.splits["train"][of] for of in ("users", "items"))
+        sampler = NegativeSampler(*train, *sizes)
+        self._loaders["train"] = lambda shuffle=True, **options: TrainingPairs(
+            tables,
+            *train,
+            sampler,
+            self.protocol.negatives,
+            balanced=self.balance_users,
+            **options,
+        )
+        for split in ("val", "test"):
+            lists = _arrays(folder / split, "user", "item", "label")
+            self._loaders[split] = lambda lists=lists, **options: FixedPairs(
+                tables, *lists, ranked=True, **options
+            )
+
+    def loader(self, split: str, **options: Any) -> TrainingPairs | FixedPairs:
+        """Positives with fresh negatives for training, whole lists for the others."""
+        return self._loaders[split](batch_size=self.batch_size, **options)
+
+    # Prediction
+
+    def open_predictions(self) -> None:
+        """Reads the pairs."""
+        if self.predict_path is None:
+            raise ZooError("predict needs a file of pairs: give --data.predict_path FILE")
+        folder = self.encoder_folder
+        Encoder.load(folder).check(type(self).__name__, {}, folder)
+        pairs, row, self.predict_rows = read_pairs(
+            Path(self.predict_path), self.protocol.max_bad_rows
+        )
+        tables = Tables.open(folder)
+        user, item = find(tables.user_ids, pairs[:, 0]), find(tables.item_ids, pairs[:, 1])
+        label = np.full(len(row), np.nan, np.float32)
+        self._loaders["predict"] = lambda with_row=True, **options: FixedPairs(
+            tables.with_unknown(), user, item, label, row=row, **options
+        )
+
+
+def _arrays(folder: Path, *names: str) -> list[np.ndarray]:
+    try:
+        return [np.load(folder / f"{name}.npy") for name in names]
+    except (OSError, ValueError, EOFError) as error:
+        raise ZooError(
+            f"{folder} is damaged: {error}; delete {folder.parent} to prepare the data again"
+        ) from error

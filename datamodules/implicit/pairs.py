@@ -1,0 +1,225 @@
+"""Batches of pairs of user and item, whose fields are looked up when a batch is made.
+
+Shapes: B batch, U users, I items, C_u, C_i categorical fields of a user and an item, N
+numerical fields of an item.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datamodules.implicit.leave_one_out import NegativeSampler
+from datamodules.tabular.loader import Share
+from zoo.data.batch import Batch
+from zoo.data.errors import ZooError
+from zoo.data.schema import MISSING, UNKNOWN
+
+PAIR = re.compile(r"\s*(\d{1,18})\s*[,\t]\s*(\d{1,18})\s*", re.ASCII)
+HEADER = re.compile(r"\W*[A-Za-z]\w*\W+[A-Za-z]\w*\W*")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The encoded fields of all users and items, by their numbers.
+
+    user_ids int64 [U] and item_ids int64 [I] are the original ids; user int32 [U, C_u], item
+    int32 [I, C_i] and item_numbers float32 [I, N] the fields.
+    """
+
+    user_ids: np.ndarray
+    user: np.ndarray
+    item_ids: np.ndarray
+    item: np.ndarray
+    item_numbers: np.ndarray
+
+    def save(self, folder: Path) -> None:
+        """Writes a file for each table."""
+        for field in fields(self):
+            np.save(folder / f"{field.name}.npy", getattr(self, field.name))
+
+    @classmethod
+    def open(cls, folder: Path) -> "Tables":
+        """Reads what `save` wrote."""
+        try:
+            return cls(*(np.load(folder / f"{field.name}.npy") for field in fields(cls)))
+        except (OSError, ValueError, EOFError) as error:
+            raise ZooError(f"{folder} is damaged: {error}") from error
+
+    def with_unknown(self) -> "Tables":
+        """The tables with one more user and item, number -1: unknown, its content missing."""
+
+        def more(ids: np.ndarray) -> np.ndarray:
+            row = np.full((1, ids.shape[1]), MISSING, ids.dtype)
+            row[0, 0] = UNKNOWN
+            return np.concatenate((ids, row))
+
+        zeros = np.zeros((1, self.item_numbers.shape[1]), np.float32)
+        numbers = np.concatenate((self.item_numbers, zeros))
+        return Tables(self.user_ids, more(self.user), self.item_ids, more(self.item), numbers)
+
+    def batch(self, user: np.ndarray, item: np.ndarray, label: np.ndarray) -> Batch:
+        """A batch of pairs [B] with labels [B]."""
+        ids = np.concatenate((self.user.take(user, 0), self.item.take(item, 0)), axis=1)
+        numbers = self.item_numbers.take(item, 0)
+        columns = (numbers, ids, label.astype(np.float32))
+        return Batch(*(torch.from_numpy(column) for column in columns))
+
+
+def find(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted value stands in `ids`; -1 where it does not."""
+    order = np.argsort(ids, kind="stable")
+    place = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)
+    found = order[place]
+    return np.where(ids[found] == wanted, found, -1)
+
+
+def read_pairs(path: Path, tolerated: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Original ids [n, 2] and row numbers [n] of the well-formed lines, and all lines' number.
+
+    Raises:
+        ZooError: where more than a share `tolerated` of the lines is malformed.
+    """
+    if not path.is_file():
+        raise ZooError(f"no such file: {path} (data.predict_path)")
+    lines = path.read_text("utf-8", "replace").splitlines()
+    header = bool(lines) and HEADER.fullmatch(lines[0]) is not None
+    found = [PAIR.fullmatch(line) for line in lines[header:]]
+    if not found:
+        raise ZooError(f"{path} is empty: it holds no rows")
+    row = np.flatnonzero([pair is not None for pair in found])
+    bad = np.flatnonzero([pair is None for pair in found])
+    if len(bad) > tolerated * len(found) or not len(row):
+        raise ZooError(
+            f"{path}: {len(bad)} of {len(found)} rows are malformed, more than data.max_bad_rows "
+            f"allows ({tolerated:.3%}); the first is line {bad[0] + 1 + header}: it is not "
+            "user,movie"
+        )
+    pairs = np.array([found[i].groups() for i in row]).astype(np.int64)
+    return pairs, row, len(found)
+
+
+class TrainingPairs:
+    """Each epoch every positive once, each with fresh negatives, all rows shuffled.
+
+    Balanced, as many positives are drawn with replacement: any user, then any of that user's.
+
+    An epoch is drawn whole from the seed and its number, whatever the number of processes, and
+    each process takes its share of it.
+
+    Args:
+        tables: the fields.
+        user: [n] of the positives.
+        item: [n] of the positives.
+        sampler: of the negatives.
+        negatives: for each positive.
+        batch_size: rows of a batch on one process.
+        balanced: whether all users are as likely, whatever the number of their positives.
+        seed: of order, negatives and what is drawn.
+        epoch: gives the epoch that is about to begin.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        user: np.ndarray,
+        item: np.ndarray,
+        sampler: NegativeSampler,
+        negatives: int,
+        batch_size: int,
+        balanced: bool = False,
+        seed: int = 0,
+        epoch: Callable[[], int] = lambda: 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.tables = tables
+        self.user = user
+        self.item = item
+        self.sampler = sampler
+        self.group = 1 + negatives
+        self.balanced = balanced
+        self.seed = seed
+        self.epoch = epoch
+        self.share = Share(len(user) * self.group, batch_size, rank, world_size)
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for user, item, label in self.pairs():
+            yield self.tables.batch(user, item, label)
+
+    def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """user [B], item [B] and whether it is a positive [B], of each batch."""
+        rng = np.random.default_rng((self.seed, self.epoch()))
+        rows = len(self.user) * self.group
+        order = rng.permutation(rows)
+        random = rng.random(rows)
+        users, items = self.user, self.item
+        if self.balanced:
+            chosen = self._draw(rng)
+            users, items = users[chosen], items[chosen]
+        for part in self.share.slices():
+            positive, place = np.divmod(order[part], self.group)
+            user = users[positive]
+            label = place == 0
+            drawn = self.sampler.draw(user, random[part])
+            yield user, np.where(label, items[positive], drawn), label
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        """[n] numbers of positives, all users as likely."""
+        likely = 1 / np.bincount(self.user)[self.user]
+        return rng.choice(len(likely), len(likely), p=likely / likely.sum())
+
+
+class FixedPairs:
+    """Pairs in order: ranked lists, or pairs to predict.
+
+    Args:
+        tables: the fields.
+        user: [n].
+        item: [n].
+        label: [n].
+        batch_size: rows of a batch on one process.
+        row: [n] row numbers of the batches, where predictions are made.
+        ranked: whether batches name the list of a row, which is its user's number.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        user: np.ndarray,
+        item: np.ndarray,
+        label: np.ndarray,
+        batch_size: int,
+        row: np.ndarray | None = None,
+        ranked: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.tables = tables
+        self.user = user
+        self.item = item
+        self.label = label
+        self.row = row
+        self.ranked = ranked
+        self.share = Share(len(user), batch_size, rank, world_size)
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for part in self.share.slices():
+            user = np.asarray(self.user[part], np.int64)
+            batch = self.tables.batch(user, self.item[part], np.asarray(self.label[part]))
+            row = None if self.row is None else torch.from_numpy(self.row[part].copy())
+            query = torch.from_numpy(user) if self.ranked else None
+            yield batch._replace(row=row, query=query)

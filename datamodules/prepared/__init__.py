@@ -1,0 +1,1 @@
+"""The ground floor of all prepared data: engine, folders, manifests, vocabularies."""

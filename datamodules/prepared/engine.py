@@ -1,0 +1,105 @@
+"""DuckDB, the engine of streaming preparation: bounded memory, a progress bar, Ctrl-C."""
+
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from zoo.data.errors import ZooError
+
+Result = TypeVar("Result")
+
+
+class Engine:
+    """One DuckDB database in a folder of its own, for as long as a `with` block lasts.
+
+    Args:
+        folder: for what does not fit in memory; it is removed at the end.
+        memory_limit: bound of DuckDB's memory, such as `1GB`.
+    """
+
+    def __init__(self, folder: Path, memory_limit: str) -> None:
+        self.folder = folder
+        self.memory_limit = memory_limit
+        columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, console=Console(stderr=True))
+
+    def __enter__(self) -> "Engine":
+        self.folder.mkdir(exist_ok=True)
+        self.connection = duckdb.connect(":memory:")
+        self.connection.execute(f"SET temp_directory = {quote(self.folder / 'spill')}")
+        self.connection.execute("SET enable_progress_bar = true")
+        self.connection.execute("SET enable_progress_bar_print = false")
+        self.connection.execute(f"SET memory_limit = {quote(self.memory_limit)}")
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+        self.connection.close()
+        shutil.rmtree(self.folder)
+
+    def run(self, sql: str, task: str | None = None) -> list[tuple]:
+        """Executes one statement and gives its rows; `task` names its progress bar."""
+        return self._interruptible(lambda: self.connection.execute(sql).fetchall(), task)
+
+    def arrays(self, sql: str) -> dict[str, np.ndarray]:
+        """Executes one query and gives its columns, none of which may hold a NULL."""
+        return self._interruptible(lambda: self.connection.execute(sql).fetchnumpy(), None)
+
+    def view(self, table: str, columns: dict[str, np.ndarray]) -> None:
+        """Lets SQL read arrays of one length as a table's columns; replaces an earlier view."""
+        self.connection.register(table, pa.table(columns))
+
+    def _interruptible(self, work: Callable[[], Result], task: str | None) -> Result:
+        # DuckDB does not see Ctrl-C: it works in a thread while this one listens.
+        bar = self.progress.add_task(task, total=100) if task else None
+        with ThreadPoolExecutor(1) as executor:
+            future = executor.submit(work)
+            try:
+                pause = 0.0005
+                while not future.done():
+                    time.sleep(pause)
+                    pause = min(2 * pause, 0.1)
+                    if bar is not None:
+                        done = self.connection.query_progress()
+                        self.progress.update(bar, completed=max(done, 0))
+                result = future.result()
+            except KeyboardInterrupt:
+                self.connection.interrupt()
+                raise
+            except duckdb.Error as error:
+                raise _explain(error, self) from error
+        if bar is not None:
+            self.progress.update(bar, completed=100)
+        return result
+
+
+def quote(text: object) -> str:
+    """A value as an SQL string literal."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def name(identifier: str) -> str:
+    """A column name as an SQL identifier."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _explain(error: duckdb.Error, engine: Engine) -> Exception:
+    first_line = str(error).splitlines()[0]
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return ZooError(
+            f"data.memory_limit {engine.memory_limit} is too small for this file: raise it "
+            f"({first_line})"
+        )
+    if isinstance(error, duckdb.IOException):
+        return ZooError(f"reading or writing failed while preparing data: {first_line}")
+    return error

@@ -1,0 +1,1 @@
+"""Listening sessions, cut in half."""

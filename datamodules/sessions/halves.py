@@ -1,0 +1,205 @@
+"""Typed rows -> whole sessions -> records of two halves; what is wrong with the others.
+
+A session is a run of rows with one id. Whether its rows stand in one file or in two that follow
+each other makes no difference.
+
+Shapes: R rows, S sessions.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datamodules.sessions.logs import (
+    BAD,
+    CELLS,
+    LENGTH,
+    POSITION,
+    PROBLEMS,
+    ROW,
+    VALUES,
+    LogReader,
+)
+from datamodules.sessions.records import CODES, FLAGS, HALF, LABEL, MOST, SESSION, UNLABELLED
+from zoo.data.errors import ZooError
+
+MALFORMED, EMPTY_HALF, WRONG_LENGTH, TOO_MANY, MISSING, UNORDERED = range(1, 7)
+REASONS = (
+    "",
+    "a row of it is malformed",
+    "its session_length leaves a half of it empty",
+    f"its session_length is not one number up to {MOST}",
+    "it has more rows than its session_length",
+    "it has fewer rows than its session_length",
+    "its rows are out of order",
+)
+ALWAYS, PAST, LABELS = (
+    np.array([CELLS.index(column) for column in columns])
+    for columns in (
+        (POSITION, LENGTH),
+        [column for column in CELLS if column not in (POSITION, LENGTH, *VALUES)],
+        (FLAGS[LABEL],),
+    )
+)
+
+
+@dataclass
+class Dropped:
+    """Sessions that cannot be used.
+
+    Attributes:
+        sessions: all sessions read, these included.
+        reasons: how many, by reason.
+        example: of the first, in words.
+        unknown: rows of the usable sessions whose track is not in the table.
+    """
+
+    sessions: int = 0
+    reasons: Counter = field(default_factory=Counter)
+    example: str = ""
+    unknown: int = 0
+
+    def check(self, tolerated: float) -> None:
+        """Raises `ZooError` where they are more than a share `tolerated` of all sessions."""
+        bad = sum(self.reasons.values())
+        if bad == self.sessions:
+            raise ZooError(f"no usable session; the first is {self.example}")
+        if bad > tolerated * self.sessions:
+            raise ZooError(
+                f"{bad} of {self.sessions} sessions cannot be used, more than "
+                f"data.max_bad_sessions allows ({tolerated:.3%}); the first is {self.example}"
+            )
+
+
+@dataclass
+class SessionReader:
+    """Reads whole sessions.
+
+    Args:
+        reader: of rows.
+        files: the logs.
+        labelled: whether rows of the second half need a label.
+
+    Attributes:
+        dropped: the sessions that cannot be used.
+    """
+
+    reader: LogReader
+    files: list[Path]
+    labelled: bool = True
+    dropped: Dropped = field(default_factory=Dropped)
+
+    def __iter__(self) -> Iterator[tuple[list[bytes], np.ndarray]]:
+        """Ids [S] and records [S] of `SESSION` of the usable sessions, in order."""
+        ids, rows = pa.array([], pa.binary()), np.empty(0, ROW)
+        for more_ids, more in self.reader.blocks(self.files):
+            ids, rows = pa.concat_arrays([ids, more_ids]), np.concatenate((rows, more))
+            starts = _starts(ids)
+            last = starts[-1]  # this session may go on in the next block
+            if last:
+                yield self._cut(ids, rows[:last], starts[:-1])
+                ids, rows = ids[last:], rows[last:]
+        if len(ids):
+            yield self._cut(ids, rows, _starts(ids))
+
+    def _cut(
+        self, ids: pa.Array, rows: np.ndarray, starts: np.ndarray
+    ) -> tuple[list[bytes], np.ndarray]:
+        bad = _bad_cells(rows["cells"], self.labelled)
+        self._count_malformed(rows, bad)
+        problem = _problems(rows["cells"], starts, bad.any(1))
+        self._count_dropped(ids, rows, starts, problem)
+        good = np.flatnonzero(problem == 0)
+        records = _records(rows, starts[good])
+        records["row"] = self.dropped.sessions + good
+        self.dropped.sessions += len(starts)
+        for half in ("past", "future"):
+            real = np.arange(HALF) < records[half][:, None]
+            self.dropped.unknown += int(((records[f"{half}_track"] == 0) & real).sum())
+        return pc.take(ids, pa.array(starts[good])).to_pylist(), records
+
+    def _count_malformed(self, rows: np.ndarray, bad: np.ndarray) -> None:
+        malformed = np.flatnonzero(bad.any(1))
+        found = np.unique(bad[malformed].argmax(1), return_index=True, return_counts=True)
+        in_order = sorted(zip(*(part.tolist() for part in found), strict=True), key=lambda f: f[1])
+        for cell, first, count in in_order:
+            row, column = rows[malformed[first]], CELLS[cell]
+            reason = f"its {column} {PROBLEMS[column]}"
+            self.reader.rejected.add(self.files[row["file"]], int(row["line"]), reason, count)
+
+    def _count_dropped(
+        self, ids: pa.Array, rows: np.ndarray, starts: np.ndarray, problem: np.ndarray
+    ) -> None:
+        found = np.flatnonzero(problem)
+        self.dropped.reasons.update(REASONS[p] for p in problem[found].tolist())
+        if len(found) and not self.dropped.example:
+            start = int(starts[found[0]])
+            session = ids[start].as_py().decode("utf-8", "backslashreplace")
+            where = f"line {rows[start]['line']} of {self.files[rows[start]['file']]}"
+            self.dropped.example = f"{session} ({where}): {REASONS[problem[found[0]]]}"
+
+
+def _starts(ids: pa.Array) -> np.ndarray:
+    """Where runs of one id begin."""
+    changes = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+    return np.append(0, np.flatnonzero(changes) + 1) if len(ids) else np.empty(0, np.int64)
+
+
+def _bad_cells(cells: np.ndarray, labelled: bool) -> np.ndarray:
+    """[R, cells] bool: unreadable where it is needed; of the second half only labels are."""
+    position, length = (cells[:, CELLS.index(column)] for column in (POSITION, LENGTH))
+    future = position > length // 2
+    bad = cells == BAD
+    needed = np.zeros((2, len(CELLS)), bool)
+    needed[:, ALWAYS] = True
+    needed[0, PAST] = True
+    needed[1, LABELS] = labelled
+    bad &= needed[future.astype(np.intp)]
+    return bad
+
+
+def _problems(cells: np.ndarray, starts: np.ndarray, malformed: np.ndarray) -> np.ndarray:
+    """[S] numbers of `REASONS`; 0 where nothing is wrong."""
+    position, length = (cells[:, CELLS.index(column)] for column in (POSITION, LENGTH))
+    count = np.diff(np.append(starts, len(cells)))
+    order = np.arange(len(cells)) - np.repeat(starts, count) + 1
+    least, most = np.minimum.reduceat(length, starts), np.maximum.reduceat(length, starts)
+    met = np.bitwise_or.reduceat(np.int64(1) << np.clip(position, 0, 62), starts)
+    checks = {
+        MALFORMED: np.logical_or.reduceat(malformed, starts),
+        WRONG_LENGTH: (least != most) | (most > MOST),
+        EMPTY_HALF: most < 2,
+        TOO_MANY: count > most,
+        # a repeated position is a missing one
+        MISSING: (count < most) | (met != (np.int64(2) << np.clip(most, 0, 61)) - 2),
+        UNORDERED: np.logical_or.reduceat(position != order, starts),
+    }
+    return np.select(list(checks.values()), list(checks), 0)
+
+
+def _records(rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Records of the sessions that begin at these rows, without their numbers."""
+    length = rows["cells"][starts, CELLS.index(LENGTH)]
+    records = np.zeros(len(starts), SESSION)
+    records["past"], records["future"] = length // 2, length - length // 2
+    steps = np.arange(HALF)
+    for half, first in (("past", starts), ("future", starts + length // 2)):
+        real = steps < records[half][:, None]
+        index = np.where(real, first[:, None] + steps, 0)
+        records[f"{half}_track"] = np.where(real, rows["track"][index], 0)
+        cells = np.where(real[..., None], rows["cells"][index], 0)
+        if half == "past":
+            flag, code = CELLS.index(FLAGS[0]), CELLS.index(CODES[0])
+            flags = cells[..., flag : flag + len(FLAGS)]
+            records["flags"] = (flags << np.arange(len(FLAGS))).sum(-1)
+            records["codes"] = cells[..., code : code + len(CODES)]
+            records["date"] = cells[..., CELLS.index("date")]
+        else:
+            label = cells[..., CELLS.index(FLAGS[LABEL])]
+            records["label"] = np.where(label == BAD, UNLABELLED, label)
+    return records

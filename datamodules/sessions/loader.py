@@ -1,0 +1,68 @@
+"""Batches of sessions from prepared records."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from datamodules.sessions.records import Assembler
+from datamodules.tabular.loader import Share, shuffled_windows
+from zoo.data.batch import SessionBatch
+
+
+class SessionLoader:
+    """An iterable of `SessionBatch`es over the share of this rank.
+
+    Every session comes exactly once an epoch, on exactly one rank; all ranks make the same
+    number of steps; the order depends on the seed and the epoch alone.
+
+    Args:
+        records: [S] of `sessions_fields.SESSION`, memory-mapped.
+        assembler: makes batches of them.
+        batch_size: sessions of a batch on one rank, at most; see `Share`.
+        shuffle: a new order each epoch: blocks of 256 sessions are permuted, and sessions within
+            windows of 65,536.
+        seed: of the order.
+        epoch: gives the epoch that is about to begin.
+        rank: of this process.
+        world_size: number of processes.
+        with_row: batches carry the numbers of the sessions in the raw files.
+    """
+
+    def __init__(
+        self,
+        records: np.ndarray,
+        assembler: Assembler,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: Callable[[], int] = lambda: 0,
+        rank: int = 0,
+        world_size: int = 1,
+        with_row: bool = False,
+    ) -> None:
+        self.records = records
+        self.assembler = assembler
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = epoch
+        self.share = Share(len(records), batch_size, rank, world_size)
+        self.with_row = with_row
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __iter__(self) -> Iterator[SessionBatch]:
+        for records in self._shuffled() if self.shuffle else self._in_order():
+            yield self.assembler.batch(records, self.with_row)
+
+    def _in_order(self) -> Iterator[np.ndarray]:
+        for part in self.share.slices():
+            yield self.records[part]
+
+    def _shuffled(self) -> Iterator[np.ndarray]:
+        random = np.random.default_rng((self.seed, self.epoch()))
+        for pieces, batches in shuffled_windows(self.share, random):
+            window = np.concatenate([self.records[piece] for piece in pieces])
+            for index in batches:
+                yield window[index]

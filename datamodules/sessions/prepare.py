@@ -1,0 +1,222 @@
+"""Session logs and track features -> records, a track table and an encoder on disk.
+
+    <name>-<key>/manifest.json     schema, split sizes, rejected rows, checksums
+                 encoder/          encoder.json track_ids.parquet tracks.npy: scores new sessions
+                 train/ val/ test/ sessions.npy, an array of `SESSION`
+
+Two passes: the text becomes records, of which the training ones are counted; then the records'
+codes are put in the order of the vocabulary. Memory does not depend on the number of sessions.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.prepared.store import SPLITS, Manifest, array_file, checksums
+from datamodules.sessions.halves import Dropped, SessionReader
+from datamodules.sessions.logs import LogReader, Rejected
+from datamodules.sessions.records import CODES, COUNTS, HALF, SESSION, VALUES, Fitted, short
+from datamodules.sessions.tracks import TABLE, RawTracks, open_tracks, read_tracks
+from zoo.data.encoder import ENCODER_FORMAT, encoder_description
+from zoo.data.errors import ZooError
+
+CHUNK = 100_000  # records recoded at once
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Shares of rows and of sessions that may be unusable."""
+
+    rows: float
+    sessions: float
+
+
+class TrainingCounts:
+    """How often each code, date and track occurs in training sessions."""
+
+    def __init__(self, tracks: int) -> None:
+        self.codes = np.zeros((len(CODES), 256), np.int64)
+        self.dates = np.zeros(1 << 15, np.int64)
+        self.plays = np.zeros(tracks + 1, np.int64)
+
+    def add(self, records: np.ndarray) -> None:
+        """Counts records: what was logged of first halves, the tracks of both."""
+        past, future = (np.arange(HALF) < records[half][:, None] for half in ("past", "future"))
+        for counts, codes in zip(self.codes, records["codes"][past].T, strict=True):
+            counts += np.bincount(codes, minlength=256)
+        self.dates += np.bincount(records["date"][past], minlength=len(self.dates))
+        for track in (records["past_track"][past], records["future_track"][future]):
+            self.plays += np.bincount(track, minlength=len(self.plays))
+
+    def scales(self) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation of seek counts, as ln(1 + x), and of dates."""
+        counts = {short(column): self.codes[CODES.index(column)] for column in COUNTS}
+        found = {name: _moments(np.log1p(np.arange(256)), n) for name, n in counts.items()}
+        return {**found, "date_gap": _moments(np.arange(len(self.dates)), self.dates)}
+
+    def vocabulary(self, codes: dict[str, dict[str, int]]) -> dict[str, list[str]]:
+        """The values that occur, most frequent first, ties in the order of the text."""
+        found = {}
+        for column in VALUES:
+            counts = self.codes[CODES.index(column)]
+            met = {value: counts[code] for value, code in codes[column].items() if counts[code]}
+            found[column] = sorted(met, key=lambda value: (-met[value], value))
+        return found
+
+
+def prepare_sessions(
+    folder: Path,
+    logs: list[Path],
+    tracks: list[Path],
+    split_seed: int,
+    tolerance: Tolerance,
+    dataset: str,
+    source: dict,
+    options: dict,
+) -> None:
+    """Fills an empty folder with prepared data: encoder, records, manifest.
+
+    Raises:
+        ZooError: where the files cannot be used; the message says why.
+    """
+    work, encoder = folder / "work", folder / "encoder"
+    work.mkdir()
+    encoder.mkdir()
+    rejected, rejected_tracks = Rejected("path"), Rejected("tracks")
+    table = read_tracks(tracks, work, rejected_tracks)
+    rejected_tracks.check(tolerance.rows)
+    reader = LogReader(table.ids, None, rejected)
+    sessions = SessionReader(reader, logs)
+    counts = TrainingCounts(len(table.ids))
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(work / split, "wb")) for split in SPLITS]
+        for ids, records in sessions:
+            split = split_of(ids, split_seed)
+            for number, file in enumerate(files):
+                file.write(records[split == number].data)
+            counts.add(records[split == 0])
+    rejected.check(tolerance.rows)
+    sessions.dropped.check(tolerance.sessions)
+    vocabulary = counts.vocabulary(reader.codes)
+    scales = counts.scales() | table.save(encoder, counts.plays[1:])
+    fitted = Fitted(vocabulary, scales)
+    save_encoder(encoder, dataset, fitted)
+    sizes = {split: _recode(work, folder, split, reader.codes, vocabulary) for split in SPLITS}
+    _remove(work)
+    Manifest(
+        source,
+        options,
+        fitted.schema.to_dict(),
+        sizes,
+        rejected.reasons | {f"track table: {r}": n for r, n in rejected_tracks.reasons.items()},
+        (rejected.examples + rejected_tracks.examples)[:5],
+        checksums(folder),
+        _notes(sizes, sessions.dropped, table),
+    ).save(folder)
+
+
+def encode_sessions(
+    folder: Path, logs: list[Path], encoder: Path, dataset: str, tolerance: Tolerance
+) -> tuple[np.ndarray, int]:
+    """Records of logs, by a fitted encoder, in a file of `folder`; and the number of sessions."""
+    rejected = Rejected("predict_path")
+    fitted = load_encoder(encoder, dataset)
+    ids, _ = open_tracks(encoder)
+    reader = LogReader(ids, fitted.vocabulary, rejected)
+    sessions = SessionReader(reader, logs, labelled=False)
+    with open(folder / "sessions", "wb") as file:
+        for _, records in sessions:
+            file.write(records.data)
+    rejected.check(tolerance.rows)
+    sessions.dropped.check(tolerance.sessions)
+    return np.memmap(folder / "sessions", SESSION, "r"), sessions.dropped.sessions
+
+
+def split_of(ids: list[bytes], seed: int) -> np.ndarray:
+    """[S] 0 for training (80 %), 1 for validation (10 %), 2 for test (10 %), by a hash."""
+    salt = seed.to_bytes(blake2b.SALT_SIZE, "big")
+    digests = b"".join(blake2b(i, digest_size=8, salt=salt).digest() for i in ids)
+    bucket = np.frombuffer(digests, ">u8") % 10
+    return np.maximum(bucket.astype(np.int64) - 7, 0)
+
+
+def save_encoder(folder: Path, dataset: str, fitted: Fitted) -> None:
+    """Writes the description of an encoder."""
+    about = {"format": ENCODER_FORMAT, "dataset": dataset, "schema": fitted.schema.to_dict()}
+    (folder / "encoder.json").write_text(json.dumps(about | asdict(fitted), indent=1))
+
+
+def load_encoder(folder: Path, dataset: str) -> Fitted:
+    """Reads what `save_encoder` wrote."""
+    with encoder_description(folder / "encoder.json", TABLE) as data:
+        if data["dataset"] != dataset:
+            raise ZooError(f"{folder} was fitted on {data['dataset']} data, not on {dataset} data")
+        scales = {name: tuple(scale) for name, scale in data["scales"].items()}
+        return Fitted(data["vocabulary"], scales)
+
+
+def _moments(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of values with counts; the latter 1 where there is none."""
+    total = max(counts.sum(), 1)
+    mean = values @ counts / total
+    deviation = np.sqrt((values - mean) ** 2 @ counts / total)
+    return float(mean), float(deviation) or 1.0
+
+
+def _recode(
+    work: Path,
+    folder: Path,
+    split: str,
+    codes: dict[str, dict[str, int]],
+    vocabulary: dict[str, list[str]],
+) -> dict[str, int]:
+    """Writes a split's records with the codes of the vocabulary; gives its sizes."""
+    final = {column: np.zeros(256, np.uint8) for column in VALUES}
+    for column, values in vocabulary.items():
+        for code, value in enumerate(values, 1):
+            final[column][codes[column][value]] = code
+    sessions = (work / split).stat().st_size // SESSION.itemsize
+    if not sessions:
+        raise ZooError(
+            f"the {split} split holds no session: use more sessions, or another data.split_seed"
+        )
+    rows = positives = 0
+    (folder / split).mkdir()
+    with array_file(folder / split / "sessions.npy", (sessions,), SESSION) as file:
+        for records in _chunks(work / split):
+            for column, code in final.items():
+                mine = records["codes"][..., CODES.index(column)]
+                mine[:] = code[mine]
+            rows += int(records["future"].sum(dtype=np.int64))
+            positives += int(records["label"].sum(dtype=np.int64))
+            file.write(records.data)
+    return {"rows": rows, "positives": positives, "sessions": sessions}
+
+
+def _chunks(path: Path) -> Iterator[np.ndarray]:
+    with open(path, "rb") as file:
+        while len(records := np.fromfile(file, SESSION, CHUNK)):
+            yield records
+
+
+def _notes(sizes: dict[str, dict[str, int]], dropped: Dropped, table: RawTracks) -> dict[str, int]:
+    notes = {f"sessions in the {split} split": size["sessions"] for split, size in sizes.items()}
+    notes |= {f"sessions left out: {reason}": n for reason, n in dropped.reasons.items()}
+    unknown = {
+        "rows of sessions have a track that the track table lacks: its features are the means": (
+            dropped.unknown
+        ),
+        "cells of the track table are no numbers: the means stand for them": table.bad_cells,
+    }
+    return notes | {note: n for note, n in unknown.items() if n}
+
+
+def _remove(work: Path) -> None:
+    for path in work.iterdir():
+        path.unlink()
+    work.rmdir()

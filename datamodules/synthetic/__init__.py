@@ -1,0 +1,1 @@
+"""Generators with known truths, and the datamodules that are planted with them."""

@@ -1,0 +1,151 @@
+"""A generator of listening sessions in the format of the Music Streaming Sessions Dataset, whose
+skips have known reasons.
+
+`synthetic_mechanisms` says what decides a skip.
+
+    ROOT/session_logs/training_set/log_*.csv
+         track_features/tf_0.csv
+         truth.npy       [sessions] of `synthetic_mechanisms.TRUTH`, in the order of the files
+         truth.json      the generator's options, mechanisms and their groups, skip rate
+
+    python -m datamodules.synthetic.sessions --sessions 10000 write data/sessions
+
+Shapes: S sessions, T = 10 positions of the second half.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from datamodules.prepared.store import built
+from datamodules.sessions.records import HALF, UNLABELLED
+from datamodules.synthetic.catalogue import Catalogue
+from datamodules.synthetic.logs import log_columns
+from datamodules.synthetic.mechanisms import GROUPS, MECHANISMS, DrawnSessions
+from zoo.data.errors import ZooError
+
+CHUNK = 20_000  # sessions of a file; more sessions begin with the same ones
+LOGS, TRACKS = Path("session_logs", "training_set"), Path("track_features")
+
+
+@dataclass(frozen=True)
+class PlantedSessions:
+    """Listening sessions with planted reasons of skips.
+
+    Args:
+        sessions: number of sessions.
+        tracks: number of tracks.
+        seed: of all that is drawn.
+    """
+
+    sessions: int = 100_000
+    tracks: int = 5000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option, least in (("sessions", 1), ("tracks", 100), ("seed", 0)):
+            if getattr(self, option) < least:
+                raise ZooError(
+                    f"synthetic.{option} must be at least {least}, got {getattr(self, option)}"
+                )
+
+    @staticmethod
+    def root(path: Path, tracks: Path) -> Path:
+        """The folder to be written, of which `path` and `tracks` are the folders of csv files."""
+        root = path.parent.parent
+        if path != root / LOGS or tracks != root / TRACKS:
+            raise ZooError(
+                f"data.synthetic writes ROOT/{LOGS} and ROOT/{TRACKS}: set data.path and "
+                f"data.tracks to these, not to {path} and {tracks}"
+            )
+        return root
+
+    @staticmethod
+    def truth(path: Path) -> np.ndarray:
+        """[sessions] of `synthetic_mechanisms.TRUTH`, in the order of the files.
+
+        Args:
+            path: folder of the logs.
+        """
+        return np.load(path.parent.parent / "truth.npy", mmap_mode="r")
+
+    def ensure(self, root: Path) -> None:
+        """Writes the folder unless this very configuration has written it before."""
+        if not root.exists():
+            self.write(root)
+        elif _generator(root) != asdict(self):
+            raise ZooError(
+                f"{root} exists and was not generated with these data.synthetic options: "
+                "delete it, or choose another data.path"
+            )
+
+    def write(self, root: Path) -> None:
+        """Writes logs, tracks and truth; whole or not at all."""
+        with built(root) as folder:
+            (folder / LOGS).mkdir(parents=True)
+            (folder / TRACKS).mkdir()
+            _write_csv(folder / TRACKS / "tf_0.csv", self._catalogue.columns)
+            truth, skipped, count = [], 0, 0
+            for number, start in enumerate(range(0, self.sessions, CHUNK)):
+                rng = np.random.default_rng((self.seed, 1, number))
+                size = min(CHUNK, self.sessions - start)
+                drawn = DrawnSessions(rng, self._catalogue, CHUNK).head(size)
+                tracks = self._catalogue.ids.take(pa.array(drawn.tracks))
+                columns = log_columns(rng, drawn.label, drawn.length, tracks, start)
+                _write_csv(folder / LOGS / f"log_{number:05d}.csv", columns)
+                truth.append(drawn.truth)
+                skipped += int(drawn.skips.sum())
+                count += len(drawn.skips)
+            np.save(folder / "truth.npy", np.concatenate(truth))
+            about = {"generator": asdict(self), "mechanisms": MECHANISMS, "groups": GROUPS}
+            rate = {"skip_rate": skipped / count}
+            (folder / "truth.json").write_text(json.dumps(about | rate, indent=1))
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return Catalogue(np.random.default_rng((self.seed, 0)), self.tracks)
+
+
+def ceiling(records: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+    """Accuracy, that of first tracks, mean average accuracy and logloss of true probabilities
+    [S, T]: what no model can be expected to beat. Records [S] hold the labels."""
+    real = np.arange(HALF) < records["future"][:, None]
+    skipped = np.where(records["label"] == UNLABELLED, 0, records["label"]).astype(bool)
+    right = ((probability > 0.5) == skipped) & real
+    # A(i) L(i) of the challenge: the accuracy up to i, where i is right
+    running = right.cumsum(1) / np.arange(1, HALF + 1)
+    average = (running * right).sum(1) / records["future"]
+    chance = np.where(skipped, probability, 1 - probability)[real].astype(np.float64)
+    return {
+        "acc": float(right.sum() / real.sum()),
+        "acc@1": float(right[:, 0].mean()),
+        "maa": float(average.mean()),
+        "logloss": float(-np.log(chance).mean()),
+    }
+
+
+def _write_csv(path: Path, columns: dict[str, pa.Array]) -> None:
+    table = pa.table(columns)
+    options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
+    with open(path, "wb") as file:
+        file.write((",".join(table.column_names) + "\n").encode())
+        pa.csv.write_csv(table, file, options)
+
+
+def _generator(root: Path) -> dict | None:
+    """The options that wrote a folder; None where no readable truth says so."""
+    try:
+        return json.loads((root / "truth.json").read_text())["generator"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(PlantedSessions)

@@ -1,0 +1,1 @@
+"""Click-through data: raw rows -> prepared arrays -> batches."""

@@ -1,0 +1,99 @@
+"""Criteo Display Advertising Challenge (Kaggle, 2014): one line a shown advertisement."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from datamodules.prepared.store import Arrays, locked
+from datamodules.synthetic.clicks import PlantedClicks, ceiling, logits_path
+from datamodules.tabular.module import CTRDataModule
+from datamodules.tabular.source import RawField, RawFile, first_line
+from zoo.data.errors import ZooError
+
+NUMERICAL = tuple(f"I{i}" for i in range(1, 14))
+CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
+SCALINGS = {
+    "floor_log_squared": "CASE WHEN {x} > 2 THEN floor(ln({x}) ^ 2) ELSE {x} END",
+    "log_squared": "CASE WHEN {x} > 2 THEN ln({x}) ^ 2 ELSE {x} END",
+    "log": "ln(1 + greatest({x}, 0))",
+    "none": "{x}",
+}
+
+
+class Criteo(CTRDataModule):
+    """The raw `train.txt`: label, I1..I13, C1..C26, tab-separated, empty = missing, no header.
+
+    Rules of AutoInt (Song et al. 2019, section 5.1.1, and its public code): values rarer than
+    10 become unknown, numbers above 2 become floor(ln(x)^2), missing numbers 0.
+
+    Args:
+        path: raw file, plain or .gz.
+        scaling: of numbers x: `floor_log_squared`, floor(ln(x)^2) where x > 2, as in AutoInt's
+            code; `log_squared`, ln(x)^2 where x > 2, as in its paper; `log`, ln(1 + max(x, 0)),
+            as in DLRM (Naumov et al. 2019), which keeps all numbers small; `none`.
+        min_count: a categorical value rarer than this in the training split becomes unknown.
+        synthetic: write the file with this generator if it does not exist.
+        shared: the options of `CTRDataModule`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        scaling: Literal["floor_log_squared", "log_squared", "log", "none"] = "floor_log_squared",
+        min_count: int = 10,
+        synthetic: PlantedClicks | None = None,
+        **shared: Any,
+    ) -> None:
+        if scaling not in SCALINGS:
+            raise ZooError(f"data.scaling must be one of {', '.join(SCALINGS)}, got {scaling!r}")
+        self.scaling = scaling
+        self.synthetic = synthetic
+        super().__init__(path, min_count=min_count, **shared)
+
+    def raw_file(self, path: Path) -> RawFile:
+        """40 columns; 39 (as in the challenge's `test.txt`) are rows without label."""
+        columns = NUMERICAL + CATEGORICAL
+        labelled = first_line(path).count("\t") != len(columns) - 1
+        if labelled:
+            columns = ("label", *columns)
+        return RawFile(path, "\t", columns, header=False, label="label" if labelled else None)
+
+    def raw_fields(self) -> list[RawField]:
+        """I1..I13, then C1..C26."""
+        return [self._numerical(c) for c in NUMERICAL] + [
+            RawField(c, "categorical", f'"{c}"', group="categorical") for c in CATEGORICAL
+        ]
+
+    def _numerical(self, column: str) -> RawField:
+        number = f'try_cast("{column}" AS FLOAT)'
+        return RawField(
+            column,
+            "numerical",
+            SCALINGS[self.scaling].format(x=number),
+            group="numerical",
+            malformed=f'"{column}" IS NOT NULL AND NOT coalesce(isfinite({number}), false)',
+            problem=f"{column} is not a number",
+        )
+
+    def encoder_options(self) -> dict[str, Any]:
+        """The shared ones and `scaling`."""
+        return {**super().encoder_options(), "scaling": self.scaling}
+
+    def ensure_source(self) -> None:
+        """Generates the file where `synthetic` is given."""
+        if not self.synthetic:
+            return
+        if self.path.exists():
+            self.synthetic.ensure(self.path)
+        else:
+            with locked(self.path):
+                self.synthetic.ensure(self.path)
+
+    def ceiling(self) -> dict[str, float]:
+        """Of the true logits over the test split."""
+        if not self.synthetic:
+            return {}
+        test = Arrays.open(self.folder / "test")
+        logits = np.load(logits_path(self.path), mmap_mode="r")
+        return ceiling(np.asarray(test.label), logits[np.asarray(test.row)])

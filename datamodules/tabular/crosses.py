@@ -1,0 +1,265 @@
+"""Truncated cross fields: the joint value of interacting fields as one more categorical field.
+
+Tsang et al., *Feature Interaction Interpretability: A Case for Explaining Ad-Recommendation
+Systems via Neural Interaction Detection* (GLIDER), ICLR 2020, sections 4.2 and 6.2.2. For an
+interaction I, count over the training rows how often each combination of its members' values
+occurs:
+
+    id(x_I) = 2, 3, ..   for combinations seen more than T times, most frequent first
+            = 0          for all others, unseen ones included (1, missing, is never used)
+
+    T = cross_min_share * training rows        (1e-4: 100 for a million rows, as in the paper)
+
+T is a share of all training rows, also where there are more than a million. A categorical
+member counts by its encoded id, so that unknown and missing are values like any other. A
+numerical member is cut into quantile bins, fitted on the training rows too; a missing number
+falls into the bin of 0, which it has become. Combinations of equal count stand in the order of
+their members' ids, members in the order of the schema.
+
+    <name>-<key>-cross-<key>/manifest.json
+                             encoder/          cross.json vocabulary.parquet (m0, m1, .., id, count)
+                             train/ val/ test/ ids.npy
+
+Each interaction has a folder of its own, keyed by the prepared data it belongs to, its members
+and options: another choice of interactions prepares only what is new.
+
+Shapes: R rows of a chunk.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.prepared.engine import Engine
+from datamodules.prepared.store import (
+    IDS,
+    SPLITS,
+    Arrays,
+    Manifest,
+    array_file,
+    build_once,
+    checksums,
+    key,
+)
+from datamodules.tabular.crossing import Crossing
+from datamodules.tabular.encoder import CHUNK, load_vocabulary, save_vocabulary
+from zoo.data.encoder import ENCODER_FORMAT, encoder_description
+from zoo.data.schema import CROSS, JOINER, MISSING, UNKNOWN, Field, Schema
+
+
+@dataclass(frozen=True)
+class Cross:
+    """A fitted cross field; its vocabulary is the table `vocabulary` of an engine, or on disk.
+
+    Args:
+        members: names of the fields it crosses.
+        edges: of each numerical member, the upper edges of all bins but the last, ascending;
+            a number on an edge lies below it.
+        cardinality: its ids, unknown and missing included.
+    """
+
+    members: tuple[str, ...]
+    edges: dict[str, list[float]]
+    cardinality: int
+
+    @property
+    def field(self) -> Field:
+        """As models see it."""
+        return Field(JOINER.join(self.members), "categorical", self.cardinality, CROSS)
+
+    def save(self, engine: Engine, folder: Path) -> None:
+        """Writes a folder from which rows can be encoded; the engine holds the vocabulary."""
+        folder.mkdir()
+        save_vocabulary(engine, folder, order="id")
+        description = {"format": ENCODER_FORMAT, **asdict(self)}
+        (folder / "cross.json").write_text(json.dumps(description, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Cross":
+        """Reads what `save` wrote, the vocabulary left out."""
+        with encoder_description(folder / "cross.json") as data:
+            return cls(tuple(data["members"]), data["edges"], data["cardinality"])
+
+    def write(self, engine: Engine, arrays: Arrays, schema: Schema, folder: Path) -> None:
+        """Writes the ids of all rows into a new folder; the engine holds the vocabulary.
+
+        Ids are stored in as few bytes as the largest needs; batches hold them as int32.
+        """
+        folder.mkdir()
+        dtype = np.min_scalar_type(self.cardinality - 1)
+        with array_file(folder / f"{IDS}.npy", (len(arrays),), dtype) as file:
+            for chunk in _chunks(arrays, schema, self.members, self.edges):
+                file.write(_ids(engine, chunk).astype(dtype).data)
+
+
+def fit_cross(
+    engine: Engine,
+    train: Arrays,
+    schema: Schema,
+    members: tuple[str, ...],
+    *,
+    bins: int,
+    min_count: int,
+) -> Cross:
+    """Fits a cross field on training rows; the engine then holds its vocabulary.
+
+    Args:
+        schema: of the arrays, without crosses.
+        bins: of a numerical member, at most.
+        min_count: of a combination that gets an id.
+    """
+    numerical = [field.name for field in schema.numerical if field.name in members]
+    edges = {member: _fit_edges(engine, train, schema, member, bins) for member in numerical}
+    _count(engine, _chunks(train, schema, members, edges))
+    columns = _columns(members)
+    engine.run(
+        f"CREATE OR REPLACE TABLE vocabulary AS SELECT {columns}, "
+        f"({MISSING} + row_number() OVER (ORDER BY count DESC, {columns}))::INTEGER AS id, count "
+        f"FROM (SELECT {columns}, sum(n)::BIGINT AS count FROM counts GROUP BY ALL) "
+        f"WHERE count >= {min_count}"
+    )
+    ((kept,),) = engine.run("SELECT count(*) FROM vocabulary")
+    return Cross(members, edges, MISSING + 1 + kept)
+
+
+def cross_folder(base: Path, members: tuple[str, ...], crossing: Crossing) -> Path:
+    """Where the cross field of the prepared data in `base` lies."""
+    options = key({"prepared": base.name}, crossing.options(members))
+    return base.with_name(f"{base.name}-cross-{options}")
+
+
+def prepare_crosses(
+    base: Path,
+    interactions: list[tuple[str, ...]],
+    crossing: Crossing,
+    memory_limit: str,
+    *,
+    verify: bool,
+) -> None:
+    """Makes those cross fields of the prepared data in `base` that have not been made before.
+
+    Args:
+        verify: compare the prepared data with their checksums first, lest damage go into a
+            cross field, which would outlive it.
+    """
+    targets = [(cross_folder(base, members, crossing), members) for members in interactions]
+    missing = [(folder, members) for folder, members in targets if not folder.exists()]
+    if missing and verify:
+        Manifest.load(base).verify(base)
+    for folder, members in missing:
+        fill = partial(
+            prepare_cross, base=base, members=members, crossing=crossing, memory_limit=memory_limit
+        )
+        build_once(folder, fill)
+
+
+def prepare_cross(
+    folder: Path, *, base: Path, members: tuple[str, ...], crossing: Crossing, memory_limit: str
+) -> None:
+    """Fills an empty folder with a cross field of the prepared data in `base`."""
+    manifest = Manifest.load(base)
+    schema = Schema.from_dict(manifest.schema)
+    min_count = crossing.min_count(manifest.splits["train"]["rows"])
+    with Engine(folder / "work", memory_limit) as engine:
+        bar = engine.progress.add_task(f"cross {JOINER.join(members)}", total=1 + len(SPLITS))
+        train = Arrays.open(base / "train")
+        cross = fit_cross(engine, train, schema, members, bins=crossing.bins, min_count=min_count)
+        cross.save(engine, folder / "encoder")
+        engine.progress.advance(bar)
+        for split in SPLITS:
+            cross.write(engine, Arrays.open(base / split), schema, folder / split)
+            engine.progress.advance(bar)
+    source, options = {"prepared": base.name}, crossing.options(members)
+    fields = Schema((cross.field,)).to_dict()
+    Manifest(source, options, fields, manifest.splits, {}, [], checksums(folder)).save(folder)
+
+
+def encode_crosses(
+    folder: Path, encoders: list[Path], schema: Schema, memory_limit: str
+) -> list[Path]:
+    """Encodes the rows of `folder`/rows by saved crosses; gives the folders of their ids.
+
+    Args:
+        schema: of the rows, without crosses.
+    """
+    targets = [folder / f"cross-{i}" for i in range(len(encoders))]
+    if not encoders:
+        return targets
+    rows = Arrays.open(folder / "rows")
+    with Engine(folder / "work", memory_limit) as engine:
+        pairs = list(zip(encoders, targets, strict=True))
+        for encoder, target in engine.progress.track(pairs, description="encode crosses"):
+            cross = Cross.load(encoder)
+            load_vocabulary(engine, encoder, f"{_columns(cross.members)}, id")
+            cross.write(engine, rows, schema, target)
+    return targets
+
+
+def _columns(members: tuple[str, ...]) -> str:
+    # not the fields' names, which could be those of the columns beside them
+    return ", ".join(f"m{i}" for i in range(len(members)))
+
+
+def _chunks(
+    arrays: Arrays, schema: Schema, members: tuple[str, ...], edges: dict[str, list[float]]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Columns m0, m1, ..: int32 [R] ids of the members, or numbers of their bins."""
+    numerical, categorical = (
+        [field.name for field in fields] for fields in (schema.numerical, schema.categorical)
+    )
+    for start in range(0, len(arrays), CHUNK):
+        rows = slice(start, start + CHUNK)
+        columns = {}
+        for i, member in enumerate(members):
+            if member in edges:
+                numbers = arrays.numerical[rows, numerical.index(member)]
+                bins = np.searchsorted(np.array(edges[member], np.float32), numbers)
+                columns[f"m{i}"] = bins.astype(np.int32)
+            else:
+                ids = arrays.categorical[rows, categorical.index(member)]
+                columns[f"m{i}"] = np.ascontiguousarray(ids)
+        yield columns
+
+
+def _count(engine: Engine, chunks: Iterable[dict[str, np.ndarray]]) -> None:
+    """Makes the table `counts`: for each chunk, its distinct rows and how often (n) they come."""
+    for i, chunk in enumerate(chunks):
+        engine.view("chunk", chunk)
+        into = "INSERT INTO counts" if i else "CREATE OR REPLACE TABLE counts AS"
+        engine.run(f"{into} SELECT *, count(*) AS n FROM chunk GROUP BY ALL")
+
+
+def _fit_edges(
+    engine: Engine, train: Arrays, schema: Schema, member: str, bins: int
+) -> list[float]:
+    """The k / `bins` quantiles of a number, k = 1 .. `bins` - 1, equal ones merged.
+
+    The quantile is the smallest value that at least k / `bins` of the rows do not exceed. The
+    largest value is no edge: beyond it lies no training row.
+    """
+    column = [field.name for field in schema.numerical].index(member)
+    starts = range(0, len(train), CHUNK)
+    numbers = (train.numerical[start : start + CHUNK, column] for start in starts)
+    _count(engine, ({"value": np.ascontiguousarray(chunk)} for chunk in numbers))
+    # value is the k-th quantile for all k up to `part` that a smaller value has not reached
+    found = engine.run(
+        "SELECT min(value) AS edge FROM (SELECT value, "
+        f"(sum(n) OVER (ORDER BY value))::BIGINT * {bins} // {len(train)} AS part "
+        "FROM (SELECT value, sum(n)::BIGINT AS n FROM counts GROUP BY value)) "
+        f"WHERE part BETWEEN 1 AND {bins - 1} GROUP BY part ORDER BY edge"
+    )
+    return [edge for (edge,) in found]
+
+
+def _ids(engine: Engine, chunk: dict[str, np.ndarray]) -> np.ndarray:
+    """int32 [R] the ids of the combinations of a chunk."""
+    (n,) = {len(column) for column in chunk.values()}
+    engine.view("chunk", {**chunk, "place": np.arange(n)})
+    found = engine.arrays(f"SELECT place, id FROM chunk JOIN vocabulary USING ({', '.join(chunk)})")
+    ids = np.full(n, UNKNOWN, np.int32)
+    ids[found["place"]] = found["id"]
+    return ids

@@ -1,0 +1,215 @@
+"""What the datamodules of click-through data share: preparation, crosses, prediction."""
+
+import re
+import shutil
+import tempfile
+import weakref
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from datamodules.prepared.module import PreparedData, at_least
+from datamodules.prepared.store import SPLITS, Arrays, source_identity
+from datamodules.tabular.crosses import Cross, cross_folder, encode_crosses, prepare_crosses
+from datamodules.tabular.crossing import Crossing
+from datamodules.tabular.encoder import CHUNK, Encoder
+from datamodules.tabular.loader import BatchLoader, fits
+from datamodules.tabular.prepare import Splitting, encode_file, prepare
+from datamodules.tabular.source import RawField, RawFile
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
+
+
+class CTRDataModule(PreparedData):
+    """Rows of a raw text file, prepared once, in batches of `zoo.data.schema.Batch`.
+
+    Args:
+        path: raw file, plain or .gz.
+        min_count: a categorical value rarer than this in the training split becomes unknown.
+        split: deal rows to the splits by a `hash` of their number, or by `time` where the
+            data have one (training first, test last).
+        split_ratio: sizes of training, validation and test.
+        memory_limit: bound of the memory that preparation uses, such as `1GB`.
+        resident: keep a split in the memory of the device instead of reading it batch by batch
+            from disk; `auto` does so where it fills at most a quarter of that memory.
+        crosses: interactions.json; its interactions become cross fields behind the categorical
+            ones (see `datamodules.tabular.crosses`).
+        top_k: cross the first K interactions; null crosses all.
+        cross_bins: quantile bins of a numerical field in a cross, at most.
+        cross_min_share: a combination gets an id of its own if its count exceeds this share of
+            the training rows.
+        shared: the options of `PreparedData`; an encoder brings its crosses along.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        min_count: int = 1,
+        split: Literal["hash", "time"] = "hash",
+        split_ratio: tuple[int, int, int] = (8, 1, 1),
+        memory_limit: str = "1GB",
+        resident: Literal["auto"] | bool = "auto",
+        crosses: str | None = None,
+        top_k: int | None = None,
+        cross_bins: int = 100,
+        cross_min_share: float = 1e-4,
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        at_least(1, min_count=min_count)
+        if not re.fullmatch(r"\d+(\.\d+)? *[KMGT]i?B", memory_limit):
+            raise ZooError(f"data.memory_limit {memory_limit!r} is not a size such as 1GB")
+        self.path = Path(path)
+        self.min_count = min_count
+        self.splitting = Splitting(split, tuple(split_ratio), self.split_seed, self.time())
+        file = Path(crosses) if crosses else None
+        self.crossing = Crossing(file, top_k, cross_bins, cross_min_share)
+        self.memory_limit = memory_limit
+        self.resident = resident
+        self._arrays: dict[str, Arrays] = {}
+
+    # What a dataset says of itself
+
+    @abstractmethod
+    def raw_file(self, path: Path) -> RawFile:
+        """How `path` is read; looks at its first line only."""
+
+    @abstractmethod
+    def raw_fields(self) -> list[RawField]:
+        """The fields, in the order of the schema."""
+
+    def time(self) -> str | None:
+        """SQL over the raw columns that sorts as time does; None if rows have no time."""
+        return None
+
+    def encoder_options(self) -> dict[str, Any]:
+        """The options that decide how a raw row becomes ids and numbers."""
+        return {"min_count": self.min_count}
+
+    # Preparation
+
+    @property
+    def folders(self) -> list[Path]:
+        """That of the rows, and one for each cross field."""
+        return [self.folder, *self._cross_folders]
+
+    def encoded_schema(self, encoder: Path) -> Schema:
+        """The fields of an encoder, then its crosses."""
+        crosses = [Cross.load(cross).field for cross in self._cross_encoders]
+        return Schema((*Encoder.load(encoder).schema.fields, *crosses))
+
+    @property
+    def positive_rate(self) -> float:
+        """Share of clicks among the training rows."""
+        train = self.manifest.splits["train"]
+        return train["positives"] / train["rows"]
+
+    def numerical_means(self) -> np.ndarray:
+        """[N] float32 means of the numerical fields over the training rows, once set up."""
+        rows = self._arrays["train"].numerical
+        pieces = (rows[i : i + CHUNK].sum(0, dtype=np.float64) for i in range(0, len(rows), CHUNK))
+        return (sum(pieces, np.zeros(rows.shape[1])) / len(rows)).astype(np.float32)
+
+    def save_encoder(self, folder: Path) -> None:
+        """Writes a folder that `encoder` can name: all that turns raw rows into these batches."""
+        shutil.copytree(self.encoder_folder, folder, dirs_exist_ok=True)
+        for i, encoder in enumerate(self._cross_encoders):
+            shutil.copytree(encoder, folder / f"crosses/{i:04}", dirs_exist_ok=True)
+
+    def prepare_data(self) -> None:
+        """Prepares the rows, then the crosses that lack."""
+        if self.encoder:
+            return
+        interactions = self._interactions  # first of all: their file may be wrong
+        super().prepare_data()
+        prepare_crosses(
+            self.folder, interactions, self.crossing, self.memory_limit, verify=self.verify
+        )
+
+    def prepare_into(self, folder: Path) -> None:
+        """Prepares the rows."""
+        prepare(
+            folder,
+            self.raw_file(self.path),
+            self.raw_fields(),
+            self.splitting,
+            dataset=type(self).__name__,
+            encoder_options=self.encoder_options(),
+            min_count=self.min_count,
+            max_bad_rows=self.max_bad_rows,
+            memory_limit=self.memory_limit,
+            source=self.source(),
+            options=self.options(),
+        )
+
+    @cached_property
+    def _interactions(self) -> list[tuple[str, ...]]:
+        return self.crossing.interactions([field.name for field in self.raw_fields()])
+
+    @property
+    def _cross_folders(self) -> list[Path]:
+        base = self.folder
+        return [cross_folder(base, members, self.crossing) for members in self._interactions]
+
+    @property
+    def _cross_encoders(self) -> list[Path]:
+        if self.encoder:
+            return sorted(self.encoder.glob("crosses/*"))
+        return [folder / "encoder" for folder in self._cross_folders]
+
+    def source(self) -> dict[str, Any]:
+        """The raw file."""
+        return source_identity(self.path)
+
+    def options(self) -> dict[str, Any]:
+        """Those of the encoder and of the splits."""
+        return {
+            **self.encoder_options(),
+            "dataset": type(self).__name__,
+            "split": self.splitting.by,
+            "split_ratio": list(self.splitting.ratio),
+            "split_seed": self.splitting.seed,
+            "max_bad_rows": self.max_bad_rows,
+        }
+
+    # Loading
+
+    def open_splits(self) -> None:
+        """Opens the arrays of rows and crosses."""
+        base, *crosses = self.folders
+        self._arrays = {s: Arrays.open(base / s, [c / s for c in crosses]) for s in SPLITS}
+
+    def loader(self, split: str, **options: Any) -> BatchLoader:
+        """Batches of a split, kept on the device where they fit."""
+        arrays = self._arrays[split]
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        resident = fits(arrays, device) if self.resident == "auto" else self.resident
+        keep = device if resident else None
+        return BatchLoader(arrays, self.batch_size, device=keep, **options)
+
+    # Prediction
+
+    def open_predictions(self) -> None:
+        """Encodes `predict_path`."""
+        if self.predict_path is None:
+            raise ZooError("predict needs a raw file to score: give --data.predict_path FILE")
+        encoder = self.encoder_folder
+        fitted = Encoder.load(encoder)
+        fitted.check(type(self).__name__, self.encoder_options(), encoder)
+        folder = Path(tempfile.mkdtemp(prefix="interpretable-zoo-"))
+        # when this object goes, or the process ends
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.predict_rows = encode_file(
+            folder,
+            self.raw_file(Path(self.predict_path)),
+            self.raw_fields(),
+            encoder,
+            max_bad_rows=self.max_bad_rows,
+            memory_limit=self.memory_limit,
+        )
+        crosses = encode_crosses(folder, self._cross_encoders, fitted.schema, self.memory_limit)
+        self._arrays["predict"] = Arrays.open(folder / "rows", crosses)

@@ -1,0 +1,228 @@
+"""`train.py detect`, from a run directory to interactions.json and back into a model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from support.running import QUIET, ROOT, command, error_of
+
+import datamodules
+import zoo.glider.detect
+
+SMALL_CHUNKS = """
+import train
+import zoo.glider.detect
+
+if __name__ == "__main__":
+    zoo.glider.detect.CHUNK = 2
+    train.main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """Each test runs in a folder of its own; small chunks let a few instances make several."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(zoo.glider.detect, "CHUNK", 2)
+
+
+@pytest.fixture
+def run(criteo_file):
+    config = ROOT / "configs/criteo/deepfm.yaml"
+    small = ["--model.hidden_units=[16]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
+    given = ["--data.path", criteo_file, "--data.min_count=3", "--name=t", "--trainer.max_epochs=1"]
+    command("fit", "--config", config, *given, *small, *QUIET)
+    return Path("runs/t/version_0")
+
+
+def given(run, *more):
+    checkpoint = run / "checkpoints/best.ckpt"
+    return ["detect", "--config", run / "config.yaml", "--ckpt_path", checkpoint, *more]
+
+
+FEW = ["--instances=3", "--permutations=0"]
+
+
+def plant(run):
+    """Makes the checkpoint's model one of I1 and C1 alone, whose product it is."""
+    file = run / "checkpoints/best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    state = checkpoint["state_dict"]
+    for name, value in state.items():
+        if name.startswith(("embedding", "head", "deep")):
+            value.zero_()
+    dim = checkpoint["hyper_parameters"]["embedding_dim"]
+    cardinality = {
+        f["name"]: f["cardinality"] for f in checkpoint["hyper_parameters"]["schema"]["fields"]
+    }
+    table = state["embedding.table"]
+    # DeepFM's <e_C1, e_C2> is the only term
+    table[: cardinality["C1"] + cardinality["C2"], :dim] = 1.0
+    torch.save(checkpoint, file)
+
+
+def test_detect_finds_the_only_interaction_of_a_model(run, capsys):
+    plant(run)
+    command(*given(run, *FEW), *QUIET)
+    found = json.loads(Path("interactions.json").read_text())
+    assert found["format"] == 1
+    assert found["instances"] == 3
+    assert found["model"] == "DeepFM"
+    first = found["interactions"][0]
+    assert (first["fields"], first["count"]) == (["C1", "C2"], 3)
+    assert "C1 x C2" in capsys.readouterr().out
+    assert "Plotly" in Path("interactions.html").read_text(errors="ignore")
+    assert not list(Path().glob(".interactions*"))
+
+
+def test_what_counts_as_an_interaction_is_an_option(run):
+    """A row's interaction explains a part of the variance: more than 0.001, less than 0.99."""
+    plant(run)
+    options = ("--patience=3", "--prune_subsets=true", "--region_points=2", "--min_gain=0.99")
+    command(*given(run, *FEW, *options), *QUIET)
+    assert json.loads(Path("interactions.json").read_text())["interactions"] == []
+
+
+def test_what_is_detected_becomes_a_cross_field(run, criteo_file):
+    plant(run)
+    command(*given(run, *FEW), *QUIET)
+    crosses = ["--data.crosses=interactions.json", "--data.top_k=1", "--name=crossed"]
+    command("fit", "--config", run / "config.yaml", *crosses)
+    checkpoint = torch.load("runs/crossed/version_0/checkpoints/best.ckpt", weights_only=True)
+    fields = checkpoint["hyper_parameters"]["schema"]["fields"]
+    assert fields[-1]["name"] == "C1 x C2"
+    assert fields[-1]["group"] == "cross"
+
+
+def test_an_interrupted_detection_goes_on_where_it_stopped(run):
+    plant(run)
+    original = zoo.glider.detect.Detector.explain
+    asked = []
+
+    def once(self, indices):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(list(indices))
+        return original(self, indices)
+
+    stopping = mock.patch.object(zoo.glider.detect.Detector, "explain", once)
+    with stopping, pytest.raises(SystemExit):
+        command(*given(run, *FEW), *QUIET)
+    assert not Path("interactions.json").exists()
+    assert asked == [[0, 1]]
+
+    def rest(self, indices):
+        asked.append(list(indices))
+        return original(self, indices)
+
+    with mock.patch.object(zoo.glider.detect.Detector, "explain", rest):
+        command(*given(run, *FEW), *QUIET)
+    assert asked == [[0, 1], [2]]
+    assert json.loads(Path("interactions.json").read_text())["instances"] == 3
+
+
+def test_a_field_that_is_crossed_takes_its_cross_along(run):
+    plant(run)
+    command(*given(run, *FEW), *QUIET)
+    crosses = ["--data.crosses=interactions.json", "--data.top_k=1", "--name=crossed"]
+    command("fit", "--config", run / "config.yaml", *crosses)
+    command(*given(Path("runs/crossed/version_0"), *FEW), *QUIET)
+    found = json.loads(Path("interactions.json").read_text())
+    assert found["fields"] == [*(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])
+def test_a_model_of_any_precision_is_explained_in_float32(precision, run):
+    plant(run)
+    command(*given(run, *FEW), *QUIET)
+    expected = Path("interactions.json").read_text()
+    command(*given(run, *FEW, f"--trainer.precision={precision}"), *QUIET)
+    assert Path("interactions.json").read_text() == expected
+
+
+@pytest.mark.parametrize(
+    "other", ["--instances=4", "--data.max_bad_rows=0.5", "--data.scaling=none"]
+)
+def test_an_unfinished_detection_is_not_mixed_up_with_another(other, run):
+    interrupted = mock.patch.object(
+        zoo.glider.detect.Detector, "explain", mock.Mock(side_effect=KeyboardInterrupt)
+    )
+    with interrupted, pytest.raises(SystemExit):
+        command(*given(run, *FEW), *QUIET)
+    message = error_of(*given(run, *FEW, other), *QUIET)
+    assert "unfinished detection of another model, of other data or with other opt" in message
+
+
+def test_mistakes_are_told_in_one_sentence(run):
+    assert "the validation split has" in error_of(*given(run, "--instances=1000000"), *QUIET)
+    assert "instances must be at least 1" in error_of(*given(run, "--instances=0"), *QUIET)
+    leasts = {"permutations": 0, "seed": 0, "top_k": 1, "max_order": 2}
+    leasts |= {"patience": 1, "region_points": 0}
+    for option, least in leasts.items():
+        message = error_of(*given(run, f"--{option}={least - 1}"), *QUIET)
+        assert f"{option} must be at least {least}, got {least - 1}" in message
+    for gain in ("-0.1", "1"):
+        message = error_of(*given(run, f"--min_gain={gain}"), *QUIET)
+        assert "min_gain must be at least 0 and less than 1" in message
+    Path("folder").mkdir()
+    for output in ("picture.html", "folder", "."):
+        message = error_of(*given(run, f"--output={output}"), *QUIET)
+        assert "must name a file such as interactions.json" in message
+    message = error_of(*given(run, *FEW, "--trainer.limit_predict_batches=0.5"), *QUIET)
+    assert "2 of 3 rows have been explained" in message
+    assert "detect needs a checkpoint" in error_of("detect", "--config", run / "config.yaml")
+
+
+def test_a_model_with_nan_weights_is_told(run):
+    file = run / "checkpoints/best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["state_dict"]["bias"].fill_(torch.nan)
+    torch.save(checkpoint, file)
+    message = error_of(*given(run, *FEW), *QUIET)
+    assert "around instance 0, the black box gave NaN or infinite scores" in message
+
+
+def test_off_is_the_mean_of_the_training_rows(criteo_file):
+    data = datamodules.Criteo(str(criteo_file))
+    data.prepare_data()
+    data.setup("validate")
+    expected = np.asarray(data._arrays["train"].numerical, np.float64).mean(0)
+    np.testing.assert_allclose(data.numerical_means(), expected, rtol=1e-6)
+
+
+def test_a_model_of_main_effects_has_no_significant_interaction(run):
+    file = run / "checkpoints/best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    state = checkpoint["state_dict"]
+    dim = checkpoint["hyper_parameters"]["embedding_dim"]
+    for name, value in state.items():
+        if name.startswith(("head", "deep")):
+            value.zero_()
+    state["embedding.table"][:, :dim] = 0
+    state["embedding.table"][:, dim:] = torch.randn(len(state["embedding.table"]), 1)
+    torch.save(checkpoint, file)
+    command(*given(run, "--instances=6"), *QUIET)
+    found = json.loads(Path("interactions.json").read_text())
+    assert found["fidelity"]["linear"] == pytest.approx(1, abs=1e-4)
+    assert not any(row["q_permutation"] < 0.05 for row in found["interactions"])
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_instances(run):
+    plant(run)
+    many = ["--instances=5", "--permutations=0"]  # three chunks
+    Path("main.py").write_text(SMALL_CHUNKS)
+    command(*given(run, *many, "--output=one.json"), *QUIET)
+    arguments = given(run, *many, "--output=two.json", "--trainer.devices=2")
+    arguments += ["--trainer.strategy=ddp", "--trainer.accelerator=cpu", *QUIET]
+    subprocess.run([sys.executable, "main.py", *map(str, arguments)], check=True)
+    one, two = (json.loads(Path(f"{name}.json").read_text()) for name in ("one", "two"))
+    assert one["instances"] == two["instances"] == 5
+    first = [(row["fields"], row["count"]) for row in one["interactions"][:1]]
+    assert first == [(row["fields"], row["count"]) for row in two["interactions"][:1]]
+    assert first == [(["C1", "C2"], 5)]

@@ -1,0 +1,228 @@
+"""Clicks, leave-one-out ranking and sessions: hand-worked values, definitions by brute force."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo import Batch, DeepFM, Field, Schema, ZooError
+from zoo.models.metrics import ClickMetrics, RankingMetrics, SessionMetrics
+
+NAN = math.nan
+
+
+def measured(logits, labels, query, k=10):
+    metric = RankingMetrics(k)
+    metric.update(torch.tensor(logits), torch.tensor(labels).float(), torch.tensor(query))
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+@pytest.mark.parametrize(
+    ("logits", "auc"),
+    [
+        ([-1.0, 2.0, 3.0, 0.5], 0.75),  # of four pairs one is in the wrong order
+        ([1e6 - 1, 1e6 + 2, 1e6 + 3, 1e6 + 0.5], 0.75),
+        ([-math.inf, 2.0, math.inf, 0.5], 0.75),
+        ([NAN, 2.0, 3.0, 0.5], NAN),
+        ([NAN] * 4, NAN),
+    ],
+)
+def test_area_under_the_curve(logits, auc):
+    for order in itertools.permutations(range(4)):
+        metric = ClickMetrics()
+        metric.update(torch.tensor(logits)[[*order]], torch.tensor([0.0, 0.0, 1.0, 1.0])[[*order]])
+        assert float(metric.compute()["auc"]) == pytest.approx(auc, nan_ok=True)
+
+
+def by_definition(logits, labels, query, k):
+    """The mean over queries of the mean over the possible ranks of the positive."""
+    hits, gains = [], []
+    for q in set(query):
+        rows = [i for i in range(len(query)) if query[i] == q]
+        (positive,) = [logits[i] for i in rows if labels[i]]
+        negatives = [logits[i] for i in rows if not labels[i]]
+        if math.isnan(positive):
+            ranks = [len(negatives) + 1]
+        else:
+            above = sum(math.isnan(n) or n > positive for n in negatives)
+            ties = sum(n == positive for n in negatives)
+            ranks = range(above + 1, above + ties + 2)
+        hits.append(sum(rank <= k for rank in ranks) / len(ranks))
+        gains.append(sum((rank <= k) / math.log2(rank + 1) for rank in ranks) / len(ranks))
+    return {f"hr@{k}": sum(hits) / len(hits), f"ndcg@{k}": sum(gains) / len(gains)}
+
+
+@pytest.mark.parametrize(
+    ("positive", "negatives", "hit", "gain"),
+    [
+        (5.0, [4.0, 3.0, 2.0], 1.0, 1.0),  # rank 1
+        (3.5, [4.0, 3.0, 2.0], 1.0, 1 / math.log2(3)),  # rank 2
+        (1.0, [4.0, 3.0, 2.0], 0.0, 0.0),  # rank 4 of k = 2
+        (4.0, [4.0, 3.0], 1.0, (1 + 1 / math.log2(3)) / 2),  # rank 1 or 2
+        (3.0, [4.0, 3.0, 2.0], 0.5, 1 / math.log2(3) / 2),  # rank 2 or 3
+        (0.0, [0.0] * 99, 0.02, (1 + 1 / math.log2(3)) / 100),  # any of 100
+        (NAN, [NAN, -1.0, 0.0], 0.0, 0.0),  # last
+        (1.0, [NAN, 0.0], 1.0, 1 / math.log2(3)),  # below the NaN
+    ],
+)
+def test_hand_worked_ranks(positive, negatives, hit, gain):
+    labels = [1] + [0] * len(negatives)
+    found = measured([positive, *negatives], labels, [7] * len(labels), k=2)
+    assert found == pytest.approx({"hr@2": hit, "ndcg@2": gain})
+
+
+@st.composite
+def ranked_lists(draw):
+    logit = st.sampled_from([-1.0, 0.0, 0.5, 2.0, NAN, math.inf, -math.inf])
+    rows = []
+    for query in draw(st.lists(st.integers(0, 10**12), min_size=1, max_size=5, unique=True)):
+        scores = draw(st.lists(logit, min_size=1, max_size=8))
+        rows += [(score, int(i == 0), query) for i, score in enumerate(scores)]
+    return draw(st.permutations(rows))
+
+
+@settings(deadline=None, max_examples=200)
+@given(ranked_lists(), st.integers(1, 9))
+def test_equal_to_the_definition_in_any_order(rows, k):
+    logits, labels, query = map(list, zip(*rows, strict=True))
+    expected = by_definition(logits, labels, query, k)
+    assert measured(logits, labels, query, k) == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=50)
+@given(ranked_lists(), st.integers(0, 40))
+def test_lists_may_be_spread_over_batches_and_processes(rows, cut):
+    columns = [torch.tensor(column) for column in zip(*rows, strict=True)]
+    logits, labels, query = columns[0], columns[1].float(), columns[2]
+    parts = [slice(None, cut), slice(cut, None)]
+    processes = [RankingMetrics(), RankingMetrics()]
+    for process, part in zip(processes, parts, strict=True):
+        process.update(logits[part], labels[part], query[part])
+    # what torchmetrics does to gather: one tensor of the states of all processes
+    joined = RankingMetrics()
+    for name in ("logits", "labels", "queries"):
+        setattr(joined, name, torch.cat([getattr(p, name)[0] for p in processes]))
+        assert joined._reductions[name].__name__ == "dim_zero_cat"
+    joined._update_count = 1
+    found = {name: float(value) for name, value in joined.compute().items()}
+    assert found == pytest.approx(measured(logits.tolist(), labels.tolist(), query.tolist()))
+
+
+def test_no_list_at_all_is_no_number():
+    assert all(math.isnan(value) for value in measured([], [], []).values())
+    with pytest.warns(UserWarning, match="before the ``update``"):
+        values = RankingMetrics().compute()
+    assert all(value.isnan() for value in values.values())
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1], [1, 1, 1]])
+def test_a_list_needs_exactly_one_positive(labels):
+    message = rf"^1 of 2 ranked lists do not hold .* query 4 with {sum(labels[:2])}:"
+    with pytest.raises(ZooError, match=message):
+        measured([0.0, 1.0, 2.0], labels, [4, 4, 5])
+
+
+def test_k_is_at_least_one():
+    with pytest.raises(ZooError, match="k must be at least 1, got 0"):
+        RankingMetrics(0)
+
+
+def test_batches_without_lists_leave_no_trace():
+    schema = Schema((Field("a", "categorical", 4),))
+    model = DeepFM(schema, embedding_dim=2, hidden_units=[2])
+    ids = torch.zeros(2, 1, dtype=torch.int)
+    model.validation_step(Batch(torch.empty(2, 0), ids, torch.tensor([0.0, 1.0])))
+    assert not model.ranking["val/"].update_called
+    assert model.metrics["val/"].update_called
+
+
+# Sessions
+
+
+def of_sessions(logits, labels, known=None):
+    """The metrics of padded sessions."""
+    metric = SessionMetrics()
+    labels = torch.tensor(labels)
+    known = ~labels.isnan() if known is None else known
+    metric.update(torch.tensor(logits), labels, known)
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+def test_three_sessions_by_hand():
+    """Right: yes no yes | no yes | yes yes no yes; padding is NaN here."""
+    labels = [[1.0, 1, 0, NAN], [0, 1, NAN, NAN], [1, 0, 0, 1]]
+    logits = [[2.0, -1, -3, NAN], [1, 1, 9, NAN], [1, -1, 1, 1]]
+    found = of_sessions(logits, labels)
+    averages = [(1 + 2 / 3) / 3, (1 / 2) / 2, (1 + 1 + 3 / 4) / 4]
+    assert found["acc"] == pytest.approx(6 / 9)
+    assert found["acc@1"] == pytest.approx(2 / 3)
+    assert found["maa"] == pytest.approx(sum(averages) / 3)
+    known = [(2, 1), (-1, 1), (-3, 0), (1, 0), (1, 1), (1, 1), (-1, 0), (1, 0), (1, 1)]
+    losses = [math.log1p(math.exp(-z if y else z)) for z, y in known]
+    assert found["logloss"] == pytest.approx(sum(losses) / 9)
+
+
+@pytest.mark.parametrize("tracks", [1, 4, 10])
+def test_random_guessing(tracks):
+    """The mean over all outcomes, a logit of zero, and 1/4 + H_T / 4T are one number."""
+    outcomes = torch.tensor(list(itertools.product((1.0, -1.0), repeat=tracks)))
+    labels = torch.randint(2, (tracks,)).float().expand_as(outcomes)
+    harmonic = sum(1 / i for i in range(1, tracks + 1))
+    for logits in (outcomes, torch.zeros_like(outcomes)):
+        found = of_sessions(logits.tolist(), labels.tolist())
+        assert found["acc"] == pytest.approx(0.5)
+        assert found["acc@1"] == pytest.approx(0.5)
+        assert found["maa"] == pytest.approx(0.25 + 0.25 * harmonic / tracks)
+    if tracks == 10:  # sessions of 20
+        assert found["maa"] == pytest.approx(0.323, abs=5e-4)
+        assert found["logloss"] == pytest.approx(math.log(2))
+
+
+def session_by_definition(logits, labels):
+    """Sum of A_i L_i over the tracks that have a label, by the number of these."""
+    right = [(z > 0) == (y == 1) for z, y in zip(logits, labels, strict=True) if y == y]
+    areas = [sum(right[:i]) / i * right[i - 1] for i in range(1, len(right) + 1)]
+    return sum(areas) / len(right) if right else None
+
+
+label = st.sampled_from([0.0, 1.0, NAN])
+sessions = st.integers(1, 6).flatmap(
+    lambda t: st.lists(
+        st.lists(st.tuples(st.sampled_from([-2.0, 0.5]), label), min_size=t, max_size=t),
+        min_size=1,
+        max_size=6,
+    )
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(sessions, st.integers(0, 6))
+def test_sessions_equal_the_definition_over_batches_and_processes(rows, cut):
+    columns = torch.tensor(rows)
+    logits, labels = columns.unbind(2)
+    known = ~labels.isnan()
+    parts = [SessionMetrics(), SessionMetrics()]
+    for part, piece in zip(parts, (slice(None, cut), slice(cut, None)), strict=True):
+        part.update(logits[piece], labels[piece], known[piece])
+    parts[0].merge_state(parts[1])
+    found = {name: float(value) for name, value in parts[0].compute().items()}
+    averages = [session_by_definition(z, y) for z, y in zip(logits, labels, strict=True)]
+    averages = [a for a in averages if a is not None]
+    right = ((logits > 0) == (labels == 1)).double()
+    first = right[:, 0][known[:, 0]]
+    expected = {"acc": right[known].mean(), "acc@1": first.mean()}
+    expected["maa"] = sum(averages) / len(averages) if averages else NAN
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(float(value), nan_ok=True), name
+    assert all(
+        part._reductions[name].__name__ == "dim_zero_sum"
+        for part in parts
+        for name in ("sums", "counts")
+    )
+
+
+def test_a_score_that_is_no_number_is_never_right():
+    assert of_sessions([[NAN, NAN]], [[0.0, 1.0]])["acc"] == 0

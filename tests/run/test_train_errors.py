@@ -1,0 +1,119 @@
+"""The command line: mistakes, damaged files, a full disk."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from support.fitting import arguments
+from support.running import ROOT, error_of
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+
+def test_a_misspelt_option_is_named(criteo_file):
+    message = error_of(*arguments("fit", criteo_file, "--model.embeding_dim=3"))
+    assert message == "error: unknown option model.embeding_dim; did you mean model.embedding_dim?"
+
+
+def test_a_misspelt_key_of_a_config_is_named(criteo_file):
+    config = yaml.safe_load((ROOT / "configs/criteo/deepfm.yaml").read_text())
+    config["data"]["init_args"]["batchsize"] = 3
+    Path("c.yaml").write_text(yaml.safe_dump(config))
+    message = error_of("fit", "--config", "c.yaml")
+    assert message == "error: unknown option data.batchsize; did you mean data.batch_size?"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--model=DeepFN", "model: no class and no file DeepFN; did you mean DeepFM?"),
+        ("--data=Criteoo", "data: no class and no file Criteoo; did you mean Criteo?"),
+        ("--data=data.Avazu", "data: no class and no file data.Avazu; did you mean Avazu?"),
+        ("--model=zoo.Deep", "model: no class and no file zoo.Deep; did you mean DeepFM?"),
+        ("--data=x.yaml", "data: no class and no file x.yaml; there are Avazu, Criteo, "),
+    ],
+)
+def test_a_misspelt_class_is_named(criteo_file, option, message):
+    assert error_of(*arguments("fit", criteo_file), option).startswith(f"error: {message}")
+
+
+def test_a_class_whose_module_lacks_another_is_not_misspelt(criteo_file, monkeypatch):
+    Path("mine.py").write_text("import nowhere\n")
+    monkeypatch.syspath_prepend(".")
+    message = error_of(*arguments("fit", criteo_file), "--data=mine.Rows")
+    assert "No module named 'nowhere'" in message
+
+
+def test_the_data_need_no_module_path(criteo_file):
+    options = ("--model", "DeepFM", "--data", "Criteo", "--data.path", criteo_file)
+    words = (sys.executable, ROOT / "train.py", "prepare", *options)
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "0 malformed rows" in shown
+
+
+def test_an_abbreviation_is_a_misspelling(criteo_file):
+    message = error_of(*arguments("fit", criteo_file, "--trainer.max_epoch=3"))
+    assert "unknown option trainer.max_epoch; did you mean trainer.max_epochs?" in message
+
+
+def test_a_batch_size_of_zero(criteo_file):
+    message = error_of(*arguments("fit", criteo_file, "--data.batch_size=0"))
+    assert message == "error: data.batch_size must be at least 1, got 0"
+
+
+def test_a_fit_without_validation(criteo_file):
+    message = error_of(*arguments("fit", criteo_file, "--trainer.limit_val_batches=0"))
+    assert message.startswith("error: trainer.limit_val_batches is 0: val/logloss, which says")
+    assert not Path("runs/t/version_0/checkpoints").exists()
+
+
+def test_a_missing_file():
+    message = error_of(*arguments("fit", "nowhere.txt"))
+    assert message == "error: no such file: nowhere.txt (data.path)"
+
+
+def test_a_missing_checkpoint(criteo_file):
+    message = error_of(*arguments("test", criteo_file, "--ckpt_path=nowhere.ckpt"))
+    assert message == "error: no such checkpoint: nowhere.ckpt (ckpt_path)"
+
+
+def test_a_checkpoint_of_another_schema(run, criteo_file):
+    other = ["--data.min_count=3", "--ckpt_path", run / "checkpoints/best.ckpt"]
+    message = error_of(*arguments("test", criteo_file, *other))
+    assert "trained on another schema than these data: field C" in message
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(criteo_file):
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (Path("executed"),)
+
+    torch.save({"state_dict": {}, "payload": Evil()}, "evil.ckpt")
+    message = error_of(*arguments("test", criteo_file, "--ckpt_path=evil.ckpt"))
+    assert "not loaded, as it could run code" in message
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04half a zip"])
+def test_a_file_that_is_no_checkpoint(criteo_file, content):
+    Path("x.ckpt").write_bytes(content)
+    message = error_of(*arguments("test", criteo_file, "--ckpt_path=x.ckpt"))
+    assert "x.ckpt is not a checkpoint, or is damaged" in message
+
+
+def test_predict_without_a_file(run):
+    given = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/best.ckpt"]
+    message = error_of("predict", *given)
+    assert "give --data.predict_path FILE" in message
+
+
+def test_a_full_disk(criteo_file, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    message = error_of(*arguments("fit", criteo_file, "--trainer.max_epochs=1"))
+    assert "the disk is full" in message

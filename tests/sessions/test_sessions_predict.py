@@ -1,0 +1,146 @@
+"""Listening sessions: prediction, damage, interruptions, `prepare`."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support.listening import batches, first_session, prepared_bytes, swapped
+from support.running import ROOT, command
+
+from datamodules import SkipSessions
+from datamodules.sessions.records import COUNTS, FLAGS, VALUES
+from zoo import Schema, SessionBatch, ZooError
+
+
+@pytest.fixture
+def run(sessions, tmp_path):
+    """A fitted datamodule and a copy of its encoder."""
+    data = sessions()
+    data.prepare_data()
+    data.save_encoder(tmp_path / "encoder")
+    return data, str(tmp_path / "encoder")
+
+
+def predicting(encoder, path, **options):
+    data = SkipSessions("gone", "gone", encoder=encoder, predict_path=str(path), **options)
+    data.setup("predict")
+    return data, list(data.predict_dataloader())
+
+
+def test_an_encoder_scores_raw_sessions_whose_second_half_is_unknown(run, logs, tmp_path):
+    data, encoder = run
+    want, ids = batches(data, "test")
+    rows = logs[logs.session_id.isin(ids)].copy()
+    future = rows.session_position.astype(int) > rows.session_length.astype(int) // 2
+    rows.loc[future, [*FLAGS, *COUNTS, *VALUES, "date", "hour_of_day"]] = ""
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    shutil.rmtree(Path(data.path).parent)
+    new, found = predicting(encoder, tmp_path / "new.csv", batch_size=7)
+    assert new.predict_rows == len(ids)
+    description = json.loads(Path(encoder, "encoder.json").read_text())
+    assert new.schema == Schema.from_dict(description["schema"])
+    joined = SessionBatch(*(torch.cat(column) for column in zip(*found, strict=True)))
+    assert joined.row.tolist() == list(range(len(ids)))
+    for name in ("past", "past_mask", "future", "future_mask"):
+        assert torch.equal(getattr(joined, name), getattr(want, name))
+    assert joined.label.isnan().equal(joined.future_mask)
+
+
+def test_a_session_that_cannot_be_scored_leaves_a_gap(run, logs, tmp_path):
+    _, encoder = run
+    rows = logs[logs.session_id.isin(logs.session_id.drop_duplicates()[:20])].copy()
+    mine = first_session(rows)
+    number = rows.session_id.drop_duplicates().tolist().index(rows.session_id[mine[0]])
+    swapped(rows, mine)
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    new, found = predicting(encoder, tmp_path / "new.csv", max_bad_sessions=0.1)
+    assert new.predict_rows == 20
+    rows = torch.cat([batch.row for batch in found])
+    assert rows.tolist() == [i for i in range(20) if i != number]
+    with pytest.raises(ZooError, match=r"1 of 20 sessions cannot be used"):
+        predicting(encoder, tmp_path / "new.csv", max_bad_sessions=0.01)
+
+
+def test_mistakes_in_predicting(run, tmp_path):
+    data, encoder = run
+    with pytest.raises(ZooError, match=r"give --data.predict_path"):
+        SkipSessions("gone", "gone", encoder=encoder).setup("predict")
+    with pytest.raises(ZooError, match=r"no such file or folder: gone \(data.predict_path\)"):
+        predicting(encoder, "gone")
+    with pytest.raises(ZooError, match=r"data.encoder serves predict alone"):
+        _ = SkipSessions("gone", "gone", encoder=encoder).manifest
+    description = Path(encoder, "encoder.json")
+    text = description.read_text()
+    description.unlink()  # the prepared data have it under another name
+    description.write_text(text.replace("SkipSessions", "Criteo"))
+    with pytest.raises(ZooError, match=r"was fitted on Criteo data, not on SkipSessions data"):
+        predicting(encoder, data.path)
+    description.write_text(text)
+    Path(encoder, "track_ids.parquet").unlink()
+    with pytest.raises(ZooError, match=r"encoder is damaged"):
+        predicting(encoder, data.path)
+    Path(encoder, "tracks.npy").unlink()
+    with pytest.raises(ZooError, match=r"is not an encoder: encoder.json or tracks.npy is missing"):
+        predicting(encoder, data.path)
+
+
+def test_damage_shows(sessions):
+    data = sessions()
+    data.prepare_data()
+    path = data.folder / "val/sessions.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ZooError, match=r"val/sessions.npy does not match its checksum"):
+        data.setup("fit")
+    path.write_bytes(content[:100])
+    data.verify = False
+    with pytest.raises(ZooError, match=r"val/sessions.npy is damaged"):
+        data.setup("fit")
+
+
+KILLED = """
+import os, signal, sys
+from unittest import mock
+from datamodules import SkipSessions
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+path, tracks, prepared, step = sys.argv[1:]
+with mock.patch(step, die):
+    SkipSessions(path, tracks, prepared=prepared).prepare_data()
+"""
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "datamodules.sessions.prepare.split_of",
+        "datamodules.sessions.prepare._recode",
+        "datamodules.prepared.store.Manifest.save",
+    ],
+)
+def test_killed_preparation_is_not_taken_for_whole(sessions, step):
+    data, other = sessions(), sessions()
+    command = [sys.executable, "-c", KILLED, data.path, data.tracks, str(data.prepared), step]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not data.folder.exists()
+    assert prepared_bytes(data) == prepared_bytes(other)
+    assert sorted(p.name for p in data.prepared.iterdir() if p.is_dir()) == [data.folder.name]
+    assert not (data.folder / "work").exists()
+
+
+def test_prepare_prints_the_manifest(sessions, capsys):
+    data = sessions()
+    places = ["--data.path", data.path, "--data.tracks", data.tracks]
+    places += ["--data.prepared", data.prepared]
+    command("prepare", "--model=zoo.DeepFM", "--data=datamodules.SkipSessions", *places)
+    shown = capsys.readouterr().out
+    assert "acoustic_vector_7" in shown
+    assert "0 malformed rows" in shown
+    assert "sessions in the train split" in shown

@@ -1,0 +1,135 @@
+"""Cross fields: prediction and the run directory."""
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from support.crossing import AVAZU, CRITEO, folders, opened
+from support.running import QUIET, ROOT, SMALL, command
+
+from datamodules import Avazu, Criteo
+from datamodules.prepared.store import SPLITS
+from datamodules.tabular.crosses import Cross
+from datamodules.tabular.encoder import load_vocabulary
+from zoo import DeepFM
+from zoo.data.errors import ZooError
+
+DATASETS = {"criteo": partial(Criteo, scaling="log"), "avazu": Avazu}  # as the configs
+
+
+def configured(subcommand, path, interactions, dataset="criteo"):
+    config = ROOT / f"configs/{dataset}/deepfm.yaml"
+    crosses = ["--data.crosses", interactions, "--data.top_k=2", "--data.cross_min_share=0.002"]
+    return [subcommand, "--config", config, "--data.path", path, *crosses, *SMALL]
+
+
+def fit(*args):
+    command(*configured("fit", *args), *QUIET, "--name=t", "--trainer.max_epochs=1")
+    return sorted(Path("runs/t").iterdir())[-1]
+
+
+def scored_test_split(make, path, run):
+    """Numbers of the test rows, and the probabilities that the best checkpoint gives them."""
+    data = make(str(path), crosses="interactions.json", top_k=2, cross_min_share=0.002)
+    data.setup("test")
+    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
+    with torch.no_grad():
+        logits = torch.cat([model(batch) for batch in data.test_dataloader()])
+    return data._arrays["test"].row, logits.sigmoid().numpy()
+
+
+def test_a_model_trains_on_crosses(workplace, criteo_file, crosses_file):
+    run = fit(criteo_file, crosses_file(CRITEO))
+    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)
+    assert [field.name for field in model.schema.fields[-2:]] == ["C6 x C14", "I2 x C17"]
+    assert json.loads((run / "metrics.json").read_text())["test/auc"] > 0.5
+    config = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
+    assert (config["top_k"], config["cross_bins"]) == (2, 100)
+
+
+@pytest.mark.parametrize("dataset", ["criteo", "avazu"])
+def test_a_run_alone_scores_as_its_data(workplace, dataset, request, crosses_file):
+    """Neither the raw file, nor the prepared data, nor the interactions are left."""
+    rows = request.getfixturevalue(f"{dataset}_file")
+    path = Path(shutil.copy(rows, workplace / "train.txt"))
+    run = fit(path, crosses_file(CRITEO if dataset == "criteo" else AVAZU), dataset)
+    row, expected = scored_test_split(DATASETS[dataset], path, run)
+    path.unlink()
+    shutil.rmtree("prepared")
+    Path("interactions.json").unlink()
+    checkpoint = run / "checkpoints/best.ckpt"
+    given = ["--ckpt_path", checkpoint, "--data.predict_path", rows]
+    command("predict", "--config", run / "config.yaml", *given)
+    found = pq.read_table(run / f"predictions/{rows.stem}.parquet").to_pandas()
+    np.testing.assert_allclose(found.probability[row], expected, atol=1e-6)
+
+
+def test_the_encoder_of_a_run_gives_the_same_ids(crossed, criteo, criteo_file, tmp_path):
+    datamodule = crossed()
+    splits, schema = opened(datamodule), datamodule.schema
+    datamodule.save_encoder(tmp_path / "encoder")
+    shutil.rmtree(tmp_path / "prepared")
+    (tmp_path / "interactions.json").unlink()
+    alone = criteo(
+        tmp_path / "gone.txt",
+        encoder=str(tmp_path / "encoder"),
+        predict_path=str(criteo_file),
+        crosses=str(tmp_path / "interactions.json"),
+    )
+    alone.setup("predict")
+    arrays = alone._arrays["predict"]
+    for split in SPLITS:
+        for i, ids in enumerate(splits[split].crosses):
+            np.testing.assert_array_equal(arrays.crosses[i][splits[split].row], ids)
+    assert alone.schema == schema
+
+
+def test_a_fit_is_repeated_from_its_run(workplace, criteo_file, crosses_file):
+    run = fit(criteo_file, crosses_file(CRITEO))
+    command("fit", "--config", run / "config.yaml")
+    again = run.with_name("version_1")
+    one, other = (torch.load(r / "checkpoints/last.ckpt")["state_dict"] for r in (run, again))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_prepare_prints_the_crosses(workplace, criteo_file, crosses_file, capsys):
+    config = ROOT / "configs/criteo/deepfm.yaml"
+    given = ["--data.path", criteo_file, "--data.crosses", crosses_file([["C14", "C6"]])]
+    command("prepare", "--config", config, *given, "--data.cross_min_share=0.01")
+    line = next(line for line in capsys.readouterr().out.splitlines() if "C6 x C14" in line)
+    ids = opened(Criteo(str(criteo_file), crosses="interactions.json", cross_min_share=0.01))
+    assert line.split()[-2:] == [str(1 + ids["train"].crosses[0].max()), "│"]
+
+
+@pytest.fixture
+def encoder(crossed, tmp_path):
+    """The folder of a fitted cross."""
+    crossed([["C17", "I2"]]).prepare_data()
+    (folder,) = folders(tmp_path)
+    return folder / "encoder"
+
+
+def test_a_cross_is_read_as_it_was_saved(encoder, engine):
+    cross = Cross.load(encoder)
+    load_vocabulary(engine, encoder, "m0, m1, id")
+    assert cross.members == ("I2", "C17")
+    assert engine.run("SELECT count(*) + 2 FROM vocabulary") == [(cross.cardinality,)]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": 1}', b'{"format": 9}'])
+def test_a_damaged_description_of_a_cross(encoder, content):
+    (encoder / "cross.json").write_bytes(content)
+    with pytest.raises(ZooError, match=r"cross.json (is damaged|has format 9)"):
+        Cross.load(encoder)
+
+
+def test_a_cross_that_lacks_its_vocabulary(encoder):
+    (encoder / "vocabulary.parquet").unlink()
+    with pytest.raises(ZooError, match=r"cross.json or vocabulary.parquet is missing"):
+        Cross.load(encoder)

@@ -1,0 +1,184 @@
+"""The batches that models take, and what is done with them, by the names of their parts.
+
+Shapes: B rows or sessions, N numerical fields, C categorical fields, T past events, T' tracks to
+predict.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zoo.data.schema import Field, Schema
+
+
+class Batch(NamedTuple):
+    """Rows as the models take them. Its parts are read by name: later versions may add some.
+
+    Attributes:
+        numerical: float32 [B, N], in the order of `Schema.numerical`.
+        categorical: int [B, C], in the order of `Schema.categorical`; the ids of field c are
+            0 (unknown), 1 (missing), 2 .. cardinality_c - 1 (most frequent first).
+        label: float32 [B], 0 or 1; NaN where the label is not known.
+        row: int64 [B], number of the row in its raw file; only where predictions are made.
+        query: int64 [B], number of the list that the row is ranked in; only where lists are
+            ranked.
+    """
+
+    numerical: Tensor
+    categorical: Tensor
+    label: Tensor
+    row: Tensor | None = None
+    query: Tensor | None = None
+
+    @property
+    def labelled(self) -> Tensor:
+        """[B] bool: the rows whose label is known."""
+        return ~self.label.isnan()
+
+    def inputs(self, schema: Schema) -> dict[str, Tensor]:
+        """[B] the values of each field, by name: what the label of a row is predicted from.
+
+        Args:
+            schema: Fields of this batch.
+        """
+        return {
+            field.name: values[:, column]
+            for values, fields in (
+                (self.numerical, schema.numerical),
+                (self.categorical, schema.categorical),
+            )
+            for column, field in enumerate(fields)
+        }
+
+    def view(self, schema: Schema, wanted: Schema) -> Self:
+        """The rows with some of their fields, as a model that takes these alone sees them.
+
+        Args:
+            schema: Fields of this batch.
+            wanted: Fields to keep, in their new order; all are in `schema`.
+        """
+        return self._replace(
+            numerical=self.numerical[:, _columns(schema.numerical, wanted.numerical)],
+            categorical=self.categorical[:, _columns(schema.categorical, wanted.categorical)],
+        )
+
+    def shuffled(self, schema: Schema, field: Field, seed: int) -> Self:
+        """The rows with the values of one field in another order, which depends on the seed.
+
+        Args:
+            schema: Fields of this batch.
+            field: The field to shuffle.
+            seed: Seed of the order.
+        """
+        part = field.kind
+        values = getattr(self, part).clone()
+        column = getattr(schema, part).index(field)
+        values[:, column] = values[_order(len(values), seed), column]
+        return self._replace(**{part: values})
+
+
+class SessionBatch(NamedTuple):
+    """Sessions cut in two: all is known of the first part, the second is to be predicted.
+
+    Padding lies at the end of each part: zeros, and false in the mask.
+
+    Attributes:
+        past: float32 [B, T, N], in the order of `Schema.numerical`.
+        past_mask: bool [B, T], true where there is an event.
+        future: float32 [B, T', M], in the order of `Schema.future`.
+        future_mask: bool [B, T'].
+        label: float32 [B, T'], 0 or 1; NaN where not known, 0 where padded.
+        row: int64 [B], number of the session in its raw file; only where predictions are made.
+    """
+
+    past: Tensor
+    past_mask: Tensor
+    future: Tensor
+    future_mask: Tensor
+    label: Tensor
+    row: Tensor | None = None
+
+    @property
+    def labelled(self) -> Tensor:
+        """[B, T'] bool: the tracks that exist and whose label is known."""
+        return self.future_mask & ~self.label.isnan()
+
+    def inputs(self, schema: Schema) -> dict[str, Tensor]:
+        """[B, T'] what is known of each track to predict, by the name of the field.
+
+        Args:
+            schema: Fields of this batch.
+        """
+        return {field.name: self.future[..., i] for i, field in enumerate(schema.future)}
+
+    def view(self, schema: Schema, wanted: Schema) -> Self:
+        """The sessions with some of their fields; see `Batch.view`."""
+        return self._replace(
+            past=self.past[..., _columns(schema.numerical, wanted.numerical)],
+            future=self.future[..., _columns(schema.future, wanted.future)],
+        )
+
+    def shuffled(self, schema: Schema, field: Field, seed: int) -> Self:
+        """The sessions with the values of one field in another order.
+
+        They are shuffled among the events of all first parts, and among all tracks to predict.
+
+        Args:
+            schema: Fields of this batch.
+            field: The field to shuffle.
+            seed: Seed of the order.
+        """
+        parts = {}
+        for part, fields in (("past", schema.numerical), ("future", schema.future)):
+            if field in fields:
+                values, mask = getattr(self, part).clone(), getattr(self, f"{part}_mask")
+                column = values[..., fields.index(field)]  # a view
+                events = column[mask]
+                column[mask] = events[_order(len(events), seed)]
+                parts[part] = values
+        return self._replace(**parts)
+
+
+AnyBatch = TypeVar("AnyBatch", Batch, SessionBatch)
+
+
+def take(batch: AnyBatch, rows: Tensor | slice) -> AnyBatch:
+    """Some rows (or sessions) of a batch, by number or by mask."""
+    parts = batch._asdict().items()
+    return batch._replace(**{k: None if part is None else part[rows] for k, part in parts})
+
+
+def concatenate(batches: Sequence[AnyBatch]) -> AnyBatch:
+    """The rows of all batches; of sessions, the shorter ones are padded with zeros."""
+    first = batches[0]
+    joined = {}
+    for name in first._fields:
+        parts = [getattr(batch, name) for batch in batches]
+        joined[name] = None if any(part is None for part in parts) else torch.cat(_padded(parts))
+    return first._replace(**joined)
+
+
+def chunks(batch: AnyBatch, rows: int) -> Iterator[AnyBatch]:
+    """The batch in parts of so many rows at most."""
+    for start in range(0, len(batch.label), rows):
+        yield take(batch, slice(start, start + rows))
+
+
+def _padded(parts: list[Tensor]) -> list[Tensor]:
+    """Tensors [B, T, ..] padded to one T; those of rows, [B] and [B, C], have one already."""
+    if parts[0].ndim < 2:
+        return parts
+    time = max(part.shape[1] for part in parts)
+    rest = [0, 0] * (parts[0].ndim - 2)
+    return [functional.pad(part, [*rest, 0, time - part.shape[1]]) for part in parts]
+
+
+def _columns(fields: Sequence[Field], wanted: Sequence[Field]) -> list[int]:
+    return [fields.index(field) for field in wanted]
+
+
+def _order(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,122 @@
+"""The folder `encoder/` of a run, which turns raw rows into ids and numbers: the one reader of it.
+
+    encoder/encoder.json          dataset, options, schema, and what was fitted on training rows
+            vocabulary.parquet    (field, value, id, count), where fields are categorical
+            crosses/0000/         cross.json and vocabulary.parquet (m0, m1, .., id, count)
+
+Datamodules write it; they read its descriptions here, and large tables with their own engine.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zoo.data.errors import ZooError
+from zoo.data.schema import JOINER, MISSING, UNKNOWN
+
+ENCODER_FORMAT = 1
+VOCABULARY = "vocabulary.parquet"
+SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
+Wanted = Mapping[str, Collection[int] | None]  # ids by field; None is all of them
+
+
+@contextmanager
+def encoder_description(path: Path, beside: str = VOCABULARY) -> Iterator[dict[str, Any]]:
+    """What a JSON file of an encoder's folder says; what is wrong with it becomes a `ZooError`.
+
+    Args:
+        path: The file, such as `encoder/encoder.json`.
+        beside: Name of a file that the folder holds next to it.
+
+    Raises:
+        ZooError: where a file is missing or damaged, or of another format; also for what is
+            missing in the description, where it is read within the `with` block.
+    """
+    if not path.is_file() or not (path.parent / beside).is_file():
+        raise ZooError(f"{path.parent} is not an encoder: {path.name} or {beside} is missing")
+    try:
+        data = json.loads(path.read_text())
+        if data["format"] != ENCODER_FORMAT:
+            raise ZooError(
+                f"{path} has format {data['format']}, this version reads {ENCODER_FORMAT}"
+            )
+        yield data
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ZooError(f"{path} is damaged: {error!r}") from error
+
+
+def value_names(encoder: Path | None, wanted: Wanted) -> dict[str, dict[int, str]]:
+    """The values of fields by id, as far as an encoder names them.
+
+    Args:
+        encoder: Folder of the encoder; None names unknown and missing alone.
+        wanted: The fields, and of each the ids to name; None is all of them.
+
+    Raises:
+        ZooError: where the encoder is damaged.
+    """
+    found = {field: dict(SPECIAL) for field in wanted}
+    if not wanted or encoder is None or not (encoder / VOCABULARY).is_file():
+        return found
+    try:
+        for field, value, i in _fields(encoder, wanted):
+            found[field].setdefault(i, value)
+        for folder in sorted(encoder.glob("crosses/*")):
+            cross = json.loads((folder / "cross.json").read_text())
+            field = JOINER.join(cross["members"])
+            if field in wanted:
+                found[field] |= _cross(encoder, folder, cross, wanted[field])
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise ZooError(f"{encoder} cannot be read: {reason}") from error
+    return found
+
+
+def _read(file: Path, columns: list[str], filters: Any) -> list[tuple[Any, ...]]:
+    import pyarrow.parquet as pq  # which takes a while to load
+
+    table = pq.read_table(file, columns=columns, filters=filters)
+    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+
+
+def _fields(encoder: Path, wanted: Wanted) -> list[tuple[Any, ...]]:
+    """(field, value, id) of the fields that are no crosses."""
+    filters = [
+        [("field", "=", field), *([] if ids is None else [("id", "in", list(ids))])]
+        for field, ids in wanted.items()
+        if ids is None or ids
+    ]
+    return _read(encoder / VOCABULARY, ["field", "value", "id"], filters or None)
+
+
+def _cross(
+    encoder: Path, folder: Path, cross: Mapping[str, Any], ids: Collection[int] | None
+) -> dict[int, str]:
+    """The values of a cross field by id: those of its members."""
+    columns = ["id", *(f"m{i}" for i in range(len(cross["members"])))]
+    filters = None if ids is None else [("id", "in", list(ids))]
+    rows = _read(folder / VOCABULARY, columns, filters)
+    if not rows:
+        return {}
+    mine, *codes = zip(*rows, strict=True)
+    values = []
+    for member, column in zip(cross["members"], codes, strict=True):
+        if member in cross["edges"]:
+            values.append([_interval(cross["edges"][member], code) for code in column])
+        else:
+            named = value_names(encoder, {member: set(column)})[member]
+            values.append([named.get(code, f"id {code}") for code in column])
+    return dict(zip(mine, map(JOINER.join, zip(*values, strict=True)), strict=True))
+
+
+def _interval(edges: list[float], code: int) -> str:
+    """The bin of a number, in words."""
+    if not edges:
+        return "any"
+    if code == 0:
+        return f"<= {edges[0]:.4g}"
+    if code == len(edges):
+        return f"> {edges[-1]:.4g}"
+    return f"{edges[code - 1]:.4g} .. {edges[code]:.4g}"

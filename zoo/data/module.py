@@ -1,0 +1,162 @@
+"""What models and commands ask of data: one class, with a default for all that may be missing.
+
+A datamodule of one's own needs `schema` and the dataloaders of the splits that it has:
+
+    class Mine(ZooDataModule):
+        @property
+        def schema(self) -> Schema: ...
+        def train_dataloader(self) -> Iterable[Batch]: ...
+        def val_dataloader(self) -> Iterable[Batch]: ...
+
+The rest makes it better: `predict` scores what `predict_dataloader` gives, a run directory scores
+new raw files where `save_encoder` has kept what that takes, and so on.
+
+Shapes: N numerical fields.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from pytorch_lightning import LightningDataModule
+
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
+
+# The splits, and the stage of Lightning's `setup` that each is part of
+STAGES = {"train": "fit", "val": "validate", "test": "test", "predict": "predict"}
+
+
+@dataclass(frozen=True)
+class SplitSize:
+    """How large a split is.
+
+    Attributes:
+        rows: Number of rows; of sessions, of the tracks to predict.
+        positives: Number of rows whose label is 1.
+    """
+
+    rows: int
+    positives: int
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What the command `prepare` prints.
+
+    Attributes:
+        place: Where the prepared data lie, or what they are made of.
+        splits: Size of each split, by name.
+        rejected: Number of malformed rows, by reason.
+        rejected_examples: (line, reason) of the first malformed rows.
+        notes: Further counts that a user should know of, by what they count.
+    """
+
+    place: str
+    splits: dict[str, SplitSize]
+    rejected: dict[str, int] = field(default_factory=dict)
+    rejected_examples: list[tuple[int, str]] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+class ZooDataModule(LightningDataModule):
+    """Splits of rows or sessions, in batches: the base class of all datamodules.
+
+    Its batches are `zoo.Batch` or `zoo.SessionBatch`, in the order of `schema`. `prepare_data` may
+    be called more than once, and by several processes at the same time; `schema` is read after it.
+    A constructor that takes an option `encoder` is given the `encoder` folder of the run that
+    `predict` scores with; one that takes `predict_path` and `predict_output` is told by them which
+    file to score and where the predictions go.
+
+    Attributes:
+        predict_path: Raw file to score.
+        predict_output: Parquet file that the command `predict` writes; None lets the command
+            choose a place in the run directory.
+        predict_rows: Number of rows of the raw file, malformed ones included, once set up for
+            prediction; None where each row gives a prediction.
+    """
+
+    predict_path: str | None = None
+    predict_output: Path | None = None
+    predict_rows: int | None = None
+
+    # What every datamodule offers
+
+    @property
+    def schema(self) -> Schema:
+        """The fields of the batches, once `prepare_data` has been called; prepares nothing."""
+        self._lacks("schema", "fields (schema)")
+
+    def train_dataloader(self) -> Iterable[Any]:
+        """Batches to train on, in a new order each epoch."""
+        self._lacks("train_dataloader", "rows to train on")
+
+    def val_dataloader(self) -> Iterable[Any]:
+        """Batches of the validation split, in the same order each time."""
+        self._lacks("val_dataloader", "validation rows")
+
+    # What it may offer
+
+    def test_dataloader(self) -> Iterable[Any]:
+        """Batches of the test split, in the same order each time."""
+        self._lacks("test_dataloader", "test rows")
+
+    def predict_dataloader(self) -> Iterable[Any]:
+        """Batches to score, whose `row` says which row of the file each is."""
+        self._lacks("predict_dataloader", "rows to predict")
+
+    @property
+    def positive_rate(self) -> float | None:
+        """Share of positives among the training rows; None where it is not known."""
+        return None
+
+    def numerical_means(self) -> np.ndarray:
+        """[N] float32 means of the numerical fields over the training rows, once set up."""
+        total, rows = np.zeros(len(self.schema.numerical)), 0
+        for batch in self.train_dataloader():
+            total += batch.numerical.double().sum(0).cpu().numpy()
+            rows += len(batch.label)
+        return (total / max(rows, 1)).astype(np.float32)
+
+    def ceiling(self) -> dict[str, float]:
+        """Metrics of the true probabilities of the test rows, where the data are generated."""
+        return {}
+
+    def size(self, split: str) -> SplitSize:
+        """The size of `train`, `val` or `test`, once set up; counted where it is not known."""
+        rows = positives = 0
+        for batch in self.batches(split):
+            labels = batch.label[batch.labelled]
+            rows, positives = rows + len(labels), positives + int(labels.sum())
+        return SplitSize(rows, positives)
+
+    def summary(self) -> DataSummary:
+        """What the command `prepare` prints, once set up for `fit` and `test`."""
+        splits = {
+            split: self.size(split) for split in ("train", "val", "test") if self.offers(split)
+        }
+        return DataSummary(type(self).__name__, splits)
+
+    @property
+    def encoder_folder(self) -> Path | None:
+        """The encoder that names the values of ids (see `zoo.data.encoder`); None without one."""
+        return None
+
+    def save_encoder(self, folder: Path) -> None:
+        """Writes a new folder, kept in the run directory, that scores new raw files."""
+
+    # What the commands use
+
+    def offers(self, split: str) -> bool:
+        """Whether this datamodule has a split `train`, `val`, `test` or `predict`."""
+        name = f"{split}_dataloader"
+        return getattr(type(self), name) is not getattr(ZooDataModule, name)
+
+    def batches(self, split: str) -> Iterable[Any]:
+        """The batches of a split that is set up."""
+        return getattr(self, f"{split}_dataloader")()
+
+    def _lacks(self, member: str, what: str) -> NoReturn:
+        raise ZooError(f"{type(self).__name__} has no {what}: define its {member}")

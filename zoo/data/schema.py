@@ -1,0 +1,125 @@
+"""What a model must know of its data: its ordered fields."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from zoo.data.errors import ZooError
+
+UNKNOWN, MISSING = 0, 1  # the first two ids of every categorical field
+SCHEMA_FORMAT = 1  # raised when a schema written today could not be read by older code
+CROSS = "cross"  # the group of the cross fields
+JOINER = " x "  # between the members in the name of a cross field
+
+
+@dataclass(frozen=True)
+class Field:
+    """One input of a model.
+
+    Args:
+        name: unique within a schema.
+        kind: `numerical` or `categorical`.
+        cardinality: number of ids of a categorical field, unknown and missing included.
+        group: what the field describes (user, item, time, ...); fields of one group belong
+            together.
+        past_only: of sessions: not known of the events that are to be predicted.
+    """
+
+    name: str
+    kind: Literal["numerical", "categorical"]
+    cardinality: int = 0
+    group: str = ""
+    past_only: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.group, str):
+            raise ZooError(f"field {self.name!r}: name and group must be text")
+        if self.kind not in ("numerical", "categorical"):
+            raise ZooError(f"field {self.name}: kind must be numerical or categorical")
+        if self.kind == "categorical" and self.cardinality < 2:
+            raise ZooError(
+                f"field {self.name}: a categorical field has a cardinality of at least 2 "
+                f"(unknown and missing), got {self.cardinality}"
+            )
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The ordered fields of a dataset. Plain data: `from_dict(schema.to_dict()) == schema`."""
+
+    fields: tuple[Field, ...]
+
+    def __post_init__(self) -> None:
+        names = [field.name for field in self.fields]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated or not names:
+            raise ZooError(f"a schema needs distinct fields, got {repeated or 'none'}")
+
+    @cached_property
+    def numerical(self) -> tuple[Field, ...]:
+        """The columns of `Batch.numerical`."""
+        return tuple(field for field in self.fields if field.kind == "numerical")
+
+    @cached_property
+    def categorical(self) -> tuple[Field, ...]:
+        """The columns of `Batch.categorical`."""
+        return tuple(field for field in self.fields if field.kind == "categorical")
+
+    @cached_property
+    def future(self) -> tuple[Field, ...]:
+        """The columns of `SessionBatch.future`."""
+        return tuple(field for field in self.numerical if not field.past_only)
+
+    def flat_columns(self, dim: int, embed_numerical: bool) -> dict[str, list[int]]:
+        """Where embeddings of size `dim` and numbers side by side hold each field, ascending."""
+        embedded = (*(self.numerical if embed_numerical else ()), *self.categorical)
+        columns = {field.name: [*range(f * dim, (f + 1) * dim)] for f, field in enumerate(embedded)}
+        for n, field in enumerate(self.numerical, len(embedded) * dim):
+            columns.setdefault(field.name, []).append(n)
+        return columns
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON and checkpoints hold it."""
+        fields = [asdict(field) for field in self.fields]
+        for field in fields:
+            if not field["past_only"]:  # as it was before there were sessions
+                del field["past_only"]
+        return {"format": SCHEMA_FORMAT, "fields": fields}
+
+    @classmethod
+    def from_dict(cls, data: "Mapping[str, Any] | Schema") -> "Schema":
+        """Reads what `to_dict` wrote; a `Schema` passes through."""
+        if isinstance(data, Schema):
+            return data
+        if data.get("format") != SCHEMA_FORMAT:
+            raise ZooError(
+                f"schema of format {data.get('format')!r}, this version reads {SCHEMA_FORMAT}: "
+                "use the version of interpretable-zoo that wrote it"
+            )
+        return cls(tuple(Field(**field) for field in data["fields"]))
+
+    def crossed(self, field: Field) -> tuple[str, ...]:
+        """The names of the fields that a field crosses, as its own name and group tell."""
+        members = tuple(field.name.split(JOINER))
+        names = {other.name for other in self.fields}
+        if field.group != CROSS or len(members) < 2 or not names.issuperset(members):
+            return ()
+        return members
+
+    def difference(self, other: "Schema") -> str | None:
+        """The first field in which two schemas differ, in words; None if they are equal."""
+        mine, theirs = ({f.name: f for f in schema.fields} for schema in (self, other))
+        for name in {**mine, **theirs}:
+            if name not in mine or name not in theirs:
+                return f"field {name} is in only one of them"
+            if mine[name] != theirs[name]:
+                return f"field {name} is {_describe(mine[name])} and {_describe(theirs[name])}"
+        return None if self == other else "their fields stand in different order"
+
+
+def _describe(field: Field) -> str:
+    cardinality = f" of {field.cardinality} ids" if field.kind == "categorical" else ""
+    group = f" in group {field.group!r}" if field.group else ""
+    known = " known of the past only" if field.past_only else ""
+    return f"{field.kind}{cardinality}{group}{known}"

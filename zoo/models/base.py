@@ -1,0 +1,257 @@
+"""What all models share: loss, steps, optimiser, checkpoint.
+
+Shapes: B batch.
+"""
+
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, NoReturn
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from zoo.data.errors import ZooError, require
+from zoo.data.schema import Schema
+from zoo.models.description import Description, paragraphs_of
+from zoo.models.registry import class_name
+from zoo.nn.memory import keep_freed_memory
+from zoo.nn.optim import Adagrad
+
+OPTIMIZERS = {
+    "adagrad": Adagrad,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+}
+
+
+class ZooModule(LightningModule):
+    """A model of probabilities sigmoid(logit), trained by their cross-entropy.
+
+    A subclass implements `forward` and `_score`, and gives `metrics`: for each split's prefix a
+    torchmetrics `Metric`. A checkpoint holds all constructor arguments as plain data, so
+    `load_from_checkpoint(path)` needs nothing else.
+
+    Args:
+        schema: of the batches.
+        optimizer: `adagrad`, `adam` or `sgd`.
+        learning_rate: of the optimizer.
+        plateau_decay: multiply the learning rate by this after each epoch that does not lower
+            `val/logloss`; null keeps the rate.
+        min_learning_rate: below which `plateau_decay` does not go.
+    """
+
+    metrics: nn.ModuleDict
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adam",
+        learning_rate: float = 0.001,
+        plateau_decay: float | None = None,
+        min_learning_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        require(learning_rate > 0, "learning_rate must be positive", learning_rate)
+        require(
+            plateau_decay is None or 0 < plateau_decay < 1,
+            "plateau_decay must be between 0 and 1",
+            plateau_decay,
+        )
+        require(
+            0 <= min_learning_rate <= learning_rate,
+            "min_learning_rate must be between 0 and learning_rate",
+            min_learning_rate,
+        )
+        require(optimizer in OPTIMIZERS, f"optimizer must be one of {[*OPTIMIZERS]}", optimizer)
+        self.schema = Schema.from_dict(schema)
+        self.save_hyperparameters(ignore="schema", logger=False)
+        # plain data, so that a checkpoint loads with weights_only=True
+        self.save_hyperparameters({"schema": self.schema.to_dict()}, logger=False)
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.plateau_decay = plateau_decay
+        self.min_learning_rate = min_learning_rate
+
+    def forward(self, batch: Any) -> Tensor:
+        """Logits, of the shape of the labels."""
+        missing(self, "forward", "logits of a batch")
+
+    def scored(self, batch: Any) -> Any:
+        """Index of the labels that a batch is scored by: all."""
+        return ...
+
+    # One step serves all splits
+
+    def training_step(self, batch: Any) -> Tensor:
+        """The loss of a batch."""
+        return self._step(batch, "train/")
+
+    def validation_step(self, batch: Any) -> None:
+        """Adds a batch to the validation metrics."""
+        self._step(batch, "val/")
+
+    def test_step(self, batch: Any) -> None:
+        """Adds a batch to the test metrics."""
+        self._step(batch, "test/")
+
+    def _step(self, batch: Any, split: str) -> Tensor:
+        logits = self(batch)
+        self._score(logits, batch, split)
+        scored = self.scored(batch)
+        return binary_cross_entropy_with_logits(logits[scored], batch.label[scored])
+
+    def _score(self, logits: Tensor, batch: Any, split: str) -> None:
+        """Adds a batch to the metrics of a split."""
+        missing(self, "_score", "metrics of a batch")
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the metrics `train/...`."""
+        self._log_metrics("train/")
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the metrics `val/...`."""
+        self._log_metrics("val/")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the metrics `test/...`."""
+        self._log_metrics("test/")
+
+    def _log_metrics(self, split: str) -> None:
+        if split not in self.metrics:
+            return
+        self.log_dict(
+            {split + name: value for name, value in self._measure(split).items()},
+            prog_bar=True,
+            sync_dist=True,  # equal on all ranks: this only tells Lightning that it is known
+        )
+
+    def _measure(self, split: str) -> dict[str, Tensor]:
+        values = self.metrics[split].compute()
+        self.metrics[split].reset()
+        return values
+
+    # Predictions
+
+    @property
+    def prediction_keys(self) -> tuple[str, ...]:
+        """What `predict_step` tells a line by: whole numbers, of which `row` is the first."""
+        return ("row",)
+
+    @property
+    def prediction_columns(self) -> tuple[str, ...]:
+        """What `predict_step` gives beside the keys."""
+        return ("probability", "label")
+
+    def predicted(self, batch: Any) -> dict[str, Tensor]:
+        """The `prediction_columns`, of the shape of the labels (NaN where these are unknown)."""
+        return {"probability": self(batch).sigmoid(), "label": batch.label}
+
+    def predict_step(self, batch: Any) -> dict[str, Tensor | None]:
+        """`row` [B] and the `prediction_columns` [B]."""
+        return {"row": batch.row, **self.predicted(batch)}
+
+    # What it says of itself
+
+    @classmethod
+    def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
+        """What a checkpoint says of its model, so that `inspect` need not import it.
+
+        A subclass adds which of its weights belong to which fields.
+
+        Args:
+            schema: Fields of the batches.
+            options: Arguments of the constructor but the schema.
+        """
+        return Description(paragraphs_of(inspect.getdoc(cls) or ""))
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts that a prediction is attributed to; none."""
+        return ()
+
+    def explain(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Logits, of the shape of the labels, and [.., H] the share of each expert in them."""
+        logits = self(batch)
+        return logits, logits.new_zeros(*logits.shape, 0)
+
+    def rectified(self) -> list[tuple[str, nn.Module]]:
+        """What each module is called whose output [B, .., units] is that of a ReLU, and itself."""
+        found = [(name, m) for name, m in self.named_modules() if isinstance(m, nn.ReLU)]
+        return [(layer_name(name), module) for name, module in found]
+
+    def attention(self, batch: Any) -> tuple[tuple[str, ...], list[Tensor]]:
+        """Names of F fields, and [B, heads, F, F] of each layer how much one takes from another."""
+        return (), []
+
+    # Optimiser and checkpoint
+
+    def setup(self, stage: str) -> None:
+        """Prepares the process for training."""
+        if stage == "fit" and self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
+
+    def configure_optimizers(self) -> dict[str, Any] | None:
+        """The optimizer over all parameters, and the decay of its learning rate."""
+        # a kernel for the whole step; on other devices it would not go with clipping and fp16
+        fused = {"fused": True} if self.optimizer == "adam" and self.device.type == "cpu" else {}
+        make = OPTIMIZERS[self.optimizer]
+        optimizer = make(self.parameters(), lr=self.learning_rate, **fused)
+        if self.plateau_decay is None:
+            return {"optimizer": optimizer}
+        decay = ReduceLROnPlateau(
+            optimizer,
+            factor=self.plateau_decay,
+            patience=0,
+            threshold=0.0,
+            min_lr=self.min_learning_rate,
+        )
+        scheduler = {"scheduler": decay, "monitor": "val/logloss"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what a checkpoint says of itself: model, metrics by now, versions; plain data."""
+        checkpoint["model_class"] = class_name(type(self))
+        options = {name: value for name, value in self.hparams.items() if name != "schema"}
+        checkpoint["description"] = self.describe(self.schema, options).to_dict()
+        values = self.trainer.callback_metrics if self._trainer else {}
+        checkpoint["metrics"] = {name: float(x) for name, x in values.items() if "/" in name}
+        checkpoint["versions"] = {"torch": str(torch.__version__), **_own_version()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the weights of another model or schema."""
+        model = checkpoint.get("model_class")
+        mine = class_name(type(self))
+        if model != mine:
+            raise ZooError(f"the checkpoint holds {model or 'no model'}, not {mine}")
+        saved = Schema.from_dict(checkpoint["hyper_parameters"]["schema"])
+        difference = saved.difference(self.schema)
+        if difference:
+            raise ZooError(
+                f"the checkpoint was trained on another schema than these data: {difference}"
+            )
+
+
+def missing(model: ZooModule, method: str, what: str) -> NoReturn:
+    """Raises `ZooError` where a subclass has left out a method that it needs.
+
+    Not by `abc`: Lightning's classes have no metaclass that would enforce it.
+    """
+    raise ZooError(f"{type(model).__name__} has no {what}: define its {method}")
+
+
+def layer_name(name: str) -> str:
+    """`layer 2 of deep` of the module `deep.activation_layers.1`, counted within its part."""
+    part, *rest = name.split(".")
+    numbers = [int(step) for step in rest if step.isdecimal()]
+    return f"layer {numbers[0] + 1} of {part}" if numbers else part
+
+
+def _own_version() -> dict[str, str]:
+    try:
+        return {"interpretable-zoo": version("interpretable-zoo")}
+    except PackageNotFoundError:  # run from a folder, not installed
+        return {}

@@ -1,0 +1,182 @@
+"""Metrics that are exact over a whole split and over all ranks.
+
+Shapes: B batch, R rows of a split, Q queries, T tracks of a session.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torchmetrics import Metric
+from torchmetrics.functional.classification import binary_auroc
+from torchmetrics.utilities import dim_zero_cat
+
+from zoo.data.errors import ZooError
+
+
+class ClickMetrics(Metric):
+    """Exact AUC and logloss of a split.
+
+    AUC is the probability that a random positive scores above a random negative, ties counting
+    one half; logloss is the mean of -y log p - (1 - y) log(1 - p). Logits are kept, in batches,
+    until they are asked for, and gathered from all ranks then.
+    """
+
+    full_state_update = False
+    logits: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("logits", [], dist_reduce_fx="cat")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: logits [B], labels [B]."""
+        self.logits.append(logits.detach())
+        self.labels.append(labels)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`auc` (NaN where only one class is present, or a logit is NaN) and `logloss`."""
+        logits, labels = dim_zero_cat(self.logits), dim_zero_cat(self.labels)
+        # float64: neither the sum nor the sigmoid may merge scores that differ
+        logits, labels = logits.double(), labels.double()
+        logloss = binary_cross_entropy_with_logits(logits, labels)
+        if labels.min() == labels.max() or logits.isnan().any():
+            return {"auc": torch.full_like(logloss, torch.nan), "logloss": logloss}
+        # a shift moves no rank, and keeps the sigmoid away from its ends
+        probability = (logits - logits[logits.isfinite()].mean().nan_to_num()).sigmoid()
+        return {"auc": binary_auroc(probability, labels.long()).double(), "logloss": logloss}
+
+
+class RankingMetrics(Metric):
+    """Hit ratio and NDCG of leave-one-out ranking (He et al. 2017, section 4.1).
+
+    Each query is a list of one positive and its negatives. With g negatives that score higher
+    than the positive and t that score the same, its rank is uniform over g + 1 .. g + t + 1:
+
+        hr@k   = mean over queries of P(rank <= k)
+        ndcg@k = mean over queries of E([rank <= k] / log2(rank + 1))
+
+    Both are expected values, so a model that scores all rows alike gains nothing. A NaN never
+    helps: a positive of that score ranks last, a negative of that score above the positive.
+
+    Args:
+        k: ranks that count.
+    """
+
+    full_state_update = False
+    logits: list[Tensor]
+    labels: list[Tensor]
+    queries: list[Tensor]
+
+    def __init__(self, k: int = 10) -> None:
+        super().__init__()
+        if k < 1:
+            raise ZooError(f"k must be at least 1, got {k}")
+        self.k = k
+        self.add_state("logits", [], dist_reduce_fx="cat")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+        self.add_state("queries", [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, labels: Tensor, query: Tensor) -> None:
+        """Adds a batch: logits [B], labels [B], query [B]; the rows of a query in any batch."""
+        self.logits.append(logits.detach())
+        self.labels.append(labels)
+        self.queries.append(query)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`hr@k` and `ndcg@k`; NaN where there are no queries.
+
+        Raises:
+            ZooError: where a query has no positive, or several.
+        """
+        # a list before the states of all ranks are gathered, a tensor after
+        parts = [self.logits] if isinstance(self.logits, Tensor) else self.logits
+        if not sum(map(len, parts)):
+            nan = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
+            return {f"hr@{self.k}": nan, f"ndcg@{self.k}": nan.clone()}
+        logits, positive = dim_zero_cat(self.logits), dim_zero_cat(self.labels) > 0.5
+        higher, equal = _rivals(logits, positive, dim_zero_cat(self.queries))
+        first, last = higher.clamp(max=self.k), (higher + equal + 1).clamp(max=self.k)
+        ranks = torch.arange(2, self.k + 2, dtype=torch.float64, device=logits.device)
+        gains = torch.cat((ranks.new_zeros(1), ranks.log2().reciprocal().cumsum(0)))
+        hits = (last - first) / (equal + 1).double()
+        gain = (gains[last] - gains[first]) / (equal + 1)
+        return {f"hr@{self.k}": hits.mean(), f"ndcg@{self.k}": gain.mean()}
+
+
+class SessionMetrics(Metric):
+    """Accuracy, accuracy on the first track, mean average accuracy and logloss of sessions.
+
+    With L_i = 1 where the prediction of track i of a session is right, and T tracks,
+
+        acc   = mean over all tracks of L_i
+        acc@1 = mean over sessions of L_1
+        maa   = mean over sessions of (1 / T) sum_i A_i L_i,   A_i = (1 / i) sum_{j <= i} L_j
+
+    (Brost et al. 2019; Afchar & Hennequin 2020, section 4.3.2). A skip is predicted where the
+    logit is positive, no skip where it is negative; a logit of zero guesses, and counts with the
+    expected value of guessing. A NaN is never right. Tracks without a label are left out, as if
+    the session did not hold them; where the first track has none, acc@1 leaves out the session.
+    """
+
+    full_state_update = False
+    NAMES = ("acc", "acc@1", "maa", "logloss")
+    sums: Tensor
+    counts: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        sums = torch.zeros(len(self.NAMES), dtype=torch.float64)
+        self.add_state("sums", sums, dist_reduce_fx="sum")
+        self.add_state("counts", sums.long(), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
+        """Adds a batch: logits [B, T], labels [B, T], and which of them are scored [B, T]."""
+        logits = logits.detach().double().masked_fill(~known, 0)
+        labels = labels.double().masked_fill(~known, 0)
+        right = ((logits > 0) == (labels > 0.5)) & ~logits.isnan() & known
+        right = torch.where((logits == 0) & known, 0.5, right.double())
+        place = known.cumsum(1)
+        # of a guess, L_i L_i is L_i
+        average = right * (1 + right.cumsum(1) - right) / place.clamp(min=1)
+        tracks = place[:, -1]
+        loss = binary_cross_entropy_with_logits(logits, labels, reduction="none") * known
+        self.sums += torch.stack(
+            (
+                right.sum(),
+                right[:, 0].sum(),
+                (average.sum(1) / tracks.clamp(min=1)).sum(),
+                loss.sum(),
+            )
+        )
+        first, sessions, total = known[:, 0].sum(), (tracks > 0).sum(), tracks.sum()
+        self.counts += torch.stack((total, first, sessions, total))
+
+    def compute(self) -> dict[str, Tensor]:
+        """`acc`, `acc@1`, `maa` and `logloss`; NaN where there is nothing to score."""
+        return dict(zip(self.NAMES, self.sums / self.counts, strict=True))
+
+
+def _rivals(logits: Tensor, positive: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    """[Q], [Q] numbers of negatives that score higher than their positive, and the same."""
+    queries, place = torch.unique(query, return_inverse=True)
+    counts = _count(place, positive, len(queries))
+    if (wrong := counts != 1).any():
+        raise ZooError(
+            f"{int(wrong.sum())} of {len(queries)} ranked lists do not hold exactly one positive, "
+            f"such as query {int(queries[wrong][0])} with {int(counts[wrong][0])}: rank whole "
+            "lists (trainer.limit_val_batches and limit_test_batches cut them)"
+        )
+    scores = logits.new_empty(len(queries))
+    scores[place[positive]] = logits[positive]
+    target = scores[place]
+    # not `logits > target`: where either is NaN, the negative ranks higher
+    higher = _count(place, ~positive & ~(logits <= target), len(queries))
+    equal = _count(place, ~positive & (logits == target), len(queries))
+    return higher, equal
+
+
+def _count(place: Tensor, rows: Tensor, queries: int) -> Tensor:
+    """[Q] how many of the marked rows [R] each query has."""
+    return place.new_zeros(queries).index_add_(0, place, rows.to(place.dtype))

@@ -1,0 +1,68 @@
+"""What all models of sessions share.
+
+Shapes: B batch, T past events, T' tracks to predict, R of these that exist.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from zoo.data.batch import SessionBatch
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
+from zoo.models.base import ZooModule
+from zoo.models.metrics import SessionMetrics
+
+
+class SessionModule(ZooModule):
+    """A model of P(track t of the second part is skipped) = sigmoid(logit_t).
+
+    Args:
+        schema: of the batches; all of its fields are numerical.
+        optimizer: `adagrad`, `adam` or `sgd`.
+        learning_rate: of the optimizer.
+        shared: the options of `ZooModule`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adam",
+        learning_rate: float = 0.0001,
+        **shared: Any,
+    ) -> None:
+        super().__init__(schema, optimizer, learning_rate, **shared)
+        if self.schema.categorical:
+            names = ", ".join(field.name for field in self.schema.categorical)
+            raise ZooError(
+                f"{type(self).__name__} takes sessions, whose fields are numerical; categorical "
+                f"here: {names}"
+            )
+        splits = ("train/", "val/", "test/")
+        self.metrics = torch.nn.ModuleDict({split: SessionMetrics() for split in splits})
+
+    def scored(self, batch: SessionBatch) -> Tensor:
+        """[B, T'] the tracks that a batch is scored by: those that exist and have a label."""
+        return batch.labelled
+
+    @torch.compiler.disable  # float64 sums gain nothing by it
+    def _score(self, logits: Tensor, batch: SessionBatch, split: str) -> None:
+        self.metrics[split].update(logits, batch.label, self.scored(batch))
+
+    @property
+    def prediction_keys(self) -> tuple[str, ...]:
+        """A line of predictions is told by its session and its position in the second part."""
+        return ("row", "position")
+
+    def predict_step(self, batch: SessionBatch) -> dict[str, Tensor]:
+        """`row` [R], `position` [R] from 1, and the `prediction_columns` [R]."""
+        real = batch.future_mask
+        position = torch.arange(1, real.shape[1] + 1, device=real.device)
+        columns = {
+            "row": batch.row.unsqueeze(1).expand(real.shape),
+            "position": position.expand(real.shape),
+            **self.predicted(batch),
+        }
+        return {name: column[real] for name, column in columns.items()}

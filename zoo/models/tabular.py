@@ -1,0 +1,115 @@
+"""What all models of rows share: embeddings and metrics.
+
+Shapes: B batch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from zoo.data.batch import Batch
+from zoo.data.errors import require
+from zoo.data.schema import Schema
+from zoo.models.base import ZooModule
+from zoo.models.description import Description, FieldRows
+from zoo.models.metrics import ClickMetrics, RankingMetrics
+from zoo.nn.embedding import FusedEmbedding
+
+SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are equal
+
+
+class RowModule(ZooModule):
+    """A model of P(y = 1) = sigmoid(logit) of one row.
+
+    Args:
+        schema: of the batches.
+        embedding_dim: size of each field's embedding vector.
+        embed_numerical: numerical fields also get a vector, value times vector.
+        first_order: add sum_f w_f(x_f) to the logit.
+        embedding_std: standard deviation of the initial embeddings.
+        optimizer: `adagrad`, `adam` or `sgd`.
+        learning_rate: of the optimizer.
+        sparse_gradients: gradients of the embedding table touch the rows of the batch only.
+            `auto`: on one device, with an optimizer for which this changes no result (adagrad,
+            sgd) and without gradient clipping. NCCL cannot reduce sparse gradients, so several GPUs
+            need dense ones; nor can they be clipped.
+        train_metrics: log the exact AUC and logloss of the training rows too, each as scored
+            just before its step.
+        shared: the options of `ZooModule`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        embedding_dim: int = 16,
+        embed_numerical: bool = False,
+        first_order: bool = True,
+        embedding_std: float = 0.0001,
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
+        learning_rate: float = 0.01,
+        sparse_gradients: Literal["auto"] | bool = "auto",
+        train_metrics: bool = True,
+        **shared: Any,
+    ) -> None:
+        super().__init__(schema, optimizer, learning_rate, **shared)
+        require(embedding_dim >= 1, "embedding_dim must be at least 1", embedding_dim)
+        require(
+            sparse_gradients is not True or optimizer in SPARSE_OPTIMIZERS,
+            f"sparse_gradients needs an optimizer of {SPARSE_OPTIMIZERS}",
+            optimizer,
+        )
+        self.sparse_gradients = sparse_gradients
+        self.embedding = FusedEmbedding(
+            self.schema, embedding_dim, embed_numerical, first_order, embedding_std
+        )
+        splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
+        self.metrics = torch.nn.ModuleDict({split: ClickMetrics() for split in splits})
+        ranked = ("val/", "test/")
+        self.ranking = torch.nn.ModuleDict({split: RankingMetrics() for split in ranked})
+
+    @classmethod
+    def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
+        """Also the embeddings, and the first-order weights where it has such."""
+        numerical, categorical = (
+            tuple(field.name for field in fields)
+            for fields in (schema.numerical, schema.categorical)
+        )
+        first_order = (
+            FieldRows("embedding.table", categorical, -1),  # the last column of `FusedEmbedding`
+            FieldRows("embedding.numerical_weight", numerical),
+        )
+        return replace(
+            super().describe(schema, options),
+            embeddings=(FieldRows("embedding.table", categorical),),
+            first_order=first_order if options.get("first_order") else (),
+        )
+
+    @torch.compiler.disable  # it would compile anew at every batch that is kept
+    def _score(self, logits: Tensor, batch: Batch, split: str) -> None:
+        if split in self.metrics:
+            self.metrics[split].update(logits, batch.label)
+        # the few batches of a sanity check hold no whole lists
+        ranked = batch.query is not None and split in self.ranking
+        if ranked and not self.trainer.sanity_checking:
+            self.ranking[split].update(logits, batch.label, batch.query)
+
+    def _measure(self, split: str) -> dict[str, Tensor]:
+        """`auc` and `logloss`; of lists also `hr@10` and `ndcg@10`."""
+        values = super()._measure(split)
+        if split in self.ranking and self.ranking[split].update_called:
+            values |= self.ranking[split].compute()
+            self.ranking[split].reset()
+        return values
+
+    def setup(self, stage: str) -> None:
+        """Chooses the form of the embedding gradients, which depends on the trainer."""
+        super().setup(stage)
+        if self.sparse_gradients == "auto":
+            alone = self.trainer.world_size == 1
+            clipped = self.trainer.gradient_clip_val is not None
+            self.embedding.sparse = alone and not clipped and self.optimizer in SPARSE_OPTIMIZERS
+        else:
+            self.embedding.sparse = self.sparse_gradients

@@ -1,0 +1,1 @@
+"""Parts without expert_outputs: embedding, MLP, matrix products, optimiser steps, memory."""

@@ -1,0 +1,202 @@
+"""Embeddings of all fields, in one table.
+
+Shapes: B batch, N numerical fields, C categorical fields, F embedded fields, D embedding.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from zoo.data.batch import Batch
+from zoo.data.schema import Schema
+
+
+class Embedded(NamedTuple):
+    """A batch as the interaction parts of the models take it.
+
+    Attributes:
+        vectors: [B, F, D] embeddings; F = C, or N + C (numerical first) where numerical fields
+            are embedded.
+        linear: [B] first-order part, sum_f w_f(x_f) over all fields.
+        flat: [B, F * D + N] vectors and numerical values side by side, as the deep parts take
+            them.
+    """
+
+    vectors: Tensor
+    linear: Tensor
+    flat: Tensor
+
+
+class _LookUp(torch.autograd.Function):
+    """Rows of the table as `Embedded.flat`, `vectors` and [B] the sum of the weights.
+
+    What `embedding`, slices and `cat` would give. Here `vectors` is a view of `flat`, and one
+    pass joins the gradients of both, where each slice would fill a tensor of the size of all
+    rows before they are added.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        table: Tensor,
+        ids: Tensor,
+        numerical: Tensor,
+        numerical_vectors: Tensor | None,
+        dim: int,
+        sparse: bool,
+        off: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(ids, numerical, numerical_vectors, off)
+        ctx.shape, ctx.dim, ctx.sparse = table.shape, dim, sparse
+        embedded = 0 if numerical_vectors is None else len(numerical_vectors)
+        rows = nn.functional.embedding(ids, table)
+        if off is not None:
+            rows.masked_fill_(off.unsqueeze(2), 0)
+        fields = embedded + ids.shape[1]
+        flat = rows.new_empty(len(ids), fields * dim + numerical.shape[1])
+        vectors = flat[:, : fields * dim].unflatten(1, (fields, dim))
+        if embedded:
+            vectors[:, :embedded] = numerical.unsqueeze(2) * numerical_vectors
+        vectors[:, embedded:] = rows[..., :dim]
+        flat[:, fields * dim :] = numerical
+        return flat, vectors, rows[..., dim:].sum((1, 2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, flat: Tensor | None, vectors: Tensor | None, weights: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        ids, numerical, numerical_vectors, off = ctx.saved_tensors
+        dnumerical, dnumerical_vectors = None, None
+        if flat is not None:
+            split = flat.shape[1] - numerical.shape[1]
+            direct = flat[:, split:]
+            mine = flat[:, :split].unflatten(1, (-1, ctx.dim))
+            vectors = mine if vectors is None else mine + vectors
+        rows = vectors.new_empty(*ids.shape, ctx.shape[1])
+        embedded = vectors.shape[1] - ids.shape[1]
+        rows[..., : ctx.dim] = vectors[:, embedded:]
+        rows[..., ctx.dim :] = 0 if weights is None else weights[:, None, None]
+        if off is not None:
+            rows.masked_fill_(off.unsqueeze(2), 0)
+        if embedded:
+            dnumerical_vectors = torch.einsum("bn,bnd->nd", numerical, vectors[:, :embedded])
+        if ctx.needs_input_grad[2]:
+            dnumerical = torch.zeros_like(numerical) if flat is None else direct
+            if embedded:
+                dnumerical = dnumerical + (vectors[:, :embedded] * numerical_vectors).sum(2)
+        return (
+            _table_gradient(ctx, ids.flatten(), rows.flatten(0, 1)),
+            None,
+            dnumerical,
+            dnumerical_vectors,
+            None,
+            None,
+            None,
+        )
+
+
+def _table_gradient(ctx: Any, ids: Tensor, rows: Tensor) -> Tensor:
+    if ctx.sparse:
+        # without the explicit choice, torch warns at every step
+        return torch.sparse_coo_tensor(ids.unsqueeze(0), rows, ctx.shape, check_invariants=False)
+    return torch.ops.aten.embedding_dense_backward(rows, ids, ctx.shape[0], -1, False)
+
+
+class FusedEmbedding(nn.Module):
+    """Embedding vectors and first-order weights of every field.
+
+    All categorical fields share one table of `sum(cardinalities)` rows; the last of its
+    `embedding_dim + 1` columns is the first-order weight, so that one look-up and one sparse
+    gradient serve both:
+
+        e_c = V[offset_c + x_c, :D],   w_c = V[offset_c + x_c, D]
+
+    Numerical fields enter as values, with a weight each in the first-order part; as fields
+    too if `embed_numerical`: e_n = x_n * V_n (AutoInt, Song et al. 2019, equation 4). Without
+    `first_order` there are no weights, and the table has D columns.
+
+    Args:
+        schema: of the batches.
+        embedding_dim: D.
+        embed_numerical: also embed numerical fields.
+        first_order: make the first-order part.
+        init_std: standard deviation of all initial weights.
+
+    Attributes:
+        sparse: whether the table's gradient is sparse; the values of the gradient are the same.
+    """
+
+    offsets: Tensor
+
+    def __init__(
+        self,
+        schema: Schema,
+        embedding_dim: int,
+        embed_numerical: bool = False,
+        first_order: bool = True,
+        init_std: float = 0.0001,
+    ) -> None:
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        self.sparse = False
+        cardinalities = torch.tensor([field.cardinality for field in schema.categorical])
+        offsets = torch.cumsum(cardinalities, 0) - cardinalities
+        self.register_buffer("offsets", offsets.long(), persistent=False)
+        rows = sum(field.cardinality for field in schema.categorical)
+        self.table = nn.Parameter(torch.empty(rows, embedding_dim + first_order))
+        self.n_numerical = len(schema.numerical)
+        self.numerical_weight = nn.Parameter(torch.empty(self.n_numerical)) if first_order else None
+        self.numerical_vectors = (
+            nn.Parameter(torch.empty(len(schema.numerical), embedding_dim))
+            if embed_numerical and schema.numerical
+            else None
+        )
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=init_std)
+
+    @torch.compiler.disable  # which cannot make sparse gradients
+    def forward(self, batch: Batch) -> Embedded:
+        """Looks up a batch; in evaluation, an id of -1 is a field that is off: all zeros."""
+        ids = batch.categorical + self.offsets
+        off = None
+        if not self.training and (batch.categorical < 0).any():
+            off = batch.categorical < 0
+            ids = ids.masked_fill(off, 0)
+        flat, vectors, linear = _LookUp.apply(
+            self.table,
+            ids,
+            batch.numerical,
+            self.numerical_vectors,
+            self.embedding_dim,
+            self.sparse,
+            off,
+        )
+        if self.numerical_weight is not None:
+            linear = linear + batch.numerical @ self.numerical_weight
+        return Embedded(vectors, linear, flat)
+
+    def columns(self, schema: Schema, names: Sequence[str]) -> list[int]:
+        """The columns of `Embedded.flat` that hold the given fields, ascending."""
+        found = schema.flat_columns(self.embedding_dim, self.embeds_numerical)
+        return sorted(column for name in names for column in found[name])
+
+    @property
+    def embeds_numerical(self) -> bool:
+        """Whether numerical fields have vectors too."""
+        return self.numerical_vectors is not None
+
+    @property
+    def n_fields(self) -> int:
+        """F."""
+        embedded = 0 if self.numerical_vectors is None else len(self.numerical_vectors)
+        return len(self.offsets) + embedded
+
+    @property
+    def flat_dim(self) -> int:
+        """Width of `Embedded.flat`, F * D + N."""
+        return self.n_fields * self.embedding_dim + self.n_numerical

@@ -1,0 +1,1 @@
+"""The command line, the trainer, the run directory."""

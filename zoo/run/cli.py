@@ -1,0 +1,164 @@
+"""LightningCLI with run directories: fit, validate, test, predict, prepare and detect."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback, WeightAveraging
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+import zoo
+from zoo.data.errors import ZooError
+from zoo.inspect.checkpoint import read
+from zoo.run import inspect as inspect_command
+from zoo.run.callbacks import RunCheckpoint, RunRecord
+from zoo.run.directory import new_run_directory, run_of, use_encoder
+from zoo.run.parser import ZooParser
+from zoo.run.predictions import PredictionWriter
+from zoo.run.trainer import ZooTrainer
+
+
+class CLIParser(ZooParser, LightningArgumentParser):
+    """A `ZooParser` as LightningCLI asks for."""
+
+    bases: ClassVar[dict[str, type]] = {"model": LightningModule, "data": LightningDataModule}
+
+
+class ZooCLI(LightningCLI):
+    """LightningCLI with run directories, `prepare`, and the data's schema given to the model."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The subcommands, and those of their arguments that are no options."""
+        names = ("fit", "validate", "test", "predict", "prepare", "detect")
+        return {name: {"model", "datamodule"} for name in names}
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        super()._add_subcommands(parser, **kwargs)
+        # `main` runs it without a trainer: here it is only listed
+        listed = parser._subcommands_action
+        listed.add_subcommand("inspect", inspect_command.parser(), help=inspect_command.SUMMARY)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Options of the project's own, and the schema's way from data to model."""
+        parser.add_argument("--name", default="experiment", help="name of the experiment")
+        parser.add_argument("--runs", default="runs", help="folder of all experiments' runs")
+        parser.add_argument(
+            "--compile", type=bool, default=False, help="fit with torch.compile (for GPUs)"
+        )
+        parser.add_argument(
+            "--monitor",
+            default="val/logloss",
+            help="metric that best.ckpt keeps: the lowest of a logloss, the highest of any other",
+        )
+        parser.add_argument(
+            "--report",
+            type=bool,
+            default=False,
+            help="at the end of a fit, write report.html into the run directory: what `inspect` "
+            "says of the best checkpoint and of its validation rows",
+        )
+        parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would merge the checkpoint's arguments into the config: the config stands."""
+
+    @property
+    def options(self) -> Any:
+        """The options of the subcommand."""
+        return self.config[self.subcommand]
+
+    def before_instantiate_classes(self) -> None:
+        """Finds the run: a new one for `fit`, that of the checkpoint otherwise."""
+        if self.subcommand != "fit":
+            self.save_config_callback = None
+        checkpoint = self.options.get("ckpt_path")
+        if checkpoint and not Path(checkpoint).is_file():
+            raise ZooError(f"no such checkpoint: {checkpoint} (ckpt_path)")
+        if checkpoint:
+            read(Path(checkpoint))  # which refuses what could run code
+        if self.subcommand in ("predict", "detect") and not checkpoint:
+            raise ZooError(
+                f"{self.subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt"
+            )
+        if self.subcommand == "predict":
+            self._use_run(Path(checkpoint))
+
+    def _use_run(self, checkpoint: Path) -> None:
+        data = self.options.data.init_args
+        use_encoder(data, checkpoint)
+        if data.predict_output is None and data.predict_path:
+            predictions = run_of(checkpoint) / "predictions"
+            data.predict_output = str(predictions / f"{Path(data.predict_path).stem}.parquet")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that writes into the run directory."""
+        trainer = self.config_init[self.subcommand]["trainer"]
+        callbacks: list[Callback] = []
+        if self.subcommand == "detect":
+            # the neighbours' scores must not be rounded: their small differences are explained
+            trainer["precision"] = "32-true"
+        if self.subcommand == "fit" and not trainer["fast_dev_run"]:
+            run = new_run_directory(Path(self.options.runs), self.options.name)
+            self.record = RunRecord(run)
+            callbacks = [RunCheckpoint(run, self.options.monitor), self.record]
+            where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
+            kwargs["logger"] = [CSVLogger(**where), TensorBoardLogger(**where)]
+        elif self.subcommand == "predict" and self.options.data.init_args.predict_output:
+            callbacks = [PredictionWriter(Path(self.options.data.init_args.predict_output))]
+            kwargs["logger"] = False
+        else:
+            kwargs["logger"] = False
+        given = trainer["callbacks"] or []
+        given = given if isinstance(given, list) else [given]  # Lightning takes a single one too
+        trainer["callbacks"] = [*given, *callbacks]
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Compiles the model where that is asked for."""
+        if self.options.compile:
+            self.model = torch.compile(self.model)
+
+    def after_fit(self) -> None:
+        """Measures the best checkpoint and completes the run directory."""
+        if self.trainer.fast_dev_run:
+            return
+        best = self.trainer.checkpoint_callback.best_model_path
+        if not best:
+            raise ZooError("the fit ended before a checkpoint was saved: trainer.max_epochs is 0?")
+        epochs = self.trainer.current_epoch
+        # it would put the last step's weights in place of the mean that the checkpoint holds
+        self.trainer.callbacks = [
+            c for c in self.trainer.callbacks if not isinstance(c, WeightAveraging)
+        ]
+        metrics: dict[str, float] = {}
+        for measure in (self.trainer.validate, self.trainer.test):
+            (values,) = measure(self.model, self.datamodule, ckpt_path=best, verbose=False)
+            metrics |= values
+        ceiling = {f"ceiling/{k}": v for k, v in self.datamodule.ceiling().items()}
+        if self.trainer.is_global_zero:
+            self.record.finish({**metrics, **ceiling}, epochs)
+            if self.options.report:
+                self.record.report(Path(best))
+
+
+def run() -> None:
+    """Runs the subcommand that the command line names."""
+    for home in zoo.MODELS.values():
+        import_module(home)  # so that the help lists its models, and `--model DeepFM` finds them
+    ZooCLI(
+        LightningModule,
+        LightningDataModule,
+        trainer_class=ZooTrainer,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+        parser_class=CLIParser,
+        parser_kwargs={name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
+    )

@@ -1,0 +1,54 @@
+"""The run directory: what `fit` and `predict` write, and where.
+
+runs/<name>/version_<n>/config.yaml          repeats the run
+                        encoder/             scores new raw files
+                        checkpoints/         best.ckpt last.ckpt
+                        metrics.csv          every epoch; TensorBoard events beside it
+                        metrics.json         the best checkpoint, when the fit has ended
+                        report.html          what `inspect` says of it, where that is asked for
+                        predictions/         what `predict` wrote
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from zoo.data.errors import ZooError
+
+VERSION_VARIABLE = "INTERPRETABLE_ZOO_RUN"  # tells the processes that Lightning starts
+
+
+def new_run_directory(root: Path, name: str) -> Path:
+    """Makes the next `version_<n>` below `root/name`; all processes of a run get the same."""
+    folder = root / name
+    if rank_zero_only.rank != 0:
+        # only rank 0 writes; a launcher that starts all ranks at once leaves this unset
+        return Path(os.environ.get(VERSION_VARIABLE, folder / "version_of_rank_0"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = [int(p.name[8:]) for p in folder.glob("version_*") if p.name[8:].isdecimal()]
+        version = max(taken, default=-1) + 1
+        while True:
+            try:
+                (folder / f"version_{version}").mkdir()
+                break
+            except FileExistsError:  # another run was quicker
+                version += 1
+    except OSError as error:
+        raise ZooError(f"cannot make a run directory in {folder}: {error.strerror}") from error
+    os.environ[VERSION_VARIABLE] = str(folder / f"version_{version}")
+    return folder / f"version_{version}"
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The run directory of `<run>/checkpoints/best.ckpt`."""
+    return checkpoint.resolve().parent.parent
+
+
+def use_encoder(options: Any, checkpoint: Path) -> None:
+    """Gives the options of a datamodule the encoder of a checkpoint's run, if they have none."""
+    encoder = run_of(checkpoint) / "encoder"
+    if options.get("encoder", "") is None and encoder.is_dir():
+        options.encoder = str(encoder)

@@ -1,0 +1,85 @@
+"""The Parquet file that `predict` writes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+
+
+class PredictionWriter(Callback):
+    """Writes a line for every row of the scored file, in its order, to a Parquet file.
+
+    Columns: the model's `prediction_keys`, int64: `row` (from 0), and `position` where a row is a
+    session with a line for each of its tracks; and its `prediction_columns`, float32:
+    `probability`, `label` (null where unknown), and the like. A malformed row has a single line
+    of nulls.
+
+    Args:
+        output: the Parquet file; it appears when it is complete.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+
+    def _part(self, rank: int) -> Path:
+        return self.output.with_name(f".{self.output.name}.{rank}.partial")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens this rank's part."""
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        keys = [(name, pa.int64()) for name in pl_module.prediction_keys]
+        columns = [(name, pa.float32()) for name in pl_module.prediction_columns]
+        self.schema = pa.schema([*keys, *columns])
+        self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.schema)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: dict[str, torch.Tensor],
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Writes a batch."""
+        keys = [outputs[name].cpu().numpy() for name in pl_module.prediction_keys]
+        columns = [outputs[n].float().cpu().numpy() for n in pl_module.prediction_columns]
+        arrays = [pa.array(k) for k in keys] + [pa.array(c, mask=np.isnan(c)) for c in columns]
+        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Joins the parts of all ranks, with a line for each malformed row."""
+        self.writer.close()
+        trainer.strategy.barrier("parts written")
+        if trainer.is_global_zero:
+            rows = trainer.datamodule.predict_rows
+            parts = [self._part(rank) for rank in range(trainer.world_size)]
+            joined = self._part(-1)
+            with pq.ParquetWriter(joined, self.schema) as writer:
+                next_row = 0
+                for part in parts:
+                    for batch in pq.ParquetFile(part).iter_batches():
+                        end = batch.column("row")[-1].as_py() + 1
+                        writer.write_table(_fill(pa.table(batch), next_row, end))
+                        next_row = end
+                if next_row < rows:
+                    writer.write_table(_fill(self.schema.empty_table(), next_row, rows))
+            os.replace(joined, self.output)
+            for part in parts:
+                part.unlink()
+            Console().print(f"{rows:,} rows scored: {self.output}", soft_wrap=True)
+
+
+def _fill(table: pa.Table, start: int, stop: int) -> pa.Table:
+    """The table with a line of nulls for each row from start to stop that it lacks."""
+    lacking = np.setdiff1d(np.arange(start, stop), table["row"].to_numpy())
+    if not len(lacking):
+        return table
+    nulls = pa.table({"row": lacking})
+    return pa.concat_tables([table, nulls], promote_options="default").sort_by("row")  # stable
