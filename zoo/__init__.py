@@ -21,14 +21,24 @@ MODELS = {
     "WideDeep": "zoo.ctr.wide_deep",
     "xDeepFM": "zoo.ctr.xdeepfm",
 }
-__all__ = ["Batch", "Field", "Schema", "SessionBatch", "ZooError", *MODELS]
+# What a model or a dataset of one's own derives from
+BASES = {
+    "CTRModule": "zoo.ctr.base",
+    "MixtureModule": "zoo.experts.module",
+    "RowModule": "zoo.models.tabular",
+    "SessionModule": "zoo.models.sessions",
+    "ZooDataModule": "zoo.data.module",
+    "ZooModule": "zoo.models.base",
+}
+__all__ = ["Batch", "Field", "Schema", "SessionBatch", "ZooError", *MODELS, *BASES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in MODELS:
+    home = MODELS.get(name) or BASES.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(MODELS[name]), name)
+    return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *MODELS]
+    return [*globals(), *MODELS, *BASES]

@@ -5,14 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningDataModule
-
 from datamodules.prepared.store import Manifest, build_once, key
 from zoo.data.errors import ZooError
+from zoo.data.module import ZooDataModule
 from zoo.data.schema import Schema
 
 
-class LoadedData(LightningDataModule):
+class LoadedData(ZooDataModule):
     """Splits of rows, in batches.
 
     Args:

@@ -34,6 +34,11 @@ class Batch(NamedTuple):
     query: Tensor | None = None
 
     @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.label)
+
+    @property
     def labelled(self) -> Tensor:
         """[B] bool: the rows whose label is known."""
         return ~self.label.isnan()
@@ -100,6 +105,11 @@ class SessionBatch(NamedTuple):
     future_mask: Tensor
     label: Tensor
     row: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of tracks to predict."""
+        return int(self.future_mask.sum())
 
     @property
     def labelled(self) -> Tensor:

@@ -8,7 +8,7 @@ A datamodule of one's own needs `schema` and the dataloaders of the splits that 
         def train_dataloader(self) -> Iterable[Batch]: ...
         def val_dataloader(self) -> Iterable[Batch]: ...
 
-The rest makes it better: `predict` scores what `predict_dataloader` gives, a run directory scores
+A dataloader is any iterable but a list, which Lightning takes for several dataloaders. The rest makes it better: `predict` scores what `predict_dataloader` gives, a run directory scores
 new raw files where `save_encoder` has kept what that takes, and so on.
 
 Shapes: N numerical fields.
@@ -128,15 +128,17 @@ class ZooDataModule(LightningDataModule):
         """The size of `train`, `val` or `test`, once set up; counted where it is not known."""
         rows = positives = 0
         for batch in self.batches(split):
-            labels = batch.label[batch.labelled]
-            rows, positives = rows + len(labels), positives + int(labels.sum())
+            rows += batch.count
+            positives += int(batch.label[batch.labelled].sum())
         return SplitSize(rows, positives)
 
     def summary(self) -> DataSummary:
-        """What the command `prepare` prints, once set up for `fit` and `test`."""
-        splits = {
-            split: self.size(split) for split in ("train", "val", "test") if self.offers(split)
-        }
+        """What the command `prepare` prints, once prepared."""
+        splits = {}
+        for split in ("train", "val", "test"):
+            if self.offers(split):
+                self.setup(STAGES[split])
+                splits[split] = self.size(split)
         return DataSummary(type(self).__name__, splits)
 
     @property

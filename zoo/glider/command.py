@@ -4,17 +4,22 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
+from zoo.data.interactions import write_interactions
+from zoo.data.module import ZooDataModule
 from zoo.glider.detect import (
     LEVEL,
     Detector,
@@ -25,7 +30,6 @@ from zoo.glider.detect import (
 )
 from zoo.glider.madex import MadexConfig
 from zoo.glider.perturb import OnOff
-from zoo.models.sessions import SessionModule
 
 SHOWN = 20  # interactions in the terminal
 
@@ -62,27 +66,25 @@ class Detection:
         self,
         trainer: Trainer,
         model: LightningModule,
-        datamodule: LightningDataModule,
+        datamodule: ZooDataModule,
         checkpoint: Path,
     ) -> None:
         """Explains the rows on all processes of the trainer, and reports on the first."""
-        if isinstance(model, SessionModule):
-            raise ZooError("detect explains models of rows, not of sessions")
         datamodule.prepare_data()
+        datamodule.setup("fit")
         datamodule.setup("validate")
         schema = datamodule.schema
         crosses = [schema.crossed(field) for field in schema.categorical if schema.crossed(field)]
         fields = [*schema.numerical, *schema.categorical]
         names = [field.name for field in fields if not schema.crossed(field)]
-        rows = datamodule.manifest.splits["val"]["rows"]
-        check_instances(self.instances, rows, len(names))
-        load_weights(model, checkpoint)
-        self._begin(checkpoint, [str(folder) for folder in datamodule.folders])
+        instances = self._instances(datamodule, len(names))
         means = torch.from_numpy(datamodule.numerical_means())
         members = tuple(tuple(map(names.index, cross)) for cross in crosses)
+        load_weights(model, checkpoint)
+        self._begin(checkpoint, [instances.numerical, instances.categorical, means])
         detector = Detector(
             model.eval(),
-            sample_rows(datamodule.val_dataloader(), rows, self.instances, self.seed),
+            instances,
             OnOff(means, self.sampler, members),
             self.settings,
             self.folder,
@@ -96,13 +98,23 @@ class Detection:
         if trainer.is_global_zero:
             self._finish(names, type(model).__name__)
 
-    def _begin(self, checkpoint: Path, data: list[str]) -> None:
+    def _instances(self, datamodule: ZooDataModule, fields: int) -> Batch:
+        """The rows to explain, drawn from the validation rows."""
+        batches = datamodule.val_dataloader()
+        if not isinstance(next(iter(batches), None), Batch):
+            raise ZooError("detect explains models of rows, not of sessions")
+        rows = datamodule.size("val").rows
+        check_instances(self.instances, rows, fields)
+        return sample_rows(batches, rows, self.instances, self.seed)
+
+    def _begin(self, checkpoint: Path, data: Sequence[Tensor]) -> None:
         """Makes the folder of the results, or checks that those in it are of this detection.
 
-        `data` are the folders of the prepared data, whose names tell sources and options apart.
+        `data` are the rows to explain and what their fields are where they are off.
         """
         digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-        plain = asdict(self) | {"checkpoint": digest, "data": data}
+        content = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in data))
+        plain = asdict(self) | {"checkpoint": digest, "data": content.hexdigest()}
         del plain["output"], plain["top_k"]  # which change no result
         mine = json.loads(json.dumps(plain, default=str))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -132,9 +144,7 @@ class Detection:
             "seed": self.seed,
             **summarise(results, names, order, self.top_k),
         }
-        partial = self.folder / "interactions"
-        partial.write_text(json.dumps(found, indent=1))
-        partial.rename(self.output)
+        write_interactions(self.output, found)
         picture(found).write_html(self.output.with_suffix(".html"), include_plotlyjs=True)
         shutil.rmtree(self.folder)
         report(found)

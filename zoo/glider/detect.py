@@ -192,7 +192,6 @@ def summarise(
         ranking = without_subsets(ranking, top)
     fidelity = np.mean([result.fidelity for result in results], 0)
     return {
-        "format": FORMAT,
         "fields": list(names),
         "instances": n,
         "permutations": replicates,

@@ -150,9 +150,9 @@ class ZooModule(LightningModule):
         """The `prediction_columns`, of the shape of the labels (NaN where these are unknown)."""
         return {"probability": self(batch).sigmoid(), "label": batch.label}
 
-    def predict_step(self, batch: Any) -> dict[str, Tensor | None]:
+    def predict_step(self, batch: Any) -> dict[str, Tensor]:
         """`row` [B] and the `prediction_columns` [B]."""
-        return {"row": batch.row, **self.predicted(batch)}
+        return {"row": row_numbers(batch), **self.predicted(batch)}
 
     # What it says of itself
 
@@ -241,6 +241,20 @@ def missing(model: ZooModule, method: str, what: str) -> NoReturn:
     Not by `abc`: Lightning's classes have no metaclass that would enforce it.
     """
     raise ZooError(f"{type(model).__name__} has no {what}: define its {method}")
+
+
+def row_numbers(batch: Any) -> Tensor:
+    """[B] the numbers of the rows that are scored.
+
+    Raises:
+        ZooError: where the batch does not say.
+    """
+    if batch.row is None:
+        raise ZooError(
+            "the batches to predict do not say which row of the file each row is: set their `row` "
+            "in predict_dataloader"
+        )
+    return batch.row
 
 
 def layer_name(name: str) -> str:

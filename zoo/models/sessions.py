@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.data.batch import SessionBatch
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
-from zoo.models.base import ZooModule
+from zoo.models.base import ZooModule, row_numbers
 from zoo.models.metrics import SessionMetrics
 
 
@@ -61,7 +61,7 @@ class SessionModule(ZooModule):
         real = batch.future_mask
         position = torch.arange(1, real.shape[1] + 1, device=real.device)
         columns = {
-            "row": batch.row.unsqueeze(1).expand(real.shape),
+            "row": row_numbers(batch).unsqueeze(1).expand(real.shape),
             "position": position.expand(real.shape),
             **self.predicted(batch),
         }

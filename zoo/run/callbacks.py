@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.data.errors import ZooError
+from zoo.data.module import ZooDataModule
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -28,9 +29,9 @@ class RunCheckpoint(ModelCheckpoint):
     best of before stands, and without one the fit fails.
 
     Args:
-        run: directory of the run.
-        monitor: metric that says which is best: a logloss at its lowest, any other at its
-            highest.
+        run: Directory of the run.
+        monitor: Metric that decides which checkpoint is best: a logloss at its lowest, any other
+            at its highest.
     """
 
     def __init__(self, run: Path, monitor: str = "val/logloss") -> None:
@@ -53,10 +54,10 @@ class RunCheckpoint(ModelCheckpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, where the validation logged the metric."""
-        known = sorted(name for name in trainer.callback_metrics if "/" in name)
-        if not trainer.sanity_checking and self.monitor not in known:
+        logged = sorted(name for name in trainer.callback_metrics if "/" in name)
+        if not trainer.sanity_checking and self.monitor not in logged:
             raise ZooError(
-                f"monitor: this fit logs no {self.monitor}; choose one of {', '.join(known)}"
+                f"monitor: this fit logs no {self.monitor}; choose one of {', '.join(logged)}"
             )
         logloss = trainer.callback_metrics.get("val/logloss", 0.0)
         if not trainer.sanity_checking and math.isnan(logloss):
@@ -113,11 +114,11 @@ class RunRecord(Callback):
     """Copies the encoder into the run directory, and measures the training alone.
 
     Args:
-        run: directory of the run.
+        run: Directory of the run.
 
     Attributes:
-        rows: training rows seen, on all processes.
-        seconds: spent on them, validation left out.
+        rows: Number of training rows seen, on all processes.
+        seconds: Time spent on them, in seconds, without that of validation.
     """
 
     def __init__(self, run: Path) -> None:
@@ -128,11 +129,12 @@ class RunRecord(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the encoder."""
-        save = getattr(trainer.datamodule, "save_encoder", None)
-        if save and trainer.is_global_zero:
+        data = trainer.datamodule
+        if isinstance(data, ZooDataModule) and trainer.is_global_zero:
             partial = self.run / ".encoder.partial"
-            save(partial)
-            os.replace(partial, self.run / "encoder")
+            data.save_encoder(partial)
+            if partial.is_dir():  # data that encode nothing keep nothing
+                os.replace(partial, self.run / "encoder")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""

@@ -1,18 +1,24 @@
 """LightningCLI with run directories: fit, validate, test, predict, prepare and detect."""
 
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
 
 import zoo
 from zoo.data.errors import ZooError
+from zoo.data.module import ZooDataModule
+from zoo.data.schema import Schema
 from zoo.inspect.checkpoint import read
+from zoo.models.base import ZooModule
+from zoo.models.registry import ENTRY_POINTS
 from zoo.run import inspect as inspect_command
 from zoo.run.callbacks import RunCheckpoint, RunRecord
 from zoo.run.directory import new_run_directory, run_of, use_encoder
@@ -24,7 +30,7 @@ from zoo.run.trainer import ZooTrainer
 class CLIParser(ZooParser, LightningArgumentParser):
     """A `ZooParser` as LightningCLI asks for."""
 
-    bases: ClassVar[dict[str, type]] = {"model": LightningModule, "data": LightningDataModule}
+    bases: ClassVar[dict[str, type]] = {"model": ZooModule, "data": ZooDataModule}
 
 
 class ZooCLI(LightningCLI):
@@ -32,7 +38,7 @@ class ZooCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The subcommands, and those of their arguments that are no options."""
+        """The subcommands, and those of their arguments that are not options."""
         names = ("fit", "validate", "test", "predict", "prepare", "detect")
         return {name: {"model", "datamodule"} for name in names}
 
@@ -43,25 +49,25 @@ class ZooCLI(LightningCLI):
         listed.add_subcommand("inspect", inspect_command.parser(), help=inspect_command.SUMMARY)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Options of the project's own, and the schema's way from data to model."""
-        parser.add_argument("--name", default="experiment", help="name of the experiment")
-        parser.add_argument("--runs", default="runs", help="folder of all experiments' runs")
+        """Adds the project's own options, and gives the schema of the data to the model."""
+        parser.add_argument("--name", default="experiment", help="Name of the experiment.")
+        parser.add_argument("--runs", default="runs", help="Folder of the runs of all experiments.")
         parser.add_argument(
-            "--compile", type=bool, default=False, help="fit with torch.compile (for GPUs)"
+            "--compile", type=bool, default=False, help="Whether to compile the model (for GPUs)."
         )
         parser.add_argument(
             "--monitor",
             default="val/logloss",
-            help="metric that best.ckpt keeps: the lowest of a logloss, the highest of any other",
+            help="Metric that best.ckpt is chosen by: a logloss at its lowest, others at their highest.",
         )
         parser.add_argument(
             "--report",
             type=bool,
             default=False,
-            help="at the end of a fit, write report.html into the run directory: what `inspect` "
-            "says of the best checkpoint and of its validation rows",
+            help="Whether to write report.html into the run directory at the end of a fit: what "
+            "`inspect` says of the best checkpoint and of its validation rows.",
         )
-        parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
+        parser.link_arguments("data", "model.init_args.schema", prepared_schema, "instantiate")
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would merge the checkpoint's arguments into the config: the config stands."""
@@ -85,14 +91,15 @@ class ZooCLI(LightningCLI):
                 f"{self.subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt"
             )
         if self.subcommand == "predict":
-            self._use_run(Path(checkpoint))
+            use_encoder(self.options.data.init_args, Path(checkpoint))
 
-    def _use_run(self, checkpoint: Path) -> None:
-        data = self.options.data.init_args
-        use_encoder(data, checkpoint)
-        if data.predict_output is None and data.predict_path:
-            predictions = run_of(checkpoint) / "predictions"
-            data.predict_output = str(predictions / f"{Path(data.predict_path).stem}.parquet")
+    @property
+    def _predict_output(self) -> Path:
+        """The file of predictions, by default in the run directory of the checkpoint."""
+        data = self.datamodule
+        name = Path(data.predict_path).stem if data.predict_path else "predictions"
+        folder = run_of(Path(self.options.ckpt_path)) / "predictions"
+        return data.predict_output or folder / f"{name}.parquet"
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes into the run directory."""
@@ -107,8 +114,8 @@ class ZooCLI(LightningCLI):
             callbacks = [RunCheckpoint(run, self.options.monitor), self.record]
             where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
             kwargs["logger"] = [CSVLogger(**where), TensorBoardLogger(**where)]
-        elif self.subcommand == "predict" and self.options.data.init_args.predict_output:
-            callbacks = [PredictionWriter(Path(self.options.data.init_args.predict_output))]
+        elif self.subcommand == "predict":
+            callbacks = [PredictionWriter(self._predict_output)]
             kwargs["logger"] = False
         else:
             kwargs["logger"] = False
@@ -118,7 +125,7 @@ class ZooCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Compiles the model where that is asked for."""
+        """Compiles the model where `--compile` asks for it."""
         if self.options.compile:
             self.model = torch.compile(self.model)
 
@@ -135,7 +142,8 @@ class ZooCLI(LightningCLI):
             c for c in self.trainer.callbacks if not isinstance(c, WeightAveraging)
         ]
         metrics: dict[str, float] = {}
-        for measure in (self.trainer.validate, self.trainer.test):
+        measures = {"val": self.trainer.validate, "test": self.trainer.test}
+        for measure in (measures[split] for split in measures if self.datamodule.offers(split)):
             (values,) = measure(self.model, self.datamodule, ckpt_path=best, verbose=False)
             metrics |= values
         ceiling = {f"ceiling/{k}": v for k, v in self.datamodule.ceiling().items()}
@@ -145,13 +153,36 @@ class ZooCLI(LightningCLI):
                 self.record.report(Path(best))
 
 
+def prepared_schema(data: ZooDataModule) -> Schema:
+    """The schema of data, which are prepared first; every process waits for the one that does."""
+    data.prepare_data()
+    return data.schema
+
+
+def import_plugins() -> None:
+    """Imports all that `--model` and `--data` find by a bare name, and that the help lists.
+
+    These are the shipped models and datasets, and what installed packages register by the entry
+    points `interpretable_zoo.models` and `interpretable_zoo.datamodules`.
+    """
+    for module in zoo.MODELS.values():
+        import_module(module)
+    import_module("datamodules")  # by its name: no room of zoo knows a dataset
+    for group in (ENTRY_POINTS, "interpretable_zoo.datamodules"):
+        for point in entry_points(group=group):
+            try:
+                point.load()
+            except Exception as error:  # of somebody else's package, which may not be needed
+                message = f"{point.name} of {group} cannot be loaded: {error}"
+                Console(stderr=True, markup=False).print(message, soft_wrap=True)
+
+
 def run() -> None:
     """Runs the subcommand that the command line names."""
-    for home in zoo.MODELS.values():
-        import_module(home)  # so that the help lists its models, and `--model DeepFM` finds them
+    import_plugins()
     ZooCLI(
-        LightningModule,
-        LightningDataModule,
+        ZooModule,
+        ZooDataModule,
         trainer_class=ZooTrainer,
         subclass_mode_model=True,
         subclass_mode_data=True,

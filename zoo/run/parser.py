@@ -1,16 +1,20 @@
-"""Mistakes on the command line or in a config, told in one sentence."""
+"""Mistakes on the command line or in a config, reported in one sentence."""
 
 import re
+import sys
 from difflib import get_close_matches
 from pydoc import locate
 from typing import Any, ClassVar, NoReturn
 
 from jsonargparse import ArgumentParser
 
+import zoo
+
 # lines that jsonargparse adds where an option may also be null
 NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value")
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
+NOT_A_SUBCLASS = re.compile(r"Expected a path but (\S+) .*\s.*subclass of (\w+)", re.DOTALL)
 # not where the class is found and its own module lacks another
 NO_CLASS = re.compile(
     r"dot import path string: (\S+)"
@@ -47,6 +51,9 @@ class ZooParser(ArgumentParser):
         name = NO_CLASS.search(message)
         if key and name and key[1] in self.bases:
             return _no_class(key[1], name[1] or name[2], _names(self.bases[key[1]]))
+        other = NOT_A_SUBCLASS.search(message)
+        if key and other:
+            return f"{key[1]}: {other[1]} is not a subclass of zoo.{other[2]}"
         option = UNRECOGNIZED.search(message)
         if option:
             parent, _, name = option[1].rpartition(".")
@@ -73,9 +80,15 @@ def _no_class(key: str, name: str, known: list[str]) -> str:
 
 
 def _names(base: type) -> list[str]:
-    """Of the classes at the ends of a class hierarchy, as far as they are imported."""
-    below = [name for child in base.__subclasses__() for name in _names(child)]
-    return below or [base.__name__]
+    """The classes below a base, as far as they are imported: all but those that are bases alone."""
+    names = []
+    for child in base.__subclasses__():
+        below = _names(child)
+        exported = getattr(sys.modules.get(child.__module__.partition(".")[0]), "__all__", ())
+        if not below or (child.__name__ in exported and child.__name__ not in zoo.BASES):
+            names.append(child.__name__)
+        names += below
+    return names
 
 
 def _options_of(class_path: str) -> list[str]:

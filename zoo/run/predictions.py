@@ -21,7 +21,7 @@ class PredictionWriter(Callback):
     of nulls.
 
     Args:
-        output: the Parquet file; it appears when it is complete.
+        output: Parquet file to write; it appears when it is complete.
     """
 
     def __init__(self, output: Path) -> None:
@@ -58,7 +58,6 @@ class PredictionWriter(Callback):
         self.writer.close()
         trainer.strategy.barrier("parts written")
         if trainer.is_global_zero:
-            rows = trainer.datamodule.predict_rows
             parts = [self._part(rank) for rank in range(trainer.world_size)]
             joined = self._part(-1)
             with pq.ParquetWriter(joined, self.schema) as writer:
@@ -68,6 +67,7 @@ class PredictionWriter(Callback):
                         end = batch.column("row")[-1].as_py() + 1
                         writer.write_table(_fill(pa.table(batch), next_row, end))
                         next_row = end
+                rows = trainer.datamodule.predict_rows or next_row
                 if next_row < rows:
                     writer.write_table(_fill(self.schema.empty_table(), next_row, rows))
             os.replace(joined, self.output)
@@ -77,9 +77,9 @@ class PredictionWriter(Callback):
 
 
 def _fill(table: pa.Table, start: int, stop: int) -> pa.Table:
-    """The table with a line of nulls for each row from start to stop that it lacks."""
-    lacking = np.setdiff1d(np.arange(start, stop), table["row"].to_numpy())
-    if not len(lacking):
+    """The table with a line of nulls for each row from start to stop that is missing in it."""
+    absent = np.setdiff1d(np.arange(start, stop), table["row"].to_numpy())
+    if not len(absent):
         return table
-    nulls = pa.table({"row": lacking})
+    nulls = pa.table({"row": absent})
     return pa.concat_tables([table, nulls], promote_options="default").sort_by("row")  # stable

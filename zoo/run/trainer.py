@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
 from zoo.data.errors import ZooError
+from zoo.data.module import ZooDataModule
 
 
 class ZooTrainer(Trainer):
@@ -17,13 +18,13 @@ class ZooTrainer(Trainer):
     def fit(
         self,
         model: LightningModule,
-        datamodule: LightningDataModule,
+        datamodule: ZooDataModule,
         ckpt_path: str | None = None,
     ) -> None:
         """Train a model, then measure its best checkpoint on validation and test rows.
 
         Args:
-            ckpt_path: checkpoint to resume from, such as a run's `last.ckpt`.
+            ckpt_path: Checkpoint to go on from, such as the `last.ckpt` of a run.
         """
         if self.world_size > 1 and not any(p.requires_grad for p in model.parameters()):
             raise ZooError(
@@ -35,15 +36,15 @@ class ZooTrainer(Trainer):
     def validate(
         self,
         model: LightningModule,
-        datamodule: LightningDataModule,
+        datamodule: ZooDataModule,
         ckpt_path: str | None = None,
         verbose: bool = True,
     ) -> list[dict[str, float]]:
         """Measure a checkpoint on the validation rows.
 
         Args:
-            ckpt_path: checkpoint to measure.
-            verbose: print the metrics.
+            ckpt_path: Checkpoint to measure.
+            verbose: Whether to print the metrics.
         """
         return super().validate(
             model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=verbose, weights_only=True
@@ -52,15 +53,15 @@ class ZooTrainer(Trainer):
     def test(
         self,
         model: LightningModule,
-        datamodule: LightningDataModule,
+        datamodule: ZooDataModule,
         ckpt_path: str | None = None,
         verbose: bool = True,
     ) -> list[dict[str, float]]:
         """Measure a checkpoint on the test rows.
 
         Args:
-            ckpt_path: checkpoint to measure.
-            verbose: print the metrics.
+            ckpt_path: Checkpoint to measure.
+            verbose: Whether to print the metrics.
         """
         return super().test(
             model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=verbose, weights_only=True
@@ -69,13 +70,13 @@ class ZooTrainer(Trainer):
     def predict(
         self,
         model: LightningModule,
-        datamodule: LightningDataModule,
+        datamodule: ZooDataModule,
         ckpt_path: str | None = None,
     ) -> None:
         """Score a raw file (data.predict_path) and write the probabilities to a Parquet file.
 
         Args:
-            ckpt_path: checkpoint to score with; its run's encoder is used.
+            ckpt_path: Checkpoint to score with; the encoder of its run is used.
         """
         super().predict(
             model,
@@ -85,14 +86,20 @@ class ZooTrainer(Trainer):
             weights_only=True,
         )
 
-    def prepare(self, model: LightningModule, datamodule: LightningDataModule) -> None:
-        """Prepare the data of a config and print what they hold."""
-        _print_manifest(datamodule)
+    def prepare(
+        self, model: LightningModule, datamodule: ZooDataModule, ckpt_path: str | None = None
+    ) -> None:
+        """Prepare the data of a config and print what they hold.
+
+        Args:
+            ckpt_path: Not used; a run's config.yaml names it.
+        """
+        _print_summary(datamodule)
 
     def detect(
         self,
         model: LightningModule,
-        datamodule: LightningDataModule,
+        datamodule: ZooDataModule,
         ckpt_path: str | None = None,
         instances: int = 1000,
         detector: Literal["nid", "gradient_nid"] = "nid",
@@ -114,22 +121,27 @@ class ZooTrainer(Trainer):
         An interrupted detection goes on where it stopped when the command is repeated.
 
         Args:
-            ckpt_path: checkpoint of the model.
-            instances: validation rows to explain.
-            detector: nid (interactions of any order) or gradient_nid (pairs).
-            sampler: of a row's neighbours, bernoulli or that of lime.
-            lime_weights: weigh the neighbours by their distance to the row, as lime does.
-            max_order: fields of an interaction at most; null is any number.
-            min_gain: share of the scores' variance that an interaction of a row must explain beyond
+            ckpt_path: Checkpoint of the model.
+            instances: Number of validation rows to explain.
+            detector: Estimator of interactions: nid (of any order) or gradient_nid (pairs).
+            sampler: How the neighbours of a row are drawn: bernoulli, or as lime draws them.
+            lime_weights: Whether to weigh the neighbours by their distance to the row, as lime
+                does.
+            max_order: Largest number of fields in an interaction; null is any number.
+            min_gain: Share of the scores' variance that an interaction of a row must explain beyond
                 the others.
-            patience: candidates of a row in turn that do not, after which no more are tried.
-            prune_subsets: leave out interactions of a row that lie inside others of it.
-            region_points: gradient_nid averages over so many neighbours; 0 takes the row alone.
-            permutations: explanations of permuted scores for each row, on which q-values rest.
-            top_k: keep so many of the most frequent interactions, none inside another.
-            bf16: train the explainers in bfloat16.
-            seed: of rows, neighbours and explainers.
-            output: file of the interactions; a picture is written beside it.
+            patience: Number of successive candidates that explain less, after which no more are
+                tried.
+            prune_subsets: Whether to leave out interactions of a row that lie inside others of it.
+            region_points: Number of neighbours that gradient_nid averages over; 0 takes the row
+                alone.
+            permutations: Number of explanations of permuted scores for each row, from which the
+                q-values are computed.
+            top_k: Number of the most frequent interactions to keep, none inside another; null
+                keeps all.
+            bf16: Whether to train the surrogate networks in bfloat16.
+            seed: Seed of the choice of rows, of the neighbours and of the surrogate networks.
+            output: File of the interactions; a picture is written beside it.
         """
         from zoo.glider.command import Detection
         from zoo.glider.madex import DETECTORS, MadexConfig
@@ -150,31 +162,26 @@ class ZooTrainer(Trainer):
         )
 
 
-def _print_manifest(datamodule: LightningDataModule) -> None:
-    manifest = datamodule.manifest
+def _print_summary(datamodule: ZooDataModule) -> None:
+    summary = datamodule.summary()
     console = Console()
-    table = Table(title=str(datamodule.folder), title_justify="left")
+    table = Table(title=summary.place, title_justify="left")
     for column in ("split", "rows", "positives", "share"):
         table.add_column(column, justify="left" if column == "split" else "right")
-    for split, size in manifest.splits.items():
-        share = size["positives"] / size["rows"]
-        table.add_row(split, f"{size['rows']:,}", f"{size['positives']:,}", f"{share:.4f}")
+    for split, size in summary.splits.items():
+        share = size.positives / max(size.rows, 1)
+        table.add_row(split, f"{size.rows:,}", f"{size.positives:,}", f"{share:.4f}")
     console.print(table)
     table = Table("field", "kind", "group")
     table.add_column("ids", justify="right")
     for field in datamodule.schema.fields:
-        table.add_row(
-            field.name,
-            field.kind,
-            field.group,
-            f"{field.cardinality or '':,}" if field.cardinality else "",
-        )
+        ids = f"{field.cardinality:,}" if field.cardinality else ""
+        table.add_row(field.name, field.kind, field.group, ids)
     console.print(table)
-    rejected = sum(manifest.rejected.values())
-    console.print(f"{rejected:,} malformed rows left out")
-    for reason, count in manifest.rejected.items():
+    console.print(f"{sum(summary.rejected.values()):,} malformed rows left out")
+    for reason, count in summary.rejected.items():
         console.print(f"  {count:,}: {reason}")
-    for note, count in manifest.notes.items():
+    for note, count in summary.notes.items():
         console.print(f"{count:,} {note}")
-    for line, reason in manifest.rejected_examples:
+    for line, reason in summary.rejected_examples:
         console.print(f"  line {line}: {reason}")
