@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.batch import Batch
-from zoo.data.module import ZooDataModule
+from zoo.data.module import datamodule_of
 from zoo.data.schema import Schema
 from zoo.models.base import missing
 from zoo.models.tabular import RowModule
@@ -46,8 +46,8 @@ class CTRModule(RowModule):
 
         Otherwise the first steps of all weights go into learning the click rate.
         """
-        data = self.trainer.datamodule
-        rate = data.positive_rate if isinstance(data, ZooDataModule) else None
+        data = datamodule_of(self.trainer)
+        rate = data.positive_rate if data else None
         if rate is not None and self.global_step == 0:
             with torch.no_grad():
                 self.bias.fill_(math.log(rate / (1 - rate)))

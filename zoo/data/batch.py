@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     query: Tensor | None = None
 
     @property
-    def count(self) -> int:
+    def rows(self) -> int:
         """Number of rows."""
         return len(self.label)
 
@@ -107,7 +107,7 @@ class SessionBatch(NamedTuple):
     row: Tensor | None = None
 
     @property
-    def count(self) -> int:
+    def rows(self) -> int:
         """Number of tracks to predict."""
         return int(self.future_mask.sum())
 

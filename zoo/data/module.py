@@ -8,8 +8,9 @@ A datamodule of one's own needs `schema` and the dataloaders of the splits that 
         def train_dataloader(self) -> Iterable[Batch]: ...
         def val_dataloader(self) -> Iterable[Batch]: ...
 
-A dataloader is any iterable but a list, which Lightning takes for several dataloaders. The rest makes it better: `predict` scores what `predict_dataloader` gives, a run directory scores
-new raw files where `save_encoder` has kept what that takes, and so on.
+A dataloader is any iterable but a list, which Lightning takes for several dataloaders. The rest
+makes it better: `predict` scores what `predict_dataloader` gives, a run directory scores new raw
+files where `save_encoder` has kept what that takes, and so on.
 
 Shapes: N numerical fields.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, Trainer
 
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
@@ -128,7 +129,7 @@ class ZooDataModule(LightningDataModule):
         """The size of `train`, `val` or `test`, once set up; counted where it is not known."""
         rows = positives = 0
         for batch in self.batches(split):
-            rows += batch.count
+            rows += batch.rows
             positives += int(batch.label[batch.labelled].sum())
         return SplitSize(rows, positives)
 
@@ -162,3 +163,9 @@ class ZooDataModule(LightningDataModule):
 
     def _lacks(self, member: str, what: str) -> NoReturn:
         raise ZooError(f"{type(self).__name__} has no {what}: define its {member}")
+
+
+def datamodule_of(trainer: Trainer) -> ZooDataModule | None:
+    """The datamodule that a trainer runs with; None where it runs with bare dataloaders."""
+    data = getattr(trainer, "datamodule", None)
+    return data if isinstance(data, ZooDataModule) else None

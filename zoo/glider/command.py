@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
@@ -91,7 +91,7 @@ class Detection:
             self.permutations,
             self.seed,
         )
-        chunks = DataLoader(detector.chunks(), batch_size=None)
+        chunks = DataLoader(cast(Dataset[int], detector.chunks()), batch_size=None)
         # Lightning's own, whatever a subclass of Trainer takes
         Trainer.predict(trainer, detector, dataloaders=chunks, return_predictions=False)
         trainer.strategy.barrier("all explained")

@@ -11,12 +11,12 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from zoo.data.errors import ZooError
-from zoo.data.module import ZooDataModule
+from zoo.data.module import datamodule_of
+from zoo.run.directory import rank_of_process
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -35,8 +35,10 @@ class RunCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, run: Path, monitor: str = "val/logloss") -> None:
+        self.folder = run / "checkpoints"
+        self.metric = monitor
         super().__init__(
-            dirpath=run / "checkpoints",
+            dirpath=self.folder,
             filename="best",
             monitor=monitor,
             mode="min" if monitor.endswith("logloss") else "max",
@@ -46,18 +48,18 @@ class RunCheckpoint(ModelCheckpoint):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses a fit that could not tell which checkpoint is best."""
-        if self.monitor.startswith("val/") and not trainer.limit_val_batches:
+        if self.metric.startswith("val/") and not trainer.limit_val_batches:
             raise ZooError(
-                f"trainer.limit_val_batches is 0: {self.monitor}, which says which checkpoint is "
+                f"trainer.limit_val_batches is 0: {self.metric}, which says which checkpoint is "
                 "best, needs at least 1"
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, where the validation logged the metric."""
         logged = sorted(name for name in trainer.callback_metrics if "/" in name)
-        if not trainer.sanity_checking and self.monitor not in logged:
+        if not trainer.sanity_checking and self.metric not in logged:
             raise ZooError(
-                f"monitor: this fit logs no {self.monitor}; choose one of {', '.join(logged)}"
+                f"monitor: this fit logs no {self.metric}; choose one of {', '.join(logged)}"
             )
         logloss = trainer.callback_metrics.get("val/logloss", 0.0)
         if not trainer.sanity_checking and math.isnan(logloss):
@@ -93,9 +95,9 @@ class RunCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the state, with the paths of this run."""
         best = Path(state_dict["best_model_path"])
-        here = Path(self.dirpath) / "best.ckpt"
+        here = self.folder / "best.ckpt"
         if best.is_file() and best.resolve() != here.resolve():
-            if rank_zero_only.rank == 0:
+            if rank_of_process() == 0:
                 here.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(best, here)
             score = state_dict["best_model_score"]
@@ -129,8 +131,8 @@ class RunRecord(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the encoder."""
-        data = trainer.datamodule
-        if isinstance(data, ZooDataModule) and trainer.is_global_zero:
+        data = datamodule_of(trainer)
+        if data and trainer.is_global_zero:
             partial = self.run / ".encoder.partial"
             data.save_encoder(partial)
             if partial.is_dir():  # data that encode nothing keep nothing

@@ -3,10 +3,10 @@
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -36,6 +36,10 @@ class CLIParser(ZooParser, LightningArgumentParser):
 class ZooCLI(LightningCLI):
     """LightningCLI with run directories, `prepare`, and the data's schema given to the model."""
 
+    subcommand: str
+    trainer: ZooTrainer
+    datamodule: ZooDataModule
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The subcommands, and those of their arguments that are not options."""
@@ -46,6 +50,7 @@ class ZooCLI(LightningCLI):
         super()._add_subcommands(parser, **kwargs)
         # `main` runs it without a trainer: here it is only listed
         listed = parser._subcommands_action
+        assert listed is not None  # super() has made it
         listed.add_subcommand("inspect", inspect_command.parser(), help=inspect_command.SUMMARY)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -58,7 +63,7 @@ class ZooCLI(LightningCLI):
         parser.add_argument(
             "--monitor",
             default="val/logloss",
-            help="Metric that best.ckpt is chosen by: a logloss at its lowest, others at their highest.",
+            help="Metric that best.ckpt is chosen by: a lowest logloss, a highest any other.",
         )
         parser.add_argument(
             "--report",
@@ -111,7 +116,8 @@ class ZooCLI(LightningCLI):
         if self.subcommand == "fit" and not trainer["fast_dev_run"]:
             run = new_run_directory(Path(self.options.runs), self.options.name)
             self.record = RunRecord(run)
-            callbacks = [RunCheckpoint(run, self.options.monitor), self.record]
+            self.checkpoint = RunCheckpoint(run, self.options.monitor)
+            callbacks = [self.checkpoint, self.record]
             where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
             kwargs["logger"] = [CSVLogger(**where), TensorBoardLogger(**where)]
         elif self.subcommand == "predict":
@@ -127,13 +133,13 @@ class ZooCLI(LightningCLI):
     def before_fit(self) -> None:
         """Compiles the model where `--compile` asks for it."""
         if self.options.compile:
-            self.model = torch.compile(self.model)
+            self.model = cast(LightningModule, torch.compile(self.model))
 
     def after_fit(self) -> None:
         """Measures the best checkpoint and completes the run directory."""
         if self.trainer.fast_dev_run:
             return
-        best = self.trainer.checkpoint_callback.best_model_path
+        best = self.checkpoint.best_model_path
         if not best:
             raise ZooError("the fit ended before a checkpoint was saved: trainer.max_epochs is 0?")
         epochs = self.trainer.current_epoch

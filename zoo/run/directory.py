@@ -23,7 +23,7 @@ VERSION_VARIABLE = "INTERPRETABLE_ZOO_RUN"  # tells the processes that Lightning
 def new_run_directory(root: Path, name: str) -> Path:
     """Makes the next `version_<n>` below `root/name`; all processes of a run get the same."""
     folder = root / name
-    if rank_zero_only.rank != 0:
+    if rank_of_process() != 0:
         # only rank 0 writes; a launcher that starts all ranks at once leaves this unset
         return Path(os.environ.get(VERSION_VARIABLE, folder / "version_of_rank_0"))
     try:
@@ -40,6 +40,11 @@ def new_run_directory(root: Path, name: str) -> Path:
         raise ZooError(f"cannot make a run directory in {folder}: {error.strerror}") from error
     os.environ[VERSION_VARIABLE] = str(folder / f"version_{version}")
     return folder / f"version_{version}"
+
+
+def rank_of_process() -> int:
+    """The rank of this process among all, which is known before a trainer is there."""
+    return getattr(rank_zero_only, "rank", 0)
 
 
 def run_of(checkpoint: Path) -> Path:

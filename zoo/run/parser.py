@@ -93,4 +93,5 @@ def _names(base: type) -> list[str]:
 
 def _options_of(class_path: str) -> list[str]:
     parser = ArgumentParser()
-    return parser.add_class_arguments(locate(class_path), fail_untyped=False)
+    found = locate(class_path)
+    return parser.add_class_arguments(found, fail_untyped=False) if isinstance(found, type) else []

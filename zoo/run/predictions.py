@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
+
+from zoo.data.module import datamodule_of
+from zoo.models.base import ZooModule
 
 
 class PredictionWriter(Callback):
@@ -33,8 +36,9 @@ class PredictionWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this rank's part."""
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        keys = [(name, pa.int64()) for name in pl_module.prediction_keys]
-        columns = [(name, pa.float32()) for name in pl_module.prediction_columns]
+        model = cast(ZooModule, pl_module)
+        keys = [(name, pa.int64()) for name in model.prediction_keys]
+        columns = [(name, pa.float32()) for name in model.prediction_columns]
         self.schema = pa.schema([*keys, *columns])
         self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.schema)
 
@@ -48,8 +52,9 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Writes a batch."""
-        keys = [outputs[name].cpu().numpy() for name in pl_module.prediction_keys]
-        columns = [outputs[n].float().cpu().numpy() for n in pl_module.prediction_columns]
+        model = cast(ZooModule, pl_module)
+        keys = [outputs[name].cpu().numpy() for name in model.prediction_keys]
+        columns = [outputs[name].float().cpu().numpy() for name in model.prediction_columns]
         arrays = [pa.array(k) for k in keys] + [pa.array(c, mask=np.isnan(c)) for c in columns]
         self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
 
@@ -58,6 +63,7 @@ class PredictionWriter(Callback):
         self.writer.close()
         trainer.strategy.barrier("parts written")
         if trainer.is_global_zero:
+            data = datamodule_of(trainer)
             parts = [self._part(rank) for rank in range(trainer.world_size)]
             joined = self._part(-1)
             with pq.ParquetWriter(joined, self.schema) as writer:
@@ -67,7 +73,7 @@ class PredictionWriter(Callback):
                         end = batch.column("row")[-1].as_py() + 1
                         writer.write_table(_fill(pa.table(batch), next_row, end))
                         next_row = end
-                rows = trainer.datamodule.predict_rows or next_row
+                rows = (data.predict_rows if data else None) or next_row
                 if next_row < rows:
                     writer.write_table(_fill(self.schema.empty_table(), next_row, rows))
             os.replace(joined, self.output)

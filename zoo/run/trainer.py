@@ -1,10 +1,11 @@
 """The trainer behind the command line: one method for each subcommand."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
@@ -13,9 +14,15 @@ from zoo.data.module import ZooDataModule
 
 
 class ZooTrainer(Trainer):
-    """Lightning's Trainer; it never unpickles more than weights, so no checkpoint can run code."""
+    """Lightning's Trainer; it never unpickles more than weights, so no checkpoint can run code.
 
-    def fit(
+    Its methods take what the command line offers, which is less than Lightning's do.
+    """
+
+    callbacks: list[Callback]  # which Lightning sets without a declaration
+    fast_dev_run: bool | int
+
+    def fit(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         model: LightningModule,
         datamodule: ZooDataModule,
@@ -33,13 +40,13 @@ class ZooTrainer(Trainer):
             )
         super().fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
 
-    def validate(
+    def validate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         model: LightningModule,
         datamodule: ZooDataModule,
         ckpt_path: str | None = None,
         verbose: bool = True,
-    ) -> list[dict[str, float]]:
+    ) -> list[Mapping[str, float]]:
         """Measure a checkpoint on the validation rows.
 
         Args:
@@ -50,13 +57,13 @@ class ZooTrainer(Trainer):
             model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=verbose, weights_only=True
         )
 
-    def test(
+    def test(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         model: LightningModule,
         datamodule: ZooDataModule,
         ckpt_path: str | None = None,
         verbose: bool = True,
-    ) -> list[dict[str, float]]:
+    ) -> list[Mapping[str, float]]:
         """Measure a checkpoint on the test rows.
 
         Args:
@@ -67,7 +74,7 @@ class ZooTrainer(Trainer):
             model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=verbose, weights_only=True
         )
 
-    def predict(
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         model: LightningModule,
         datamodule: ZooDataModule,
@@ -158,7 +165,10 @@ class ZooTrainer(Trainer):
             region_points=region_points,
         )
         Detection(Path(output), settings, sampler, instances, permutations, top_k, seed).run(
-            self, model, datamodule, Path(ckpt_path)
+            self,
+            model,
+            datamodule,
+            Path(str(ckpt_path)),  # which the command line insists on
         )
 
 
