@@ -35,7 +35,7 @@ class RunCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, run: Path, monitor: str = "val/logloss") -> None:
-        self.folder = run / "checkpoints"
+        self.folder = (run / "checkpoints").resolve()  # as Lightning names it in its state
         self.metric = monitor
         super().__init__(
             dirpath=self.folder,
