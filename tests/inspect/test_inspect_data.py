@@ -14,9 +14,9 @@ from datamodules.synthetic.clicks import PlantedClicks
 from datamodules.synthetic.ratings import PlantedRatings
 from datamodules.synthetic.sessions import PlantedSessions
 from zoo.experts.module import MixtureModule
-from zoo.inspect.data import data_of
 from zoo.models.baselines import SkipBaseline
 from zoo.models.sessions import SessionModule
+from zoo.run.inspect import data_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*contains no parameters")
 ROW_DATA = ("Criteo", "Avazu", "MovieLens", "GaussianClusters")
@@ -156,7 +156,7 @@ def test_values_have_names_where_the_file_lies_alone(run, configs, tmp_path, cap
     assert not any(part["name"].startswith("id ") for part in found["slices"]["C20"])
 
 
-def test_predictions_that_are_no_numbers_are_told(run, configs, capsys):
+def test_predictions_that_are_no_numbers_are_reported(run, configs, capsys):
     checkpoint = run / "checkpoints/best.ckpt"
     content = torch.load(checkpoint, weights_only=True)
     content["state_dict"]["bias"].fill_(torch.nan)

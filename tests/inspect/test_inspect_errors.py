@@ -107,8 +107,12 @@ def test_a_training_state_that_makes_no_sense(key, value, deepfm):
         assert str(error) == f"{path} is damaged: its training state cannot be read"  # noqa: PT017
 
 
-def test_an_unknown_model(deepfm):
-    path = changed(deepfm, lambda c: c.update(model_class="SuperNet\x1b"))
+def test_an_unknown_model_without_a_description(deepfm):
+    def rename(content):
+        content["model_class"] = "SuperNet\x1b"
+        del content["description"]
+
+    path = changed(deepfm, rename)
     message = refusal(path)
     assert message.startswith(rf"{path}: holds a model 'SuperNet\x1b', which this version")
     assert "DeepFM" in message
