@@ -38,7 +38,7 @@ def configs(tmp_path_factory, avazu_file):
     options = {
         "Criteo": {"path": str(root / "train.txt")},
         "Avazu": {"path": str(avazu_file)},
-        "MovieLens": {"path": str(root / "ml.zip")},
+        "MovieLens": {"path": str(root / "ml.zip"), "eval_negatives": 19},
         "GaussianClusters": {"rows": 300},
         "SkipSessions": {"path": str(logs), "tracks": str(tracks)},
     }
@@ -58,7 +58,10 @@ def model_of(name, schema):
     if not issubclass(MODELS[name], SessionModule):
         more["embedding_std"] = 0.1
     if name == "xDeepFM":
+        more["cin_layers"] = [8, 6]
         more["embed_numerical"] = not schema.categorical  # it needs some fields to be embedded
+    if name == "AutoInt":
+        more["attention_dim"] = 8
     return small(name, schema, **more)
 
 

@@ -149,19 +149,64 @@ def test_a_misspelt_option_is_named(deepfm, capsys):
 
 
 HEAVY = "pytorch_lightning lightning_fabric torchmetrics scipy sympy pyarrow plotly deepctr_torch"
+MODULES = "zoo.ctr zoo.experts zoo.glider zoo.models.base"
+
+
+def heavy_imports(code):
+    """What Python prints, and which of the modules that take long to load it has loaded."""
+    code += (
+        f"\nimport sys; heavy = {f'{HEAVY} {MODULES}'!r}.split()\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    line = [sys.executable, "-c", code]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)
 
 
 @pytest.mark.parametrize("more", ["", "--json"])
-def test_a_file_alone_is_inspected_without_waiting_for_what_it_does_not_need(more, deepfm):
-    code = (
-        f"import sys; sys.argv = ['train.py', 'inspect', {str(deepfm)!r}, *{more.split()!r}]\n"
-        "import train; train.main()\n"
-        f"print([name for name in {HEAVY!r}.split() if name in sys.modules], file=sys.stderr)"
-    )
-    line = [sys.executable, "-c", code]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)
+def test_a_file_alone_is_inspected_without_waiting_for_what_it_does_not_need(more, checkpoint_of):
+    arguments = ["train.py", "inspect", str(checkpoint_of("DeepFM")), *more.split()]
+    done = heavy_imports(f"import sys; sys.argv = {arguments!r}\nimport train; train.main()")
     assert (done.returncode, done.stderr) == (0, "[]\n")
     assert "DeepFM" in done.stdout
+
+
+def test_no_checkpoint_needs_the_class_of_its_model(checkpoint_of):
+    files = [str(checkpoint_of(name)) for name in MODELS]
+    done = heavy_imports(
+        "from rich import print\nfrom zoo.inspect import load\n"
+        f"for file in {files!r}:\n    print(load(file))"
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    for name in MODELS:
+        assert f"\n{name}: " in done.stdout
+
+
+def test_a_checkpoint_of_version_0_1_0_says_the_same(copy_of):
+    for name in MODELS:
+        path = copy_of(name)
+        described = load(path).to_dict()
+        assert load(changed(path, lambda c: c.pop("description"))).to_dict() == {
+            **described,
+            "bytes": path.stat().st_size,
+        }
+
+
+# models of others
+
+
+def test_a_model_of_others_is_inspected_without_its_package(deepfm):
+    path = changed(deepfm, lambda c: c.update(model_class="nowhere_to_import.models.Mine"))
+    found = load(path)
+    assert found.architecture.model == "nowhere_to_import.models.Mine"
+    assert "nowhere_to_import.models.Mine: Factorisation machine" in shown(found)
+    assert len(found.effects.linear) == 20
+
+
+def test_the_run_of_a_model_of_others_is_read(copy_of, tmp_path):
+    path = copy_of("DeepFM", "run/checkpoints/best.ckpt")
+    changed(path, lambda c: c.update(model_class="mine.models.Mine"))
+    (tmp_path / "run/config.yaml").write_text("model: {class_path: mine.Mine}")
+    assert load(path).run.folder == str(tmp_path / "run")
 
 
 # warnings

@@ -8,13 +8,13 @@ import warnings
 from unittest import mock
 
 import pytest
-from support.inspection import Given, lightning_warnings
+from support.inspection import Given, changed, lightning_warnings, shown
 from support.small_checkpoints import MODELS, fitted, row_batch, session_batch, small
 
 import train
 from zoo import Field, Schema
 from zoo.data.interactions import Interaction
-from zoo.inspect import load
+from zoo.inspect import load, plots
 from zoo.inspect.comparison import Comparison
 from zoo.inspect.disagreement import disagree
 from zoo.inspect.interactions import DetectedInteractions
@@ -87,6 +87,30 @@ def test_the_plots_show_the_scores(scored):
     assert mean["y"] == [expert.mean for expert in scores.experts]
 
 
+def test_the_picture_of_experts_shows_every_subset_and_edge():
+    sets = {"user": "u", "item": "i", "both": "ui", "<b>all</b>": "uix"}
+    inside = {"user": [], "item": [], "both": ["user", "item"], "<b>all</b>": ["both"]}
+    figure = plots.hasse(sets, inside)
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    assert len(lines) == 3
+    assert all(trace.y[0] < trace.y[1] for trace in lines)
+    assert list(figure.data[-1].text) == ["user", "item", "both", "&lt;b&gt;all&lt;/b&gt;"]
+    assert list(figure.data[-1].y) == [0, 0, 1, 2]
+
+
+def test_sentences_of_a_description_are_no_markup(copy_of):
+    def spoil(content):
+        content["description"]["text"] = f"{SCRIPT}\n\n    {SCRIPT}\n\n\x1b[2J"
+        (grid,) = content["description"]["grids"]
+        content["description"]["grids"] = [{**grid, "reading": SCRIPT, "title": SCRIPT}]
+
+    found = load(changed(copy_of("DCN"), spoil))
+    page = report(found)
+    assert SCRIPT not in page
+    assert page.count("&lt;script&gt;document.title") > 3
+    assert "\x1b" not in shown(found)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1280, 390])
@@ -148,9 +172,9 @@ def test_the_command_writes_the_report(scored, tmp_path, capsys):
     arguments = ["train.py", "inspect", found.file, "--json", "--html", str(path)]
     with mock.patch("sys.argv", arguments):
         train.main()
-    shown = capsys.readouterr()
-    assert json.loads(shown.out)["parameters"] == found.parameters
-    assert str(path) in shown.err
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["parameters"] == found.parameters
+    assert str(path) in printed.err
     assert path.read_text().startswith("<!doctype html>")
     broken = [found.file, "--html", str(tmp_path / "no" / "report.html")]
     with mock.patch("sys.argv", [*arguments[:2], *broken]), pytest.raises(SystemExit) as exit_:

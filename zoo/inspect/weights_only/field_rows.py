@@ -27,9 +27,9 @@ def rows_by_field(
     fields = {field.name: field for field in schema.fields}
     named = [fields[name] for name in described.fields if name in fields]
     tensor, column = parameters.get(described.parameter), described.column
-    if tensor is not None and column is not None and tensor.ndim == 2:
-        width = tensor.shape[1]
-        tensor = tensor[:, column] if -width <= column < width else None
+    if tensor is not None and column is not None:
+        inside = tensor.ndim == 2 and -tensor.shape[1] <= column < tensor.shape[1]
+        tensor = tensor[:, column] if inside else None
     sizes = [field.cardinality or 1 for field in named]
     distinct = len(set(described.fields)) == len(named) == len(described.fields)
     if not distinct or tensor is None or tensor.ndim != dims or len(tensor) != sum(sizes):
