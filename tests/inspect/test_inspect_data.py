@@ -14,9 +14,9 @@ from datamodules.synthetic.clicks import PlantedClicks
 from datamodules.synthetic.ratings import PlantedRatings
 from datamodules.synthetic.sessions import PlantedSessions
 from zoo.experts.module import MixtureModule
-from zoo.inspect.data import data_of
 from zoo.models.baselines import SkipBaseline
 from zoo.models.sessions import SessionModule
+from zoo.run.inspect import data_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*contains no parameters")
 ROW_DATA = ("Criteo", "Avazu", "MovieLens", "GaussianClusters")
@@ -38,7 +38,7 @@ def configs(tmp_path_factory, avazu_file):
     options = {
         "Criteo": {"path": str(root / "train.txt")},
         "Avazu": {"path": str(avazu_file)},
-        "MovieLens": {"path": str(root / "ml.zip")},
+        "MovieLens": {"path": str(root / "ml.zip"), "eval_negatives": 19},
         "GaussianClusters": {"rows": 300},
         "SkipSessions": {"path": str(logs), "tracks": str(tracks)},
     }
@@ -58,7 +58,10 @@ def model_of(name, schema):
     if not issubclass(MODELS[name], SessionModule):
         more["embedding_std"] = 0.1
     if name == "xDeepFM":
+        more["cin_layers"] = [8, 6]
         more["embed_numerical"] = not schema.categorical  # it needs some fields to be embedded
+    if name == "AutoInt":
+        more["attention_dim"] = 8
     return small(name, schema, **more)
 
 
@@ -156,7 +159,7 @@ def test_values_have_names_where_the_file_lies_alone(run, configs, tmp_path, cap
     assert not any(part["name"].startswith("id ") for part in found["slices"]["C20"])
 
 
-def test_predictions_that_are_no_numbers_are_told(run, configs, capsys):
+def test_predictions_that_are_no_numbers_are_reported(run, configs, capsys):
     checkpoint = run / "checkpoints/best.ckpt"
     content = torch.load(checkpoint, weights_only=True)
     content["state_dict"]["bias"].fill_(torch.nan)

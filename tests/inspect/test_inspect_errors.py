@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from support.inspection import changed, lightning_warnings, refusal, shown
+from support.inspection import Given, changed, lightning_warnings, refusal, shown
 
 from zoo import ZooError
 from zoo.inspect import load
+from zoo.inspect.scores import score
 
 pytestmark = lightning_warnings
 
@@ -107,11 +108,80 @@ def test_a_training_state_that_makes_no_sense(key, value, deepfm):
         assert str(error) == f"{path} is damaged: its training state cannot be read"  # noqa: PT017
 
 
-def test_an_unknown_model(deepfm):
-    path = changed(deepfm, lambda c: c.update(model_class="SuperNet\x1b"))
+def test_an_unknown_model_without_a_description(deepfm):
+    def rename(content):
+        content["model_class"] = "SuperNet\x1b"
+        del content["description"]
+
+    path = changed(deepfm, rename)
     message = refusal(path)
     assert message.startswith(rf"{path}: holds a model 'SuperNet\x1b', which this version")
     assert "DeepFM" in message
+
+
+def test_a_model_that_is_not_installed_is_not_scored(deepfm):
+    path = changed(deepfm, lambda c: c.update(model_class="nowhere_to_import.models.Mine"))
+    found = load(path)
+    with pytest.raises(ZooError, match="whose module is not installed") as error:
+        score(found, Given(found.schema, []))
+    assert str(error.value).startswith(f"{path}: holds a model 'nowhere_to_import.models.Mine'")
+
+
+def test_a_split_that_the_data_do_not_have(deepfm):
+    found = load(deepfm)
+    with pytest.raises(ZooError, match=r"^Given has no split test; it has val$"):
+        score(found, Given(found.schema, []), "test")
+
+
+ROWS = {"parameter": "bias", "fields": ["n0"], "column": None}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("text", None, None),
+        ("embeddings", 3, "its description is damaged"),
+        ("embeddings", torch.zeros(2, 2), "its description is damaged"),
+        ("embeddings", [{**ROWS, "column": float("inf")}], "its description is damaged"),
+        ("embeddings", [{**ROWS, "parameter": "nowhere"}], "its embedding table does not fit"),
+        ("embeddings", [{**ROWS, "fields": ["other"]}], "its embedding table does not fit"),
+        ("first_order", [{**ROWS, "parameter": "nowhere"}], "its first-order weights do not fit"),
+        ("first_order", [{**ROWS, "column": 3}], "its first-order weights do not fit"),
+        ("first_order", [{**ROWS, "fields": ["n0", "n0"]}], "its first-order weights do not fit"),
+        (
+            "grids",
+            [{"title": "links", "reading": "", "parameter": "bias", "columns": {"n0": [0]}}],
+            "its links do not fit",
+        ),
+        ("experts", [{"name": "a", "fields": ["x"], "inside": []}], "its experts do not fit"),
+        ("experts", [{"name": "a", "fields": ["n0"], "inside": ["a"]}], "its experts do not fit"),
+        ("unused", ["x"], "its experts do not fit"),
+        ("unused", "n0", "its description is damaged"),
+    ],
+)
+def test_a_description_that_makes_no_sense(key, value, sentence, deepfm):
+    path = changed(deepfm, lambda c: c["description"].update({key: value}))
+    if sentence is None:
+        assert load(path).architecture.description == "None"
+        return
+    message = refusal(path)
+    assert message.startswith(str(path))
+    assert sentence in message
+
+
+@pytest.mark.parametrize("value", [None, 3, [], "text", torch.zeros(2)])
+def test_a_description_of_another_kind(value, deepfm):
+    path = changed(deepfm, lambda c: c.update(description=value))
+    assert refusal(path).startswith(f"{path}: its description is damaged")
+
+
+def test_options_of_version_0_1_0_that_would_fill_the_memory(copy_of):
+    def spoil(content):
+        content["hyper_parameters"]["embedding_dim"] = 10**12
+        del content["description"]
+
+    path = changed(copy_of("DCN"), spoil)
+    assert refusal(path) == f"{path}: its embedding_dim does not fit its weights"
 
 
 def test_a_table_that_does_not_fit_the_schema(deepfm):

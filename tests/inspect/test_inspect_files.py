@@ -17,17 +17,16 @@ from zoo.inspect import load
 pytestmark = lightning_warnings
 
 
-@pytest.fixture(scope="module")
-def deepfm(tmp_path_factory):
-    return fitted(small("DeepFM"), tmp_path_factory.mktemp("files") / "model.ckpt")
+@pytest.fixture
+def deepfm(checkpoint_of):
+    """A checkpoint that no test may change."""
+    return checkpoint_of("DeepFM")
 
 
 @pytest.fixture
-def copy(deepfm, tmp_path):
+def copy(copy_of):
     """A checkpoint that a test may change."""
-    path = tmp_path / "copy.ckpt"
-    path.write_bytes(deepfm.read_bytes())
-    return path
+    return copy_of("DeepFM", "copy.ckpt")
 
 
 def foreign(path, state):

@@ -6,6 +6,8 @@ from rich.console import Console
 from support import running
 from support.small_checkpoints import MODELS
 
+from zoo.data.module import ZooDataModule
+
 # what Lightning says of small checkpoints and of models without weights
 lightning_warnings = pytest.mark.filterwarnings(
     "ignore:.*configure_optimizers` returned `None`",
@@ -13,6 +15,21 @@ lightning_warnings = pytest.mark.filterwarnings(
     "ignore:.*contains no parameters",
 )
 each_model = pytest.mark.parametrize("name", MODELS)
+
+
+class Given(ZooDataModule):
+    """Data whose validation split is some batches."""
+
+    def __init__(self, schema, batches):
+        super().__init__()
+        self.fields, self.given = schema, list(batches)
+
+    @property
+    def schema(self):
+        return self.fields
+
+    def val_dataloader(self):
+        return self.given
 
 
 def changed(path, change):

@@ -16,6 +16,7 @@ from typing import Any
 from zoo.data.errors import ZooError
 
 INTERACTIONS_FORMAT = 1
+SIGNIFICANCE_LEVEL = 0.05  # of q-values and p-values
 NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation")
 
 

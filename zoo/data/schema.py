@@ -11,6 +11,7 @@ UNKNOWN, MISSING = 0, 1  # the first two ids of every categorical field
 SCHEMA_FORMAT = 1  # raised when a schema written today could not be read by older code
 CROSS = "cross"  # the group of the cross fields
 JOINER = " x "  # between the members in the name of a cross field
+SKIP = "skip_2"  # the field of past tracks that the labels of sessions are of, 0 or 1
 
 
 @dataclass(frozen=True)

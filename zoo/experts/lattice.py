@@ -8,7 +8,6 @@ Shapes: H subsets.
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,14 +67,6 @@ class Lattice:
         )
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """Of each subset, the number of subsets in the longest chain inside it."""
-        levels = [0] * len(self)
-        for i in sorted(range(len(self)), key=lambda i: len(self.fields[i])):
-            levels[i] = max((levels[j] + 1 for j in self.below[i]), default=0)
-        return tuple(levels)
-
-    @property
     def greatest(self) -> int | None:
         """The subset that all the others lie inside of, where there is one."""
         return next(
@@ -101,40 +92,6 @@ class Lattice:
             for j in (i, *inside):
                 mask[rows[i] : rows[i + 1], columns[j] : columns[j + 1]] = True
         return mask
-
-    def figure(self) -> Any:
-        """The Hasse diagram, as a plotly figure: small subsets below, edges for inclusion."""
-        import plotly.graph_objects as go
-
-        levels = self.levels
-        rows = [
-            [i for i in range(len(self)) if levels[i] == level] for level in range(max(levels) + 1)
-        ]
-        x = {i: (row.index(i) + 0.5) / len(row) for row in rows for i in row}
-        figure = go.Figure()
-        for i, inside in enumerate(self.children):
-            for j in inside:
-                line = {"x": [x[j], x[i]], "y": [levels[j], levels[i]], "mode": "lines"}
-                figure.add_scatter(**line, line_color="#c0c0c0", hoverinfo="skip")
-        figure.add_scatter(
-            x=[x[i] for i in range(len(self))],
-            y=levels,
-            text=self.names,
-            customdata=[", ".join(fields) for fields in self.fields],
-            hovertemplate="%{customdata}<extra>%{text}</extra>",
-            mode="markers+text",
-            textposition="top center",
-            marker={"size": 16, "color": "#1f77b4"},
-        )
-        axis = {"visible": False}
-        figure.update_layout(
-            title="subsets of the input, by inclusion",
-            xaxis={**axis, "range": [0, 1]},
-            yaxis={**axis, "range": [-0.5, max(levels) + 0.5]},
-            showlegend=False,
-            template="plotly_white",
-        )
-        return figure
 
 
 def _members(schema: Schema, name: str, given: tuple[str, ...]) -> frozenset[str]:

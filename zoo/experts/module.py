@@ -144,6 +144,10 @@ class MixtureModule(ZooModule):
         """[B] logits, and [B, H] the attribution: what each expert has to say, sums to one."""
         return self._mix(self.expert_outputs(batch))
 
+    def selection(self, batch: Any) -> Tensor:
+        """[B, H] log alpha of predictions: how sure each expert is, and those inside it are not."""
+        return self.log_selection(self.expert_outputs(batch).float())
+
     def forward(self, batch: Any) -> Tensor:
         """[B] logits."""
         return self.explain(batch)[0]

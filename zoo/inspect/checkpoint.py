@@ -1,4 +1,4 @@
-"""Reading a checkpoint safely: weights and plain data, or one sentence that says why not."""
+"""Reads a checkpoint safely: weights and plain data, or one sentence that says why not."""
 
 import pickle
 import zipfile
@@ -19,7 +19,8 @@ def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint; its tensors stay in the file until they are looked at.
 
     Raises:
-        ZooError: where the file is none, is damaged, or holds more than weights and plain data.
+        ZooError: where there is no such file, it is damaged, or holds more than weights and plain
+            data.
     """
     if path.is_dir():
         inside = sorted(path.rglob("*.ckpt"))

@@ -1,51 +1,28 @@
-"""The interactions that `train.py detect` has found in a model, read from its interactions.json."""
+"""The interactions that the command `detect` has found in a model, from its interactions.json."""
 
-import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
-from rich.jupyter import JupyterMixin
+from zoo.data.interactions import SIGNIFICANCE_LEVEL, Interaction, read_interactions
+from zoo.data.schema import JOINER, Schema
+from zoo.inspect.page import Figure, Section
+from zoo.inspect.shown import Shown
+from zoo.inspect.table import TextTable, text_table, titled
 
-from zoo.data.errors import ZooError
-from zoo.data.schema import Schema
-
-NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation")
-
-
-@dataclass(frozen=True)
-class Interaction:
-    """Fields that a model was found to join; numbers are None where the file lacks them.
-
-    Attributes:
-        fields: their names.
-        count: number of rows in which it was found.
-        null_count: mean number of rows in whose permuted scores it was found.
-        p_uniform: see `zoo.glider.detect.summarise`, as of the others.
-        p_permutation: of Fisher's exact test.
-        q_permutation: the former, adjusted for all possible interactions.
-    """
-
-    fields: tuple[str, ...]
-    count: float | None
-    null_count: float | None
-    p_uniform: float | None
-    p_permutation: float | None
-    q_permutation: float | None
+INTERACTIONS_SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Interactions(JupyterMixin):
-    """What a file holds, in its order: the most frequent first.
+class DetectedInteractions(Shown):
+    """The interactions of a file, in its order: the most frequent first.
 
     Attributes:
-        file: its path.
-        model: in which they were found, where the file says.
-        instances: number of rows that were explained, where the file says.
-        found: the interactions.
+        file: Path of the file.
+        model: Class of the model in which they were found; None where the file does not say.
+        instances: Number of rows that were explained; None where the file does not say.
+        found: The interactions.
     """
 
     file: str
@@ -57,62 +34,53 @@ class Interactions(JupyterMixin):
         """As plain data."""
         return asdict(self)
 
-    def __rich__(self) -> Group:
-        from zoo.inspect.tables import interactions
+    def sections(self) -> Iterator[Section]:
+        """The most frequent interactions."""
+        yield Section("interactions", [self.figure(), self._table()])
 
-        return interactions(self)
+    def figure(self) -> Figure:
+        """In how many rows each of the most frequent interactions was found."""
+        return Figure(
+            lambda: _draw(self.found[:INTERACTIONS_SHOWN]),
+            "The longer a bar, the more rows there are in whose prediction the fields act "
+            f"together; blue ones are significant (q < {SIGNIFICANCE_LEVEL}), grey ones may be "
+            "chance.",
+        )
+
+    def _table(self) -> TextTable:
+        rows = []
+        for item in self.found[:INTERACTIONS_SHOWN]:
+            numbers = (item.p_uniform, item.p_permutation, item.q_permutation)
+            cells = ("-" if value is None else f"{value:.2g}" for value in numbers)
+            rows.append((JOINER.join(item.fields), item.count, item.null_count, *cells))
+        title = f"interactions found in {self.model or 'a model'}"
+        title += "" if self.instances is None else f", in {self.instances:,} rows"
+        columns = ("fields", "count", "permuted", "p uniform", "p permutation", "q permutation")
+        return text_table(titled(title, len(self.found), INTERACTIONS_SHOWN), columns, rows)
 
 
-def read_interactions(path: Path, schema: Schema) -> Interactions:
+def interactions_in(path: Path, schema: Schema) -> DetectedInteractions:
     """Reads a file of interactions between the fields of a schema.
 
     Raises:
         ZooError: where it cannot be read, or names other fields.
     """
-    from zoo.glider.detect import FORMAT  # which takes a while to load
+    names = [field.name for field in schema.fields]
+    read = read_interactions(path, names, "--interactions")
+    return DetectedInteractions(read.file, read.model, read.instances, read.interactions)
 
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ZooError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ZooError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("interactions"), list):
-        raise ZooError(f'{path} is not a file of interactions: it has no list "interactions"')
-    if content.get("format") != FORMAT:
-        raise ZooError(f"{path} has format {content.get('format')!r}, this version reads {FORMAT}")
-    found = tuple(
-        _interaction(entry, schema, f"{path}: interaction {number}")
-        for number, entry in enumerate(content["interactions"], 1)
+
+def _draw(shown: tuple[Interaction, ...]) -> Any:
+    from zoo.inspect import plots
+
+    q_values = [item.q_permutation for item in shown]
+    significant = [q is not None and q < SIGNIFICANCE_LEVEL for q in q_values]
+    plot = plots.bars(
+        [JOINER.join(item.fields) for item in shown],
+        [item.count or 0 for item in shown],
+        marker_color=[plots.BLUE if yes else plots.GREY for yes in significant],
+        customdata=["-" if q is None else f"{q:.2g}" for q in q_values],
+        hovertemplate="%{y}<br>count %{x}<br>q %{customdata}<extra></extra>",
     )
-    model, instances = content.get("model"), content.get("instances")
-    return Interactions(
-        str(path),
-        model if isinstance(model, str) else None,
-        instances if isinstance(instances, int) else None,
-        found,
-    )
-
-
-def _interaction(entry: Any, schema: Schema, where: str) -> Interaction:
-    fields = entry.get("fields") if isinstance(entry, Mapping) else None
-    if not isinstance(fields, list) or not all(isinstance(field, str) for field in fields):
-        raise ZooError(f'{where} lacks its "fields", a list of names')
-    if len(fields) < 2:
-        raise ZooError(f"{where} has fewer than two fields: {', '.join(fields) or 'none'}")
-    known = {field.name for field in schema.fields}
-    others = [field for field in fields if field not in known]
-    if others:
-        raise ZooError(
-            f"{where} names {', '.join(others)}, which the checkpoint's schema lacks: the file is "
-            "of other data"
-        )
-    numbers = [entry.get(name) for name in NUMBERS]
-    for name, value in zip(NUMBERS, numbers, strict=True):
-        if value is not None and not _is_number(value):
-            raise ZooError(f"{where} has no number as its {name}: {value!r}")
-    return Interaction(tuple(fields), *numbers)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    plot.update_xaxes(title="rows in which it was found")
+    return plot

@@ -169,6 +169,12 @@ class ZooModule(LightningModule):
         return Description(paragraphs_of(inspect.getdoc(cls) or ""))
 
     @property
+    def description(self) -> Description:
+        """What this model says of itself."""
+        options = {name: value for name, value in self.hparams.items() if name != "schema"}
+        return self.describe(self.schema, options)
+
+    @property
     def experts(self) -> tuple[str, ...]:
         """Names of the experts that a prediction is attributed to; none."""
         return ()
@@ -177,6 +183,10 @@ class ZooModule(LightningModule):
         """Logits, of the shape of the labels, and [.., H] the share of each expert in them."""
         logits = self(batch)
         return logits, logits.new_zeros(*logits.shape, 0)
+
+    def selection(self, batch: Any) -> Tensor:
+        """[.., H] log alpha of each expert: how sure it is, and those inside it are not."""
+        return self.explain(batch)[1]
 
     def rectified(self) -> list[tuple[str, nn.Module]]:
         """What each module is called whose output [B, .., units] is that of a ReLU, and itself."""
@@ -215,8 +225,7 @@ class ZooModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what a checkpoint says of itself: model, metrics by now, versions; plain data."""
         checkpoint["model_class"] = class_name(type(self))
-        options = {name: value for name, value in self.hparams.items() if name != "schema"}
-        checkpoint["description"] = self.describe(self.schema, options).to_dict()
+        checkpoint["description"] = self.description.to_dict()
         values = self.trainer.callback_metrics if self._trainer else {}
         checkpoint["metrics"] = {name: float(x) for name, x in values.items() if "/" in name}
         checkpoint["versions"] = {"torch": str(torch.__version__), **_own_version()}

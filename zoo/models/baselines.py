@@ -11,11 +11,9 @@ from torch import Tensor
 
 from zoo.data.batch import SessionBatch
 from zoo.data.errors import ZooError
-from zoo.data.schema import Schema
+from zoo.data.schema import SKIP, Schema
 from zoo.models.base import missing
 from zoo.models.sessions import SessionModule
-
-SKIP = "skip_2"  # the field that the labels are of (Afchar & Hennequin 2020, section 4.3.1)
 
 
 class SkipBaseline(SessionModule):

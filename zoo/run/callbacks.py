@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.data.errors import ZooError
-from zoo.data.module import datamodule_of
+from zoo.data.module import ZooDataModule, datamodule_of
 from zoo.run.directory import rank_of_process
 
 
@@ -128,10 +128,11 @@ class RunRecord(Callback):
         self.rows = 0
         self.seconds = 0.0
         self._since: float | None = None
+        self._data: ZooDataModule | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the encoder."""
-        data = datamodule_of(trainer)
+        self._data = data = datamodule_of(trainer)
         if data and trainer.is_global_zero:
             partial = self.run / ".encoder.partial"
             data.save_encoder(partial)
@@ -206,18 +207,29 @@ class RunRecord(Callback):
 
     def report(self, checkpoint: Path) -> None:
         """Writes `report.html` and prints its path; a run is complete without it."""
-        from zoo.inspect import load
-        from zoo.inspect.data import data_of
-        from zoo.inspect.report import write
-        from zoo.inspect.scores import score
-
         path = self.run / "report.html"
         try:
-            found = load(checkpoint)
-            write(path, found, score(found, data_of(self.run / "config.yaml")))
+            self._write_report(path, checkpoint)
         except Exception as error:  # whatever it is, it must not fail a fit that has ended
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             message = f"{path} was not written: {reason}"
             Console(stderr=True, markup=False).print(message, soft_wrap=True, highlight=False)
         else:
             Console().print(str(path), soft_wrap=True, highlight=False)
+
+    def _write_report(self, path: Path, checkpoint: Path) -> None:
+        """Scores all validation rows, on the CPU, with the data of the fit."""
+        from zoo.inspect import load
+        from zoo.inspect.report import write
+        from zoo.inspect.scores import score
+
+        data = self._data
+        if data is None:
+            raise ZooError("the fit had no datamodule")
+        # with its trainer, a datamodule gives the rows of one rank, perhaps on a GPU
+        trainer, data.trainer = data.trainer, None
+        try:
+            found = load(checkpoint)
+            write(path, found, score(found, data))
+        finally:
+            data.trainer = trainer

@@ -9,17 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from jsonargparse.typing import NonNegativeInt
 from rich.console import Console
 from rich.text import Text
 
 from zoo.data.errors import ZooError
-from zoo.inspect.compare import Comparison
-from zoo.inspect.facts import EXPLAINED, Inspection, load
-from zoo.inspect.interactions import Interactions, read_interactions
+from zoo.inspect.comparison import Comparison
+from zoo.inspect.inspection import ROWS_EXPLAINED, Inspection, load
+from zoo.inspect.interactions import DetectedInteractions, interactions_in
+from zoo.inspect.shown import Shown
 from zoo.run.parser import ZooParser
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # which need Lightning, which takes seconds to import
+    from zoo.data.module import ZooDataModule
     from zoo.inspect.disagreement import Disagreement
     from zoo.inspect.scores import Scores
 
@@ -27,12 +30,15 @@ WIDE = 120  # columns of an output that is no terminal
 SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
 
 
+# Options
+
+
 def parser(data: bool = True, config: str | None = None) -> ZooParser:
     """The options of the subcommand.
 
     Args:
-        data: whether `--data` is among them, which takes Lightning, and seconds, to import.
-        config: file whose section `data` is the default of `--data`.
+        data: Whether `--data` is among them, which takes Lightning, and seconds, to import.
+        config: File whose section `data` is the default of `--data`.
     """
     made = ZooParser(prog="train.py inspect", description=SUMMARY, parser_mode="omegaconf")
     made.add_argument(
@@ -58,7 +64,7 @@ def parser(data: bool = True, config: str | None = None) -> ZooParser:
     made.add_argument(
         "--sample",
         type=NonNegativeInt,
-        default=EXPLAINED,
+        default=ROWS_EXPLAINED,
         help="rows of the split on which the importance of fields, attention and examples are "
         "computed, at most; 0 leaves these out",
     )
@@ -70,10 +76,54 @@ def parser(data: bool = True, config: str | None = None) -> ZooParser:
     made.add_argument("--html", help="also write a report, one HTML file that opens offline")
     made.add_argument("--json", action="store_true", help="print JSON, for machines")
     if data:
-        from zoo.inspect.data import add_data
-
         add_data(made, config)
     return made
+
+
+def add_data(parser: ZooParser, config: str | None = None) -> None:
+    """Adds `--data` and `--data.*`, as `fit` has them.
+
+    Args:
+        parser: Parser to add them to.
+        config: File whose section `data` has the defaults, such as a run's `config.yaml`.
+
+    Raises:
+        ZooError: where the file has no such section, or cannot be read.
+    """
+    from zoo.data.module import ZooDataModule
+
+    parser.add_subclass_arguments(
+        ZooDataModule,
+        "data",
+        required=False,
+        help="data to score with the checkpoint; --data.* change those of --config",
+    )
+    if config is not None:
+        try:
+            parser.set_defaults({"data": _section(Path(config))})
+        except (AttributeError, ImportError) as error:
+            raise ZooError(f"{config}: section data names no class: {error}") from error
+
+
+def _section(config: Path) -> Any:
+    try:
+        content = yaml.safe_load(config.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ZooError(f"{config} cannot be read: {error}".splitlines()[0]) from error
+    if not isinstance(content, dict) or content.get("data") is None:
+        raise ZooError(f"{config} has no section data")
+    return content["data"]
+
+
+def data_of(config: str | Path) -> "ZooDataModule":
+    """The datamodule of a config file, such as a run's `config.yaml`; for notebooks.
+
+    Raises:
+        ZooError: where the file has no section `data`, or cannot be read.
+    """
+    made = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
+    add_data(made, str(config))
+    return made.instantiate_classes(made.parse_args([]))["data"]
 
 
 def _parse(arguments: Sequence[str]) -> tuple[ZooParser, Any]:
@@ -90,6 +140,22 @@ def _parse(arguments: Sequence[str]) -> tuple[ZooParser, Any]:
     return made, made.parse_args(list(arguments))
 
 
+def _check(options: Any) -> None:
+    """Refuses options that do not go together."""
+    if len(options.checkpoints) > 2:
+        raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
+    for option, plain in (("by", None), ("split", "val"), ("sample", ROWS_EXPLAINED)):
+        if options.get("data") is None and options[option] != plain:
+            raise ZooError(f"--{option} needs data: give --config RUN/config.yaml, or --data")
+    if options.html is not None and not Path(options.html).absolute().parent.is_dir():
+        raise ZooError(f"--html: there is no folder {Path(options.html).absolute().parent}")
+    if options.interactions is not None and len(options.checkpoints) == 2:
+        raise ZooError("--interactions shows those of one checkpoint, not of two")
+
+
+# What it does
+
+
 def run(arguments: Sequence[str]) -> None:
     """Prints an inspection, or a comparison of two.
 
@@ -97,26 +163,17 @@ def run(arguments: Sequence[str]) -> None:
         ZooError: as `zoo.inspect.load` does.
     """
     made, options = _parse(arguments)
-    if len(options.checkpoints) > 2:
-        raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
-    given = options.get("data") is not None
-    for option, plain in (("by", None), ("split", "val"), ("sample", EXPLAINED)):
-        if not given and options[option] != plain:
-            raise ZooError(f"--{option} needs data: give --config RUN/config.yaml, or --data")
-    if options.html is not None and not Path(options.html).absolute().parent.is_dir():
-        raise ZooError(f"--html: there is no folder {Path(options.html).absolute().parent}")
-    if options.interactions is not None and len(options.checkpoints) == 2:
-        raise ZooError("--interactions shows those of one checkpoint, not of two")
+    _check(options)
     loaded = [load(path) for path in options.checkpoints]
-    found = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
-    interactions = None
+    found: Inspection | Comparison = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
+    more: dict[str, Shown | None] = {"scores": None, "interactions": None}
     if options.interactions is not None:
-        interactions = _interactions(Path(options.interactions), loaded[0])
-    scores = _score(loaded, made, options) if given else None
+        more["interactions"] = _interactions(Path(options.interactions), loaded[0])
+    if options.get("data") is not None:
+        more["scores"] = _score(loaded, made, options)
     if options.html is not None:
-        _write_report(Path(options.html), found, scores, interactions)
+        _write_report(Path(options.html), found, *more.values())
     if options.json:
-        more = {"scores": scores, "interactions": interactions}
         plain = found.to_dict() | {name: part.to_dict() for name, part in more.items() if part}
         json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
@@ -124,13 +181,13 @@ def run(arguments: Sequence[str]) -> None:
         # a file or a pipe has no width of its own, and the usual 80 columns would fold tables
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
         console = Console(highlight=False, width=width)
-        console.print(*filter(None, (found, scores, interactions)))
+        console.print(found, *(part for part in more.values() if part))
 
 
-def _interactions(path: Path, found: Inspection) -> Interactions:
+def _interactions(path: Path, found: Inspection) -> DetectedInteractions:
     if found.schema is None:
         raise ZooError(f"--interactions: {found.file} holds no model of this project")
-    return read_interactions(path, found.schema)
+    return interactions_in(path, found.schema)
 
 
 def _score(loaded: Sequence[Inspection], made: ZooParser, options: Any) -> "Scores | Disagreement":
@@ -139,32 +196,25 @@ def _score(loaded: Sequence[Inspection], made: ZooParser, options: Any) -> "Scor
     from zoo.run.directory import use_encoder
 
     asked, given = options.split == "predict", options.data.init_args.get("predict_path")
-    if asked and not given:
+    if asked and not given and "predict_path" in options.data.init_args:
         raise ZooError("--split predict scores a file: give --data.predict_path FILE")
     if given and not asked:
         raise ZooError("--data.predict_path is scored with --split predict")
     if asked:
         richest = max(loaded, key=lambda found: len(found.fields))  # with its crosses
         use_encoder(options.data.init_args, Path(richest.file))
-    data = made.instantiate_classes(options).data
-    if len(loaded) == 2:
-        return disagree(*loaded, data, options.split, options.by)
-    return score(*loaded, data, options.split, options.by, options.sample)
+    data: Any = made.instantiate_classes(options)["data"]
+    first, *second = loaded
+    if second:
+        return disagree(first, second[0], data, options.split, options.by)
+    return score(first, data, options.split, options.by, options.sample)
 
 
-def _write_report(
-    path: Path,
-    found: Inspection | Comparison,
-    scores: "Scores | Disagreement | None",
-    interactions: Interactions | None,
-) -> None:
-    from zoo.inspect import pair_report, report  # which need plotly
+def _write_report(path: Path, *found: Shown | None) -> None:
+    from zoo.inspect.report import write
 
     try:
-        if isinstance(found, Comparison):
-            pair_report.write(path, found, scores)
-        else:
-            report.write(path, found, scores, interactions)
+        write(path, *found)
     except OSError as error:
         raise ZooError(f"--html: {path} cannot be written: {error.strerror}") from error
     Console(stderr=True, highlight=False).print(Text(f"report: {path}"), soft_wrap=True)

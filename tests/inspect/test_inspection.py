@@ -1,0 +1,319 @@
+"""`inspect`: what a checkpoint says of itself, its warnings, and two of them compared."""
+
+import json
+import math
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from support.inspection import changed, command, each_model, lightning_warnings, refusal, shown
+from support.running import ROOT
+from support.small_checkpoints import MODELS, ROWS, fitted, saved, small
+
+import train
+import zoo
+from zoo import Field, Schema
+from zoo.inspect import load
+from zoo.inspect.comparison import Comparison
+from zoo.models.baselines import SkipBaseline
+
+pytestmark = lightning_warnings
+
+
+# what it says
+
+
+def test_every_exported_model_is_inspected():
+    exported = {getattr(zoo, name) for name in zoo.__all__}
+    assert set(MODELS.values()) == {
+        cls for cls in exported if isinstance(cls, type) and issubclass(cls, pl.LightningModule)
+    }
+
+
+@each_model
+def test_an_inspection_says_what_the_model_says(name, checkpoint_of, capsys):
+    path = checkpoint_of(name)
+    model = MODELS[name].load_from_checkpoint(path, weights_only=True)
+    capsys.readouterr()
+    command(path, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["architecture"]["model"] == name
+    assert found["architecture"]["options"] == {
+        key: value
+        for key, value in json.loads(json.dumps(dict(model.hparams))).items()
+        if key != "schema"
+    }
+    assert Schema.from_dict(found["schema"]) == model.schema
+    assert [field["name"] for field in found["fields"]] == [f.name for f in model.schema.fields]
+    assert found["parameters"] == sum(p.numel() for p in model.parameters())
+    for part, weights in found["parts"].items():
+        mine = torch.cat(
+            [
+                p.detach().flatten().double()
+                for n, p in model.named_parameters()
+                if n.split(".")[0] == part
+            ]
+        )
+        assert weights["parameters"] == len(mine)
+        assert weights["share"] == pytest.approx(len(mine) / found["parameters"])
+        assert weights["rms"] == pytest.approx(mine.square().mean().sqrt().item())
+        assert weights["largest"] == pytest.approx(mine.abs().max().item())
+        assert weights["not_finite"] == 0
+    assert found["training"]["epochs"] == 2
+    assert found["training"]["steps"] == 4
+
+
+@each_model
+def test_the_description_is_that_of_the_class(name, checkpoint_of):
+    found = load(checkpoint_of(name))
+    text = shown(found)
+    first = MODELS[name].__doc__.splitlines()[0]
+    assert f"{name}: {first}" in text
+    assert found.architecture.formula in text
+    assert bool(found.architecture.formula) != issubclass(MODELS[name], SkipBaseline)
+
+
+def test_names_are_shown_as_text(deepfm):
+    text = shown(load(deepfm))
+    assert "[red]c0[/red]" in text
+    assert "<b>c1</b>" in text
+    hostile = changed(deepfm, lambda c: c["hyper_parameters"].update(optimizer="\x1b[2J:smile:"))
+    text = shown(load(hostile))
+    assert "\x1b" not in text
+    assert r"\x1b[2J:smile:" in text
+
+
+def test_a_notebook_shows_the_tables(deepfm):
+    mime = load(deepfm)._repr_mimebundle_((), ())
+    assert "DeepFM" in mime["text/plain"]
+    assert "&lt;b&gt;c1&lt;/b&gt;" in mime["text/html"]
+
+
+def test_crosses_are_shown_with_their_members(deepfm):
+    found = {inspected.field.name: inspected.crosses for inspected in load(deepfm).fields}
+    assert found.pop("[red]c0[/red] x <b>c1</b>") == ("[red]c0[/red]", "<b>c1</b>")
+    assert set(found.values()) == {()}
+
+
+def test_experts_are_shown_with_their_fields(checkpoint_of):
+    found = load(checkpoint_of("InterpretableMLP")).architecture
+    few, every = found.experts
+    assert (few.name, few.fields, few.inside) == ("few", ("n0",), ())
+    assert (every.fields, every.inside) == (tuple(f.name for f in ROWS.fields), ("few",))
+
+
+def test_the_metric_at_save_is_that_of_the_callback(checkpoint_of):
+    path = checkpoint_of("DeepFM")
+    (monitor,) = load(path).training.monitors
+    content = torch.load(path, weights_only=True)
+    (state,) = content["callbacks"].values()
+    assert monitor.name == "val/logloss"
+    assert monitor.value == pytest.approx(state["current_score"].item())
+    assert load(path).training.learning_rate == small("DeepFM").learning_rate
+
+
+def test_the_run_directory_is_read(copy_of, tmp_path):
+    run = tmp_path / "run"
+    path = copy_of("DeepFM", "run/checkpoints/best.ckpt")
+    config = {"model": {"class_path": "zoo.DeepFM"}, "data": {"class_path": "datamodules.Criteo"}}
+    (run / "config.yaml").write_text(json.dumps(config))
+    (run / "metrics.json").write_text('{"val/auc": 0.75, "test/auc": null}')
+    found = load(path)
+    assert (found.run.folder, found.run.config) == (str(run), config)
+    assert found.run.metrics == {"val/auc": 0.75, "test/auc": None}
+    assert "datamodules.Criteo" in shown(found)
+    (run / "metrics.json").write_text("{")
+    assert load(path).warnings[-1] == f"{run / 'metrics.json'} cannot be read"
+    config["model"]["class_path"] = "zoo.DCN"
+    (run / "config.yaml").write_text(json.dumps(config))
+    assert load(path).run is None
+
+
+def test_the_subcommand_is_listed_and_described(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        command("--help")
+    assert exit_.value.code == 0
+    assert "--json" in capsys.readouterr().out
+    with mock.patch("sys.argv", ["train.py", "--help"]), pytest.raises(SystemExit):
+        train.main()
+    assert "Say what a checkpoint holds" in capsys.readouterr().out
+
+
+def test_a_misspelt_option_is_named(deepfm, capsys):
+    with pytest.raises(SystemExit):
+        command(deepfm, "--jsn")
+    assert capsys.readouterr().err == "error: unknown option jsn; did you mean json?\n"
+
+
+HEAVY = "pytorch_lightning lightning_fabric torchmetrics scipy sympy pyarrow plotly deepctr_torch"
+MODULES = "zoo.ctr zoo.experts zoo.glider zoo.models.base"
+
+
+def heavy_imports(code):
+    """What Python prints, and which of the modules that take long to load it has loaded."""
+    code += (
+        f"\nimport sys; heavy = {f'{HEAVY} {MODULES}'!r}.split()\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    line = [sys.executable, "-c", code]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)
+
+
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_a_file_alone_is_inspected_without_waiting_for_what_it_does_not_need(more, checkpoint_of):
+    arguments = ["train.py", "inspect", str(checkpoint_of("DeepFM")), *more.split()]
+    done = heavy_imports(f"import sys; sys.argv = {arguments!r}\nimport train; train.main()")
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert "DeepFM" in done.stdout
+
+
+def test_no_checkpoint_needs_the_class_of_its_model(checkpoint_of):
+    files = [str(checkpoint_of(name)) for name in MODELS]
+    done = heavy_imports(
+        "from rich import print\nfrom zoo.inspect import load\n"
+        f"for file in {files!r}:\n    print(load(file))"
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    for name in MODELS:
+        assert f"\n{name}: " in done.stdout
+
+
+def test_a_checkpoint_of_version_0_1_0_says_the_same(copy_of):
+    for name in MODELS:
+        path = copy_of(name)
+        described = load(path).to_dict()
+        assert load(changed(path, lambda c: c.pop("description"))).to_dict() == {
+            **described,
+            "bytes": path.stat().st_size,
+        }
+
+
+# models of others
+
+
+def test_a_model_of_others_is_inspected_without_its_package(deepfm):
+    path = changed(deepfm, lambda c: c.update(model_class="nowhere_to_import.models.Mine"))
+    found = load(path)
+    assert found.architecture.model == "nowhere_to_import.models.Mine"
+    assert "nowhere_to_import.models.Mine: Factorisation machine" in shown(found)
+    assert len(found.effects.linear) == 20
+
+
+def test_the_run_of_a_model_of_others_is_read(copy_of, tmp_path):
+    path = copy_of("DeepFM", "run/checkpoints/best.ckpt")
+    changed(path, lambda c: c.update(model_class="mine.models.Mine"))
+    (tmp_path / "run/config.yaml").write_text("model: {class_path: mine.Mine}")
+    assert load(path).run.folder == str(tmp_path / "run")
+
+
+# warnings
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "adam", "sgd"])
+def test_embedding_rows_that_were_never_trained_are_found(optimizer, tmp_path):
+    rates = {"adagrad": 0.1, "adam": 0.1, "sgd": 10.0}
+    options = {"optimizer": optimizer, "learning_rate": rates[optimizer]}
+    found = load(fitted(small("WideDeep", **options), tmp_path / "model.ckpt"))
+    rows = [inspected.rows for inspected in found.fields if inspected.rows]
+    assert [row.untrained for row in rows] == [3, 7, 1]  # 4 and above
+    assert {(row.unknown, row.missing) for row in rows} == {(False, False)}
+    (warning,) = found.warnings
+    assert warning.startswith("11 values of the vocabulary have an embedding that was never")
+    assert "<b>c1</b> (7), [red]c0[/red] (3)" in warning
+
+
+def test_untrained_rows_are_not_guessed_without_an_optimizer_or_a_start(deepfm):
+    def forget(content):
+        content["optimizer_states"] = []
+        del content["hyper_parameters"]["embedding_std"]
+
+    found = load(changed(deepfm, forget))
+    rows = [inspected.rows for inspected in found.fields if inspected.rows]
+    assert {row.untrained for row in rows} == {None}
+
+
+def test_weights_that_are_not_finite_or_exploded_are_reported(deepfm):
+    def spoil(content):
+        weights = content["state_dict"]
+        weights["deep.linears.0.weight"][0, :2] = torch.tensor([math.nan, math.inf])
+        weights["head.weight"][0, 0] = -5e4
+
+    found = load(changed(deepfm, spoil))
+    size = small("DeepFM").deep.linears[0].weight.numel()
+    assert found.warnings[:2] == (
+        f"2 of {size} weights of deep.linears.0.weight are NaN or infinite",
+        "a weight of head.weight has grown to 50,000",
+    )
+    assert found.parts["deep"].not_finite == 2
+    assert math.isfinite(found.parts["deep"].rms)
+
+
+def test_a_parameter_without_a_gradient_is_reported(deepfm):
+    def untouched(content):
+        names = list(content["state_dict"])
+        (optimizer,) = content["optimizer_states"]
+        (group,) = optimizer["param_groups"]
+        squares = optimizer["state"][names.index("head.weight")]["sum"]
+        squares.fill_(group["initial_accumulator_value"])
+
+    assert load(changed(deepfm, untouched)).warnings[0] == (
+        "parameters that no gradient ever reached: head.weight"
+    )
+
+
+def test_a_model_that_was_never_trained_is_reported(tmp_path):
+    found = load(saved(small("DCN"), tmp_path / "new.ckpt"))
+    assert found.warnings == ("saved before the first step: all weights are at their random start",)
+    assert not found.training.optimizer_state
+
+
+def test_batch_normalisation_has_buffers_that_are_no_parameters(tmp_path):
+    model = small("DeepFM", batch_norm=True)
+    found = load(fitted(model, tmp_path / "model.ckpt"))
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+    assert found.fields[1].rows.untrained == 3  # the optimiser's state is still that of the table
+
+
+# compare
+
+
+def test_two_checkpoints_side_by_side(checkpoint_of, tmp_path, capsys):
+    one = checkpoint_of("DeepFM")
+    other = Schema(
+        (*ROWS.fields[:2], Field("<b>c1</b>", "categorical", 12), Field("n1", "numerical"))
+    )
+    two = fitted(small("WideDeep", other, dropout=0.5), tmp_path / "two.ckpt", epochs=1)
+    capsys.readouterr()
+    command(one, two, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == ROWS.difference(other)
+    assert set(found["fields"]) == {"<b>c1</b>", "[red]c0[/red] x <b>c1</b>", "n1"}
+    assert found["fields"]["n1"][0] is None
+    assert [side["cardinality"] for side in found["fields"]["<b>c1</b>"]] == [11, 12]
+    assert found["options"] == {"model": ["DeepFM", "WideDeep"], "dropout": [0.0, 0.5]}
+    assert found["training"]["epochs"] == [2, 1]
+    for side, path in enumerate((one, two)):
+        assert found["parameters"]["all"][side] == load(path).parameters
+    text = shown(Comparison(load(one), load(two)))
+    assert "categorical, 11 ids, group item" in text
+    assert "schemas: field" in text
+
+
+def test_a_checkpoint_equals_itself(deepfm):
+    same = Comparison(load(deepfm), load(deepfm))
+    assert (same.schema, same.fields, same.options) == (None, {}, {})
+    assert "schemas: equal" in shown(same)
+
+
+def test_three_checkpoints_are_too_many(deepfm):
+    assert refusal(deepfm, deepfm, deepfm) == "inspect takes one or two checkpoints, got 3"
+
+
+def test_the_command_line_prints_json_alone(deepfm):
+    line = [sys.executable, train.__file__, "inspect", str(deepfm), "--json"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["architecture"]["model"] == "DeepFM"

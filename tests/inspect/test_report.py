@@ -1,0 +1,226 @@
+"""The report of `inspect`: one file, all text shown as text, every plot drawn."""
+
+import json
+import re
+import shutil
+import subprocess
+import warnings
+from unittest import mock
+
+import pytest
+from support.inspection import Given, changed, lightning_warnings, shown
+from support.small_checkpoints import MODELS, fitted, row_batch, session_batch, small
+
+import train
+from zoo import Field, Schema
+from zoo.data.interactions import Interaction
+from zoo.inspect import load, plots
+from zoo.inspect.comparison import Comparison
+from zoo.inspect.disagreement import disagree
+from zoo.inspect.interactions import DetectedInteractions
+from zoo.inspect.report import report, write
+from zoo.inspect.scores import score
+
+SCRIPT = "<script>document.title = 'run'</script>"
+SCHEMA = Schema((Field("n0", "numerical"), Field(SCRIPT, "categorical", 7, "<i>g</i>")))
+SUBSETS = {"<b>few</b>": ["n0"], "all": ["*"]}
+PLOTS = 7  # lattice, parts, calibration, slices, attribution, importance, examples
+CHROMIUM = shutil.which("chromium")
+
+pytestmark = lightning_warnings
+
+# What became of the page, written in its place, for a dump of it.
+PROBE = """<script>
+addEventListener("load", () => setTimeout(() => {
+  const all = (what) => [...document.querySelectorAll(what)];
+  document.documentElement.innerHTML = "PROBE" + JSON.stringify({
+    plots: all(".js-plotly-plot").map((plot) => plot.querySelectorAll(".trace, .bars, .hm").length),
+    right: Math.max(...all("h1, h2, p, .wide, .main-svg").map(
+      (item) => item.getBoundingClientRect().right)),
+    requests: performance.getEntriesByType("resource").length,
+    marked: all("td b, td i, td script, svg b").length,
+    title: document.title,
+  }) + "END";
+}, 500));
+</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """An inspection and the scores of a mixture whose names are hostile."""
+    folder = tmp_path_factory.mktemp("report")
+    with mock.patch("support.small_checkpoints.SUBSETS", SUBSETS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = load(fitted(small("InterpretableMLP", SCHEMA), folder / "model.ckpt"))
+    data = Given(SCHEMA, [row_batch(SCHEMA) for _ in range(4)])
+    return found, score(found, data, by=SCRIPT)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_has_a_report(name, checkpoint_of, tmp_path):
+    found = load(checkpoint_of(name))
+    path = tmp_path / "report.html"
+    write(path, found)
+    assert path.stat().st_size < 6e6
+    text = path.read_text()
+    assert f"<title>{name}: " in text
+    assert "&lt;b&gt;c1&lt;/b&gt;" in text or found.schema.fields[0].name == "position"
+
+
+def test_names_are_no_markup(scored):
+    page = report(*scored)
+    assert SCRIPT not in page
+    assert "<b>few" not in page
+    assert "&lt;script&gt;document.title" in page
+
+
+def test_the_plots_show_the_scores(scored):
+    found, scores = scored
+    page = report(found, scores)
+    drawn = re.findall(r'newPlot\(\s*"plot-[^"]+",\s*(\[.*?\]),\s*\{"', page)
+    assert len(drawn) == PLOTS
+    lines = [trace for traces in drawn for trace in json.loads(traces)]
+    (model,) = [trace for trace in lines if trace.get("name") == "model"]
+    assert model["x"] == [part.predicted for part in scores.calibration]
+    assert model["y"] == [part.observed for part in scores.calibration]
+    (mean,) = [trace for trace in lines if trace.get("name") == "mean"]
+    assert mean["y"] == [expert.mean for expert in scores.experts]
+
+
+def test_the_picture_of_experts_shows_every_subset_and_edge():
+    sets = {"user": "u", "item": "i", "both": "ui", "<b>all</b>": "uix"}
+    inside = {"user": [], "item": [], "both": ["user", "item"], "<b>all</b>": ["both"]}
+    figure = plots.hasse(sets, inside)
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    assert len(lines) == 3
+    assert all(trace.y[0] < trace.y[1] for trace in lines)
+    assert list(figure.data[-1].text) == ["user", "item", "both", "&lt;b&gt;all&lt;/b&gt;"]
+    assert list(figure.data[-1].y) == [0, 0, 1, 2]
+
+
+def test_sentences_of_a_description_are_no_markup(copy_of):
+    def spoil(content):
+        content["description"]["text"] = f"{SCRIPT}\n\n    {SCRIPT}\n\n\x1b[2J"
+        (grid,) = content["description"]["grids"]
+        content["description"]["grids"] = [{**grid, "reading": SCRIPT, "title": SCRIPT}]
+
+    found = load(changed(copy_of("DCN"), spoil))
+    page = report(found)
+    assert SCRIPT not in page
+    assert page.count("&lt;script&gt;document.title") > 3
+    assert "\x1b" not in shown(found)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_draws_every_plot_without_network_or_error(width, scored, tmp_path):
+    seen = browse(report(*scored), width, tmp_path)
+    assert len(seen["plots"]) == PLOTS
+    assert seen["title"].startswith("InterpretableMLP: ")
+
+
+# parts, calibration, slices and importance, and those of the model
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize(
+    ("name", "options", "plots"),
+    [
+        ("AutoInt", {"attention_layers": 2, "embed_numerical": True}, 4 + 2),
+        ("DCN", {"parameterization": "matrix", "cross_layers": 2}, 4 + 2),
+        ("DCN", {"cross_layers": 2}, 4 + 1),
+        ("DeepFM", {}, 4 + 1),
+        ("InterpretableGRU", {}, 3 + 4),
+    ],
+)
+def test_a_browser_draws_what_a_model_does(name, options, plots, tmp_path):
+    sessions = name == "InterpretableGRU"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = small(name, None if sessions else SCHEMA, **options)
+        found = load(fitted(model, tmp_path / "model.ckpt"))
+    data = Given(model.schema, [session_batch() if sessions else row_batch(SCHEMA)] * 4)
+    fields = tuple(field.name for field in model.schema.fields)
+    listed = [Interaction(fields, i, None, 1.0, 1.0, q) for i, q in enumerate((None, 0.01, 1.0))]
+    interactions = DetectedInteractions("<b>file</b>", SCRIPT, 10, tuple(listed))
+    page = report(found, score(found, data), interactions)
+    assert len(browse(page, 390, tmp_path)["plots"]) == plots + 1
+
+
+def browse(page, width, tmp_path):
+    """What a browser makes of a page; fails where that is not as it should be."""
+    path = tmp_path / "report.html"
+    narrow = f"<style>html {{ width: {width}px }}</style><script>"
+    page = page.replace("<script>", narrow, 1)
+    path.write_text(page.replace("</body>", PROBE))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+    options += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"]
+    options += [f"--window-size={max(width, 500)},900", f"--user-data-dir={tmp_path}/browser"]
+    line = [CHROMIUM, *options, "--dump-dom", path.as_uri()]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr
+    seen = json.loads(re.search("PROBE(.*)END", done.stdout)[1])
+    assert min(seen["plots"]) > 0
+    assert seen["right"] <= width
+    assert (seen["requests"], seen["marked"]) == (0, 0)
+    return seen
+
+
+def test_the_command_writes_the_report(scored, tmp_path, capsys):
+    found, _ = scored
+    path = tmp_path / "report.html"
+    arguments = ["train.py", "inspect", found.file, "--json", "--html", str(path)]
+    with mock.patch("sys.argv", arguments):
+        train.main()
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["parameters"] == found.parameters
+    assert str(path) in printed.err
+    assert path.read_text().startswith("<!doctype html>")
+    broken = [found.file, "--html", str(tmp_path / "no" / "report.html")]
+    with mock.patch("sys.argv", [*arguments[:2], *broken]), pytest.raises(SystemExit) as exit_:
+        train.main()
+    assert "there is no folder" in exit_.value.code
+    (tmp_path / "folder.html").mkdir()
+    broken = [found.file, "--html", str(tmp_path / "folder.html")]
+    with mock.patch("sys.argv", [*arguments[:2], *broken]), pytest.raises(SystemExit) as exit_:
+        train.main()
+    assert "cannot be written" in exit_.value.code
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing(scored, tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OSError, match="report"):
+        write(tmp_path / "report.html", scored[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.fixture(scope="module")
+def pair(scored, tmp_path_factory):
+    """A page of two models, and what it is made of."""
+    path = tmp_path_factory.mktemp("pair")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        other = load(fitted(small("DeepFM", SCHEMA), path / "other.ckpt"))
+    data = Given(SCHEMA, [row_batch(SCHEMA) for _ in range(4)])
+    scores = disagree(scored[0], other, data)
+    write(path / "pair.html", Comparison(scored[0], other), scores)
+    return (path / "pair.html").read_text(), scores
+
+
+def test_two_checkpoints_have_a_report(pair):
+    page, scores = pair
+    assert SCRIPT not in page
+    drawn = re.findall(r'newPlot\(\s*"plot-[^"]+",\s*(\[.*?\]),\s*\{"', page)
+    slices, rows = (json.loads(traces) for traces in drawn)
+    assert [trace["name"] for trace in slices] == ["A", "B", "observed"]
+    assert slices[0]["y"] == [part.first for part in scores.slices]
+    assert slices[1]["y"] == [part.second for part in scores.slices]
+    assert slices[0]["y"] != slices[1]["y"]
+    assert rows[2]["y"] == [row.label for row in scores.rows]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_draws_the_page_of_two(width, pair, tmp_path):
+    assert len(browse(pair[0], width, tmp_path)["plots"]) == 2

@@ -1,0 +1,82 @@
+"""What lies in the run directory beside a checkpoint."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zoo.inspect.table import TextTable, text_table
+
+
+@dataclass(frozen=True)
+class Run:
+    """What lies in a run directory.
+
+    Attributes:
+        folder: Path of the directory.
+        config: Content of `config.yaml`: all options of the run.
+        metrics: Content of `metrics.json`: metrics of the best checkpoint; None without it.
+    """
+
+    folder: str
+    config: dict[str, Any]
+    metrics: dict[str, Any] | None
+
+    @property
+    def encoder(self) -> Path:
+        """The folder of its encoder, which need not be there."""
+        return Path(self.folder) / "encoder"
+
+
+def run_beside(path: Path, model: str | None) -> tuple[Run | None, list[str]]:
+    """The run directory of `<run>/checkpoints/best.ckpt`, and what is wrong with it.
+
+    Args:
+        path: Path of the checkpoint.
+        model: Class of its model; a config of another model is not that of its run.
+    """
+    folder = path.resolve().parent.parent
+    readers = {"config.yaml": yaml.safe_load, "metrics.json": json.loads}
+    found, wrong = {}, []
+    for name, parse in readers.items():
+        if not (folder / name).is_file():
+            continue
+        try:
+            content = parse((folder / name).read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            content = None
+        if isinstance(content, dict):
+            found[name] = content
+        else:
+            wrong.append(f"{folder / name} cannot be read")
+    config = found.get("config.yaml")
+    if model is None or config is None or _model_in(config) != model.rpartition(".")[2]:
+        return None, wrong
+    return Run(str(folder), config, found.get("metrics.json")), wrong
+
+
+def _model_in(config: Mapping[str, Any]) -> str | None:
+    model = config.get("model")
+    path = model.get("class_path") if isinstance(model, Mapping) else None
+    return path.rpartition(".")[2] if isinstance(path, str) else None
+
+
+def tables(run: Run) -> Iterator[TextTable]:
+    """The metrics of a run, and the options of its data and trainer."""
+    if run.metrics:
+        title = "metrics of the run's best checkpoint"
+        yield text_table(title, ("metric", "value"), run.metrics.items())
+    sections = {name: run.config.get(name) for name in ("data", "trainer")}
+    rows = [(name, str(value)) for name, value in _flat(sections) if value is not None]
+    yield text_table("config of the run: data and trainer", ("option", "value"), rows, 2)
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}".replace(".init_args", ""), value

@@ -1,0 +1,1 @@
+"""What a checkpoint does with rows: one file for each fact."""
