@@ -16,8 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from zoo.data.errors import ZooError, require
 from zoo.data.schema import Schema
-from zoo.models.description import Description, paragraphs_of
-from zoo.models.registry import class_name
+from zoo.models.description import Description, class_name, paragraphs_of
 from zoo.nn.memory import keep_freed_memory
 from zoo.nn.optim import Adagrad
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import zoo
 from zoo.data.errors import ZooError
 
 FORMULA = "    "  # what the paragraphs of a docstring that are formulas begin with
@@ -110,6 +111,12 @@ class Description:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ZooError(f"its description is damaged: {error!r}") from error
+
+
+def class_name(model: type) -> str:
+    """The name by which a checkpoint calls a class: its own where it is shipped, else its path."""
+    shipped = zoo.MODELS.get(model.__name__) == model.__module__
+    return model.__name__ if shipped else f"{model.__module__}.{model.__qualname__}"
 
 
 def paragraphs_of(docstring: str) -> str:

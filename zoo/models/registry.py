@@ -22,12 +22,6 @@ from zoo.data.errors import ZooError
 ENTRY_POINTS = "interpretable_zoo.models"
 
 
-def class_name(model: type) -> str:
-    """The name by which a checkpoint calls a class: its own where it is shipped, else its path."""
-    shipped = zoo.MODELS.get(model.__name__) == model.__module__
-    return model.__name__ if shipped else f"{model.__module__}.{model.__qualname__}"
-
-
 def installed_models() -> dict[str, EntryPoint]:
     """The models of installed packages, by name; nothing is imported."""
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
