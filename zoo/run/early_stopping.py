@@ -40,7 +40,9 @@ def early_stopping(options: Any, given: list[Callback]) -> list[Callback]:
         return [LoggedMetrics({"monitor": options.monitor})]
     watched = monitor or options.monitor
     named = {"monitor": options.monitor, "early_stopping.monitor": watched}
-    return [LoggedMetrics(named), EarlyStopping(watched, patience=patience, mode=mode_of(watched))]
+    # the parser's own type of integers would keep checkpoints from loading as plain data
+    stopping = EarlyStopping(watched, patience=int(patience), mode=mode_of(watched))
+    return [LoggedMetrics(named), stopping]
 
 
 def mode_of(metric: str) -> str:
