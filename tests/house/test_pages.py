@@ -11,8 +11,14 @@ from support.running import ROOT
 
 from zoo import Batch, Field, Schema
 
-PAGES = ["README.md", "CONTRIBUTING.md", *sorted(p.name for p in ROOT.glob("docs/*.md"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *sorted(p.name for p in ROOT.glob("docs/*.md")),
+]
 NAMED = re.compile(r"(?<![\w/-])(?:zoo|datamodules|tests|docs|benchmarks|configs)/[\w/.-]*\w")
+MODULE = re.compile(r"`((?:zoo|datamodules)(?:\.[a-z_0-9]+)*)`")
 LATER = {"zoo/ctr/fm.py", "configs/criteo/fm.yaml", "zoo/configs"}  # of the examples, the wheel
 
 
@@ -43,3 +49,13 @@ def test_the_files_that_a_page_names_exist(name):
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
     linked = re.findall(r"\]\(([\w/.]+?)(?:#[\w-]+)?\)", text)
     assert [path for path in linked if not (page(name).parent / path).exists()] == []
+
+
+def test_the_new_places_of_the_changelog_exist():
+    rows = [line.split("|") for line in page("CHANGELOG.md").read_text().splitlines()]
+    places = {name for row in rows if len(row) == 4 for name in MODULE.findall(row[2])}
+    assert len(places) > 40
+    homes = [ROOT / place.replace(".", "/") for place in sorted(places - {"zoo"})]
+    assert [
+        home for home in homes if not (home.with_suffix(".py").is_file() or home.is_dir())
+    ] == []

@@ -15,7 +15,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Adds `early_stopping.patience` and `early_stopping.monitor`."""
     parser.add_argument(
         "--early_stopping.patience",
-        type=NonNegativeInt | None,
+        type=NonNegativeInt | None,  # pyright: ignore[reportOperatorIssue]  (it is a class)
         default=None,
         help="Number of validations in a row without progress after which a fit stops; null for no "
         "early stopping. An EarlyStopping among trainer.callbacks replaces it.",
