@@ -61,12 +61,12 @@ class BestWeights(deepctr_torch("callbacks").EarlyStopping):
 def fit_peer(config: dict, data: CTRDataModule, seed: int) -> dict[str, float]:
     """Metrics of the peer, trained with the settings of a run."""
     options, trainer = config["model"]["init_args"], config["trainer"]
-    (stopping,) = (c["init_args"] for c in trainer["callbacks"] if "Early" in c["class_path"])
+    patience = config["early_stopping"]["patience"]
     name = config["model"]["class_path"].rpartition(".")[2]
     model = deepctr_model(getattr(zoo, name)(data.schema, **options), seed=seed)
     optimizer = torch.optim.Adagrad(model.parameters(), lr=options["learning_rate"])
     model.compile(optimizer, "binary_crossentropy", metrics=["logloss", "auc"])
-    best = BestWeights("val_logloss", patience=stopping["patience"], restore_best_weights=True)
+    best = BestWeights("val_logloss", patience=patience, restore_best_weights=True)
     with contextlib.redirect_stdout(io.StringIO()):
         model.fit(
             *read(data, "train"),

@@ -17,6 +17,7 @@ from rich.table import Table
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule, datamodule_of
 from zoo.run.directory import rank_of_process
+from zoo.run.early_stopping import mode_of
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -41,7 +42,7 @@ class RunCheckpoint(ModelCheckpoint):
             dirpath=self.folder,
             filename="best",
             monitor=monitor,
-            mode="min" if monitor.endswith("logloss") else "max",
+            mode=mode_of(monitor),
             save_last=True,
             enable_version_counter=False,
         )
@@ -55,12 +56,7 @@ class RunCheckpoint(ModelCheckpoint):
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves, where the validation logged the metric."""
-        logged = sorted(name for name in trainer.callback_metrics if "/" in name)
-        if not trainer.sanity_checking and self.metric not in logged:
-            raise ZooError(
-                f"monitor: this fit logs no {self.metric}; choose one of {', '.join(logged)}"
-            )
+        """Saves; stops a fit that diverged."""
         logloss = trainer.callback_metrics.get("val/logloss", 0.0)
         if not trainer.sanity_checking and math.isnan(logloss):
             self._stop(trainer)

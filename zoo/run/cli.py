@@ -22,6 +22,8 @@ from zoo.models.registry import ENTRY_POINTS
 from zoo.run import inspect as inspect_command
 from zoo.run.callbacks import RunCheckpoint, RunRecord
 from zoo.run.directory import new_run_directory, run_of, use_encoder
+from zoo.run.early_stopping import add_options as add_early_stopping
+from zoo.run.early_stopping import early_stopping
 from zoo.run.parser import ZooParser
 from zoo.run.predictions import PredictionWriter
 from zoo.run.trainer import ZooTrainer
@@ -65,6 +67,7 @@ class ZooCLI(LightningCLI):
             default="val/logloss",
             help="Metric that best.ckpt is chosen by: a lowest logloss, a highest any other.",
         )
+        add_early_stopping(parser)
         parser.add_argument(
             "--report",
             type=bool,
@@ -109,6 +112,8 @@ class ZooCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes into the run directory."""
         trainer = self.config_init[self.subcommand]["trainer"]
+        given = trainer["callbacks"] or []
+        given = given if isinstance(given, list) else [given]  # Lightning takes a single one too
         callbacks: list[Callback] = []
         if self.subcommand == "detect":
             # the neighbours' scores must not be rounded: their small differences are explained
@@ -116,6 +121,7 @@ class ZooCLI(LightningCLI):
         if self.subcommand == "fit" and not trainer["fast_dev_run"]:
             run = new_run_directory(Path(self.options.runs), self.options.name)
             self.record = RunRecord(run)
+            given = [*early_stopping(self.options, given), *given]
             self.checkpoint = RunCheckpoint(run, self.options.monitor)
             callbacks = [self.checkpoint, self.record]
             where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
@@ -125,8 +131,6 @@ class ZooCLI(LightningCLI):
             kwargs["logger"] = False
         else:
             kwargs["logger"] = False
-        given = trainer["callbacks"] or []
-        given = given if isinstance(given, list) else [given]  # Lightning takes a single one too
         trainer["callbacks"] = [*given, *callbacks]
         return super().instantiate_trainer(**kwargs)
 

@@ -40,7 +40,8 @@ def parser(data: bool = True, config: str | None = None) -> ZooParser:
         data: Whether `--data` is among them, which takes Lightning, and seconds, to import.
         config: File whose section `data` is the default of `--data`.
     """
-    made = ZooParser(prog="train.py inspect", description=SUMMARY, parser_mode="omegaconf")
+    program = f"{Path(sys.argv[0]).name} inspect"
+    made = ZooParser(prog=program, description=SUMMARY, parser_mode="omegaconf")
     made.add_argument(
         "checkpoints",
         nargs="+",

@@ -7,6 +7,7 @@ import sys
 import warnings
 
 from zoo.data.errors import ZooError
+from zoo.run import configs
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
         "ignore", r"The number of training batches .* is smaller than the logging"
     )
     try:
+        sys.argv[1:] = configs.resolve(sys.argv[1:])
         if sys.argv[1:2] == ["inspect"]:
             from zoo.run import (
                 inspect as command,  # without Lightning, which takes seconds to import

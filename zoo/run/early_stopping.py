@@ -1,0 +1,72 @@
+"""Early stopping as two options: `--early_stopping.patience` and `--early_stopping.monitor`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from jsonargparse.typing import NonNegativeInt
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
+
+from zoo.data.errors import ZooError
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Adds `early_stopping.patience` and `early_stopping.monitor`."""
+    parser.add_argument(
+        "--early_stopping.patience",
+        type=NonNegativeInt | None,  # pyright: ignore[reportOperatorIssue]  (it is a class)
+        default=None,
+        help="Number of validations in a row without progress after which a fit stops; null for no "
+        "early stopping. An EarlyStopping among trainer.callbacks replaces it.",
+    )
+    parser.add_argument(
+        "--early_stopping.monitor",
+        type=str | None,
+        default=None,
+        help="Metric that must make progress; null for that of --monitor.",
+    )
+
+
+def early_stopping(options: Any, given: list[Callback]) -> list[Callback]:
+    """The callbacks that stop a fit early, as the options say.
+
+    Args:
+        options: Options of `fit`, with `monitor` and `early_stopping`.
+        given: The user's own callbacks; an EarlyStopping among them replaces that of the options.
+    """
+    patience, monitor = options.early_stopping.patience, options.early_stopping.monitor
+    if patience is None or any(isinstance(c, EarlyStopping) for c in given):
+        return [LoggedMetrics({"monitor": options.monitor})]
+    watched = monitor or options.monitor
+    named = {"monitor": options.monitor, "early_stopping.monitor": watched}
+    # the parser's own type of integers would keep checkpoints from loading as plain data
+    stopping = EarlyStopping(watched, patience=int(patience), mode=mode_of(watched))
+    return [LoggedMetrics(named), stopping]
+
+
+def mode_of(metric: str) -> str:
+    """`min` of a logloss, `max` of any other metric."""
+    return "min" if metric.endswith("logloss") else "max"
+
+
+class LoggedMetrics(Callback):
+    """Stops a fit at its first validation where that does not log a metric that an option names.
+
+    Args:
+        named: Name of the metric, by the option that names it.
+    """
+
+    def __init__(self, named: Mapping[str, str]) -> None:
+        self.named = named
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compares the names with the metrics logged."""
+        if trainer.sanity_checking:
+            return
+        logged = sorted(name for name in trainer.callback_metrics if "/" in name)
+        for option, metric in self.named.items():
+            if metric not in logged:
+                raise ZooError(
+                    f"{option}: this fit logs no {metric}; choose one of {', '.join(logged)}"
+                )
