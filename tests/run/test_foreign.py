@@ -119,7 +119,7 @@ def test_inspect_alone_needs_not_import_it(run, capsys):
     assert found["architecture"]["model"] == f"own_clicks.models.{run.parent.name}"
     assert [field["name"] for field in found["fields"]] == ["hour", "user", "item"]
     assert found["effects"]["linear"]  # its first-order weights, from where `RowModule` has them
-    assert found["warnings"]  # the values 0 and 1 never come
+    assert [field["rows"]["unknown"] for field in found["fields"][1:]] == [False, False]
 
 
 def test_inspect_with_data_explains_it(run, capsys):
