@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
@@ -118,7 +118,7 @@ def model_of(found: Inspection) -> ZooModule:
     if found.architecture is None:
         raise ZooError(f"{found.file} holds no model of this project: it cannot be scored")
     try:
-        named = cast("type[ZooModule]", model_class(found.architecture.model))
+        named = model_class(found.architecture.model)
     except ZooError as error:
         raise ZooError(f"{found.file}: {error}") from error
     model = named.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)

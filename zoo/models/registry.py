@@ -14,10 +14,13 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zoo
 from zoo.data.errors import ZooError
+
+if TYPE_CHECKING:  # which needs Lightning
+    from zoo.models.base import ZooModule
 
 ENTRY_POINTS = "interpretable_zoo.models"
 
@@ -27,7 +30,7 @@ def installed_models() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
-def model_class(name: str) -> type:
+def model_class(name: str) -> "type[ZooModule]":
     """The class that a checkpoint or a command line names.
 
     Only what is installed is imported: shipped models, entry points, and modules on Python's
@@ -42,28 +45,29 @@ def model_class(name: str) -> type:
     """
     if name in zoo.MODELS:
         return getattr(zoo, name)
-    if name in (installed := installed_models()):
-        return _checked(name, installed[name].load())
+    installed = installed_models()
     module, _, attribute = name.rpartition(".")
-    if not module:
+    if name not in installed and not module:
         known = ", ".join([*zoo.MODELS, *installed])
         raise ZooError(
             f"holds a model {name!r}, which this version of interpretable-zoo does not know; "
             f"it knows {known}"
         )
-    if module not in sys.modules and not _is_installed(module):
+    if module and module not in sys.modules and not _is_installed(module):
         raise ZooError(
             f"holds a model {name!r}, whose module is not installed: install its package, or name "
             "a folder that you trust in PYTHONPATH"
         )
     try:
+        if name in installed:
+            return _checked(name, installed[name].load())
         return _checked(name, getattr(import_module(module), attribute, None))
     except ImportError as error:
         raise ZooError(f"holds a model {name!r}, which cannot be imported: {error}") from error
 
 
-def _checked(name: str, found: Any) -> type:
-    from zoo.models.base import ZooModule  # which needs Lightning
+def _checked(name: str, found: Any) -> "type[ZooModule]":
+    from zoo.models.base import ZooModule
 
     if not isinstance(found, type) or not issubclass(found, ZooModule):
         raise ZooError(f"holds a model {name!r}, which is not a subclass of zoo.ZooModule")

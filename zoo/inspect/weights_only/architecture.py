@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
@@ -62,7 +62,7 @@ def description_of(
             # a description has an entry for each column: a damaged width would fill the memory
             if options.get("embedding_dim", 0) > weights:
                 raise ZooError("its embedding_dim does not fit its weights")
-            found = cast("Any", model_class(model)).describe(schema, options)
+            found = model_class(model).describe(schema, options)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise ZooError(f"its description is damaged: {error!r}") from error
     _check_experts(found, schema)
