@@ -14,7 +14,8 @@ from support.running import ROOT, command
 
 from datamodules import SkipSessions
 from datamodules.sessions.records import COUNTS, FLAGS, VALUES
-from zoo import Schema, SessionBatch, ZooError
+from zoo import Schema, ZooError
+from zoo.data.batch import concatenate
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_an_encoder_scores_raw_sessions_whose_second_half_is_unknown(run, logs, 
     assert new.predict_rows == len(ids)
     description = json.loads(Path(encoder, "encoder.json").read_text())
     assert new.schema == Schema.from_dict(description["schema"])
-    joined = SessionBatch(*(torch.cat(column) for column in zip(*found, strict=True)))
+    joined = concatenate(found)
     assert joined.row.tolist() == list(range(len(ids)))
     for name in ("past", "past_mask", "future", "future_mask"):
         assert torch.equal(getattr(joined, name), getattr(want, name))
@@ -62,7 +63,7 @@ def test_a_session_that_cannot_be_scored_leaves_a_gap(run, logs, tmp_path):
     assert new.predict_rows == 20
     rows = torch.cat([batch.row for batch in found])
     assert rows.tolist() == [i for i in range(20) if i != number]
-    with pytest.raises(ZooError, match=r"1 of 20 sessions cannot be used"):
+    with pytest.raises(ZooError, match=r"1 of 20 sessions are malformed"):
         predicting(encoder, tmp_path / "new.csv", max_bad_sessions=0.01)
 
 
@@ -121,7 +122,7 @@ with mock.patch(step, die):
     [
         "datamodules.sessions.prepare.split_of",
         "datamodules.sessions.prepare._recode",
-        "datamodules.prepared.store.Manifest.save",
+        "datamodules.prepared.folder.Manifest.save",
     ],
 )
 def test_killed_preparation_is_not_taken_for_whole(sessions, step):

@@ -14,7 +14,7 @@ from support.crossing import AVAZU, CRITEO, folders, opened
 from support.running import QUIET, ROOT, SMALL, command
 
 from datamodules import Avazu, Criteo
-from datamodules.prepared.store import SPLITS
+from datamodules.prepared.folder import SPLITS
 from datamodules.tabular.crosses import Cross
 from datamodules.tabular.encoder import load_vocabulary
 from zoo import DeepFM
@@ -37,6 +37,7 @@ def fit(*args):
 def scored_test_split(make, path, run):
     """Numbers of the test rows, and the probabilities that the best checkpoint gives them."""
     data = make(str(path), crosses="interactions.json", top_k=2, cross_min_share=0.002)
+    data.prepare_data()
     data.setup("test")
     model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
     with torch.no_grad():
@@ -129,7 +130,7 @@ def test_a_damaged_description_of_a_cross(encoder, content):
         Cross.load(encoder)
 
 
-def test_a_cross_that_lacks_its_vocabulary(encoder):
+def test_a_cross_without_its_vocabulary(encoder):
     (encoder / "vocabulary.parquet").unlink()
     with pytest.raises(ZooError, match=r"cross.json or vocabulary.parquet is missing"):
         Cross.load(encoder)

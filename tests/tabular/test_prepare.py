@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from support.preparation import assert_same, prepared, together, with_cell
+from support.preparation import assert_same, prepared, ready, together, with_cell
 
-from datamodules.prepared.store import ARRAYS, SPLITS, Arrays, Manifest
-from datamodules.tabular.encoder import Encoder
-from datamodules.tabular.prepare import Splitting, encode_file, prepare
+from datamodules.prepared.arrays import ARRAYS, Arrays
+from datamodules.prepared.encoder import Encoder
+from datamodules.prepared.folder import SPLITS, Manifest
+from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.source import RawField, RawFile
+from datamodules.tabular.splitting import Splitting
 
 SCALING = {
     "floor_log_squared": lambda x: math.floor(math.log(x) ** 2) if x > 2 else x,
@@ -201,8 +203,9 @@ def avazu_texts(avazu_lines, column):
 
 
 def ids_of(datamodule, field):
+    arrays = together(prepared(datamodule))
     names = [f.name for f in datamodule.schema.categorical]
-    return together(prepared(datamodule)).categorical[:, names.index(field)]
+    return arrays.categorical[:, names.index(field)]
 
 
 @pytest.mark.parametrize("field", ["C1", "site_id", "device_ip", "C21"])
@@ -238,7 +241,7 @@ def test_the_hour_as_timestamp_is_its_text(avazu, avazu_file, avazu_lines):
 
 
 def test_avazus_id_is_dropped(avazu, avazu_file):
-    names = [field.name for field in avazu(avazu_file).schema.fields]
+    names = [field.name for field in ready(avazu(avazu_file)).schema.fields]
     assert (len(names), "id" in names) == (24, False)
 
 
