@@ -29,7 +29,7 @@ class MovieLens(PreparedDataModule):
 
     Training negatives are new each epoch, drawn uniformly from all items that the user has not
     interacted with in training. That may be the user's validation or test item: leaving these
-    out would tell a model which they are.
+    out would show a model which they are.
 
     Args:
         path: GroupLens's `ml-1m.zip` or `ml-100k.zip`, or the unpacked folder.

@@ -23,8 +23,8 @@ from datamodules.sessions.records import COUNTS, FLAGS, TRACK, VALUES, short
 # Fields
 
 
-def test_the_schema_has_the_groups_of_the_paper(sessions):
-    schema = ready(sessions()).schema
+def test_the_schema_has_the_groups_of_the_paper(shared_sessions):
+    schema = shared_sessions.schema
     groups = list(dict.fromkeys(field.group for field in schema.fields))
     assert groups == ["position", "context", "interaction", "track_general", "track_music"]
     assert {f.group for f in schema.fields if f.past_only} == {"context", "interaction"}
@@ -77,8 +77,8 @@ def expected_half(rows, numbers, scales, fields):
     return np.stack([columns[field.name] for field in fields], 1)
 
 
-def test_batches_equal_a_plain_computation(sessions, logs, tracks):
-    data = sessions()
+def test_batches_equal_a_plain_computation(shared_sessions, logs, tracks):
+    data = shared_sessions
     _, training = batches(data, "train")
     numbers, schema = numbers_of(tracks), data.schema
     scales = expected_scales(logs, numbers, training)
@@ -128,8 +128,8 @@ def test_splits_are_8_1_1_by_a_hash_of_the_id():
     assert abs(both.mean() - 0.01) < 0.003
 
 
-def test_a_split_holds_each_session_once(sessions, logs):
-    data = sessions()
+def test_a_split_holds_each_session_once(shared_sessions, logs):
+    data = shared_sessions
     ids = [set(batches(data, split)[1]) for split in ("train", "val", "test")]
     assert set.union(*ids) == set(logs.session_id)
     assert sum(map(len, ids)) == logs.session_id.nunique()
@@ -141,8 +141,8 @@ def test_a_split_holds_each_session_once(sessions, logs):
     assert sum(split["positives"] for split in manifest.splits.values()) == skipped.sum()
 
 
-def test_vocabularies_are_of_training_sessions_most_frequent_first(sessions, logs):
-    data = sessions()
+def test_vocabularies_are_of_training_sessions_most_frequent_first(shared_sessions, logs):
+    data = shared_sessions
     _, training = batches(data, "train")
     mine = logs[logs.session_id.isin(training)]
     past = mine[mine.session_position.astype(int) <= mine.session_length.astype(int) // 2]
@@ -153,8 +153,8 @@ def test_vocabularies_are_of_training_sessions_most_frequent_first(sessions, log
         assert names == [f"{short(column)}={value}" for value in want]
 
 
-def test_values_that_are_not_in_training_are_zeros(sessions, logs):
-    plain = sessions()
+def test_values_that_are_not_in_training_are_zeros(shared_sessions, sessions, logs):
+    plain = shared_sessions
     _, held = batches(plain, "val")
     rows = logs.copy()
     new = {CONTEXT: "jukebox", START: "", END: "logout"}
@@ -169,9 +169,9 @@ def test_values_that_are_not_in_training_are_zeros(sessions, logs):
     assert batch.past.isfinite().all()
 
 
-def test_statistics_are_of_training_sessions(sessions, logs, tracks):
-    plain = sessions()
-    encoder = json.loads((ready(plain).folder / "encoder/encoder.json").read_text())
+def test_statistics_are_of_training_sessions(shared_sessions, sessions, logs, tracks):
+    plain = shared_sessions
+    encoder = json.loads((plain.folder / "encoder/encoder.json").read_text())
     held = np.concatenate([batches(plain, split)[1] for split in ("val", "test")])
     rows, table = logs.copy(), tracks.copy()
     mine = rows.session_id.isin(held)
@@ -204,8 +204,8 @@ def test_a_date_far_away_has_a_limit(sessions, logs):
     assert torch.cat(splits)[..., column].abs().max() == 10
 
 
-def test_the_first_of_two_tracks_with_one_id_is_looked_up(sessions, tracks):
-    plain, twice = sessions(), sessions(table=pd.concat([tracks, tracks.assign(tempo="1")]))
+def test_the_first_of_two_tracks_with_one_id_is_looked_up(shared_sessions, sessions, tracks):
+    plain, twice = shared_sessions, sessions(table=pd.concat([tracks, tracks.assign(tempo="1")]))
     for split in ("train", "val"):
         assert torch.equal(batches(twice, split)[0].past, batches(plain, split)[0].past)
 
@@ -251,7 +251,10 @@ def test_cells_of_the_track_table_that_are_no_numbers_are_means(sessions, tracks
     crlf=st.booleans(),
     block=st.sampled_from([700, 5000, 1 << 26]),
 )
-def test_however_the_rows_are_filed_the_data_are_the_same(logs, tracks, cuts, zipped, crlf, block):
+def test_however_the_rows_are_filed_the_data_are_the_same(
+    shared_sessions, logs, tracks, cuts, zipped, crlf, block
+):
+    one = prepared_bytes(shared_sessions)
     text = logs.to_csv(index=False).splitlines()
     header, rows = text[0], text[1:]
     end = "\r\n" if crlf else "\n"
@@ -265,18 +268,18 @@ def test_however_the_rows_are_filed_the_data_are_the_same(logs, tracks, cuts, zi
             name = folder / "logs" / f"{i}.csv{'.gz' if zipped else ''}"
             name.write_bytes(gzip.compress(lines) if zipped else lines)
         (folder / "logs" / "notes.txt").write_text("not a log")
-        (folder / "one.csv").write_text("\n".join(text) + "\n")
         options = {"tracks": str(folder / "tf.csv"), "prepared": str(folder / "prepared")}
-        one = prepared_bytes(SkipSessions(str(folder / "one.csv"), **options))
         with mock.patch("datamodules.sessions.logs.BYTES_PER_BLOCK", block):
             for path in (folder / "logs", folder / "logs" / "*.csv*"):
                 assert prepared_bytes(SkipSessions(str(path), **options)) == one
 
 
-def test_columns_may_stand_in_any_order_and_others_beside_them(sessions, logs, tracks):
+def test_columns_may_stand_in_any_order_and_others_beside_them(
+    shared_sessions, sessions, logs, tracks
+):
     rows = logs[logs.columns[::-1]].assign(more="x")
     table = tracks[tracks.columns[::-1]].assign(more="x")
-    assert prepared_bytes(sessions(rows, table)) == prepared_bytes(sessions())
+    assert prepared_bytes(sessions(rows, table)) == prepared_bytes(shared_sessions)
 
 
 # Loading
@@ -295,8 +298,8 @@ def loaders(data, world_size, **options):
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_ranks_share_the_sessions_in_equally_many_batches(sessions, world_size, shuffle):
-    data = sessions()
+def test_ranks_share_the_sessions_in_equally_many_batches(shared_sessions, world_size, shuffle):
+    data = shared_sessions
     found = list(loaders(data, world_size, shuffle=shuffle, seed=3))
     assert len({len(batches) for _, batches in found}) == 1
     assert all(len(loader) == len(batches) for loader, batches in found)
@@ -304,8 +307,8 @@ def test_ranks_share_the_sessions_in_equally_many_batches(sessions, world_size, 
     assert sorted(rows) == data.records("train")["row"].tolist()
 
 
-def test_the_order_depends_on_seed_and_epoch_alone(sessions):
-    data = sessions()
+def test_the_order_depends_on_seed_and_epoch_alone(shared_sessions):
+    data = shared_sessions
 
     def order(seed, epoch):
         ((_, found),) = loaders(data, 1, shuffle=True, seed=seed, epoch=lambda: epoch)

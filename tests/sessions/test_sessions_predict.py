@@ -3,14 +3,14 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+from support.interruption import killed, run_process
 from support.listening import batches, first_session, prepared_bytes, swapped
-from support.running import ROOT, command
+from support.running import command
 
 from datamodules import SkipSessions
 from datamodules.sessions.records import COUNTS, FLAGS, VALUES
@@ -105,16 +105,9 @@ def test_damage_shows(sessions):
         data.setup("fit")
 
 
-KILLED = """
-import os, signal, sys
-from unittest import mock
-from datamodules import SkipSessions
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-path, tracks, prepared, step = sys.argv[1:]
-with mock.patch(step, die):
-    SkipSessions(path, tracks, prepared=prepared).prepare_data()
-"""
+def prepare_and_die(path, tracks, prepared, step):
+    with mock.patch(step, killed):
+        SkipSessions(path, tracks, prepared=prepared).prepare_data()
 
 
 @pytest.mark.parametrize(
@@ -125,13 +118,12 @@ with mock.patch(step, die):
         "datamodules.prepared.folder.Manifest.save",
     ],
 )
-def test_killed_preparation_is_not_taken_for_whole(sessions, step):
-    data, other = sessions(), sessions()
-    command = [sys.executable, "-c", KILLED, data.path, data.tracks, str(data.prepared), step]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+def test_killed_preparation_is_not_taken_for_whole(shared_sessions, sessions, step):
+    data = sessions()
+    paths = (data.path, data.tracks, str(data.prepared))
+    assert run_process(prepare_and_die, *paths, step) == -signal.SIGKILL
     assert not data.folder.exists()
-    assert prepared_bytes(data) == prepared_bytes(other)
+    assert prepared_bytes(data) == prepared_bytes(shared_sessions)
     assert sorted(p.name for p in data.prepared.iterdir() if p.is_dir()) == [data.folder.name]
     assert not (data.folder / "work").exists()
 

@@ -149,7 +149,7 @@ def test_true_probabilities_are_calibrated(many):
                 assert abs(label[mine].mean() - p[mine].mean()) < error
 
 
-def told(data):
+def from_fields(data):
     """What the fields alone say of each track of B of the test split: its mechanism, and the
     likelier label."""
     batch = whole(data.test_dataloader())
@@ -189,7 +189,7 @@ def told(data):
 
 
 def test_the_truth_follows_from_the_fields(many):
-    mechanism, answer = told(many)
+    mechanism, answer = from_fields(many)
     truth, _, mask = joined(many, "test")
     assert (mechanism == truth["mechanism"])[mask].mean() > 0.99
     best = truth["probability"] > 0.5

@@ -183,7 +183,7 @@ def test_message_of_a_wrong_file(criteo, criteo_file, crosses_file, case):
     with (
         mock.patch(
             "datamodules.tabular.module.prepare", side_effect=AssertionError
-        ),  # told before the work
+        ),  # reported before the work
         pytest.raises(ZooError, match=message) as error,
     ):
         criteo(criteo_file, crosses=crosses_file(content), top_k=1).prepare_data()

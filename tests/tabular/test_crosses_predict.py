@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from support.crossing import AVAZU, CRITEO, folders, opened
+from support.crossing import AVAZU, CRITEO, SHARE, folders, opened
+from support.preparation import ready
 from support.running import QUIET, ROOT, SMALL, command
 
 from datamodules import Avazu, Criteo
@@ -108,12 +109,22 @@ def test_prepare_prints_the_crosses(workplace, criteo_file, crosses_file, capsys
     assert line.split()[-2:] == [str(1 + ids["train"].crosses[0].max()), "│"]
 
 
+@pytest.fixture(scope="module")
+def fitted(criteo_file, tmp_path_factory):
+    """The folder of a fitted cross, which a test must not change."""
+    folder = tmp_path_factory.mktemp("cross")
+    file = folder / "interactions.json"
+    file.write_text(json.dumps({"format": 1, "interactions": [{"fields": ["C17", "I2"]}]}))
+    made = {"crosses": str(file), "cross_min_share": SHARE, "prepared": str(folder / "prepared")}
+    ready(Criteo(str(criteo_file), **made))
+    (cross,) = folders(folder)
+    return cross / "encoder"
+
+
 @pytest.fixture
-def encoder(crossed, tmp_path):
-    """The folder of a fitted cross."""
-    crossed([["C17", "I2"]]).prepare_data()
-    (folder,) = folders(tmp_path)
-    return folder / "encoder"
+def encoder(fitted, tmp_path):
+    """A copy of the folder of a fitted cross."""
+    return shutil.copytree(fitted, tmp_path / "encoder")
 
 
 def test_a_cross_is_read_as_it_was_saved(encoder, engine):

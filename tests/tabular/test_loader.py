@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.preparation import ready
 
+from datamodules import Avazu, Criteo
 from datamodules.prepared import share
 from datamodules.prepared.arrays import Arrays
 from datamodules.tabular.loader import BatchLoader
@@ -266,9 +267,9 @@ def test_too_few_rows_for_the_processes():
 # Through a datamodule
 
 
-@pytest.fixture
-def data(criteo, criteo_file):
-    datamodule = ready(criteo(criteo_file, batch_size=256))
+@pytest.fixture(scope="module")
+def data(shared_criteo):
+    datamodule = shared_criteo(batch_size=256)
     datamodule.setup("fit")
     return datamodule
 
@@ -291,9 +292,9 @@ def test_measured_batches_are_in_file_order(data, split):
 
 
 @pytest.mark.parametrize(("resident", "kept"), [(True, True), (False, False), ("auto", True)])
-def test_resident_is_an_option(criteo, criteo_file, resident, kept):
+def test_resident_is_an_option(shared_criteo, resident, kept):
     """20,000 rows fill less than a quarter of any memory."""
-    datamodule = ready(criteo(criteo_file, resident=resident))
+    datamodule = shared_criteo(resident=resident)
     datamodule.setup("fit")
     assert (datamodule.train_dataloader().resident is not None) == kept
 
@@ -309,14 +310,16 @@ def test_ids_are_below_their_cardinality(data):
 # Real samples
 
 
-@pytest.fixture
-def real_criteo(criteo, shared_data):
-    return ready(criteo(shared_data / "criteo" / "train_10k.txt"))
+@pytest.fixture(scope="module")
+def real_criteo(shared_data, tmp_path_factory):
+    path = str(shared_data / "criteo" / "train_10k.txt")
+    return ready(Criteo(path, prepared=str(tmp_path_factory.mktemp("real"))))
 
 
-@pytest.fixture
-def real_avazu(avazu, shared_data):
-    return ready(avazu(shared_data / "avazu" / "train_8k.csv"))
+@pytest.fixture(scope="module")
+def real_avazu(shared_data, tmp_path_factory):
+    path = str(shared_data / "avazu" / "train_8k.csv")
+    return ready(Avazu(path, prepared=str(tmp_path_factory.mktemp("real"))))
 
 
 def test_real_criteo_has_13_numbers_and_26_categories(real_criteo):

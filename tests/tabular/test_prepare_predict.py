@@ -59,19 +59,13 @@ def test_malformed_rows_to_predict_stop_past_the_limit(scored, criteo_lines):
         scored([*criteo_lines[:2], "x"])
 
 
-def test_avazu_predicts_without_click(avazu, avazu_file, avazu_lines, make_file):
+def test_avazu_predicts_without_click(shared_avazu, avazu, avazu_file, avazu_lines, make_file):
     cells = [line.split(",") for line in avazu_lines]
     unlabelled = make_file([",".join([row[0], *row[2:]]) for row in cells], "test.csv")
-    arrays = predicted(
-        avazu(avazu_file, **trained(avazu(avazu_file)), predict_path=str(unlabelled))
-    )
-    expected = together(prepared(avazu(avazu_file))).categorical
+    encoder = str(shared_avazu.encoder_folder)
+    arrays = predicted(avazu(avazu_file, encoder=encoder, predict_path=str(unlabelled)))
+    expected = together(prepared(shared_avazu)).categorical
     np.testing.assert_array_equal(arrays.categorical, expected)
-
-
-def trained(datamodule):
-    datamodule.prepare_data()
-    return {"encoder": str(datamodule.folder / "encoder")}
 
 
 def test_predict_needs_a_file(criteo, criteo_file, encoder):
