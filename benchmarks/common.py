@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 import datamodules
-from datamodules.prepared.store import Arrays, ArraysWriter
-from datamodules.synthetic.clicks import CARDINALITIES
+from datamodules.prepared.arrays import Arrays, ArraysWriter
+from datamodules.synthetic.click_truth import CARDINALITIES
 from zoo.data.schema import Field, Schema
 
 PROJECT = Path(__file__).parent.parent
@@ -80,7 +80,7 @@ def fit_ours(
 
 def open_data(config: dict[str, Any]) -> Any:
     """The datamodule of a run, whose data have been prepared."""
-    name = config["data"]["class_path"].rpartition(".")[2]
+    name = config["data"]["class_path"].rpartition(".")[2].removeprefix("Synthetic")
     # generated rows exist by now
     options = {k: v for k, v in config["data"]["init_args"].items() if k != "synthetic"}
     return getattr(datamodules, name)(**options)

@@ -29,7 +29,7 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from datamodules.prepared.store import Arrays
+from datamodules.prepared.arrays import Arrays
 from datamodules.tabular.module import CTRDataModule
 
 MODELS = ("wide_deep", "deepfm", "dcn", "xdeepfm", "autoint")

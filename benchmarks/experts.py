@@ -6,7 +6,7 @@
     python benchmarks/experts.py cost
 
 - toy: test rows of toy task (b) of Afchar & Hennequin (RecSys 2020): accuracy of the label, and of
-  the most selected expert, which should be the one over the smallest subset that tells the label.
+  the most selected expert, which should be the one over the smallest subset that decides the label.
 - movielens: Table 1 there, the experts' shares of the test items (Figure 6), and how each expert
   ranks alone and all of them by the power of the inference gate. Without `--test_list` each
   user's last movie is ranked among 99 that are drawn. `--models` takes some; `--precision

@@ -37,7 +37,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.progress import track
 from train_throughput import MODELS, SHARED, make_model
 
-from datamodules.prepared.store import Arrays
+from datamodules.prepared.arrays import Arrays
 from datamodules.tabular.loader import BatchLoader
 from zoo import DeepFM
 from zoo.ctr.base import CTRModule

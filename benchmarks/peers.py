@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datamodules.prepared.store import Arrays
+from datamodules.prepared.arrays import Arrays
 from zoo.ctr.base import CTRModule
 
 # Ours -> deepctr-torch's: the names of model and options

@@ -110,7 +110,7 @@ def generate(folder: Path, rows: int) -> Path:
     file = folder / f"criteo_{rows}.txt"
     if not file.exists():
         console.print(f"writing {rows:,} rows")
-    PlantedClicks(rows=rows).ensure(file)
+    PlantedClicks(rows=rows).write_once(file)
     return file
 
 

@@ -37,7 +37,7 @@ from peers import deepctr_model, deepctr_rows, deepctr_torch
 from rich.progress import track
 
 import zoo
-from datamodules.prepared.store import Arrays
+from datamodules.prepared.arrays import Arrays
 from datamodules.tabular.module import CTRDataModule
 
 MODELS = ("wide_deep", "deepfm", "dcn", "xdeepfm", "autoint")

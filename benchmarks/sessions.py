@@ -26,8 +26,8 @@ from common import console, make_table, print_machine, spread
 from prepare import peak_memory
 
 from datamodules import SkipSessions
+from datamodules.prepared.text import first_line
 from datamodules.synthetic.sessions import LOGS, TRACKS, PlantedSessions
-from datamodules.tabular.source import first_line
 
 MEAN_LENGTH = 15  # rows of a generated session
 
@@ -76,7 +76,7 @@ def generate(options: argparse.Namespace, scratch: str) -> Path:
     """The folder of the generated files, which are written unless they exist."""
     root = (options.folder or Path(scratch)) / f"sessions_{options.rows}_{options.tracks}"
     sessions = -(-options.rows // MEAN_LENGTH)
-    PlantedSessions(sessions=sessions, tracks=options.tracks).ensure(root)
+    PlantedSessions(sessions=sessions, tracks=options.tracks).write_once(root)
     return root
 
 
@@ -103,6 +103,7 @@ def load(options: argparse.Namespace, root: Path) -> None:
     with tempfile.TemporaryDirectory() as prepared:
         for batch_size in (64, 256, 1024):
             data = open_data(root, Path(prepared), batch_size)
+            data.prepare_data()
             data.setup("fit")
             speeds = []
             for _ in range(options.repeats):

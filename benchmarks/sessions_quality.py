@@ -3,7 +3,7 @@
     python benchmarks/sessions_quality.py --seeds 1
     python benchmarks/sessions_quality.py --sessions 100000 --seeds 3 --folder sessions_quality
 
-Generated sessions with planted mechanisms (`datamodules/synthetic_mechanisms.py`), the settings of
+Generated sessions with planted mechanisms (`datamodules/synthetic/mechanisms.py`), the settings of
 configs/sessions/demo.yaml; a seed decides sessions, split and weights. Accuracy, accuracy on the
 first track and mean average accuracy on the test sessions, beside those of the true probabilities.
 
@@ -20,7 +20,7 @@ import torch
 from common import PROJECT, console, fit_ours, make_table, mean_and_deviation, print_machine
 from rich.progress import track
 
-from datamodules import SkipSessions
+from datamodules import SyntheticSkipSessions
 from datamodules.synthetic.sessions import LOGS, TRACKS, PlantedSessions
 from zoo import InterpretableGRU, InterpretableTransformer
 from zoo.experts.sessions import SessionMixture
@@ -45,7 +45,8 @@ CODES = {"persistence": 1, "taste": 2, "popularity": 3}
 def fit(name: str, seed: int, sessions: int, folder: Path) -> dict[str, float]:
     """Metrics of a model on the sessions of a seed."""
     root = folder / f"sessions_{seed}"
-    options = [f"--data.path={root / LOGS}", f"--data.tracks={root / TRACKS}"]
+    options = ["--data=datamodules.SyntheticSkipSessions"]
+    options += [f"--data.path={root / LOGS}", f"--data.tracks={root / TRACKS}"]
     options += [f"--data.synthetic.sessions={sessions}", f"--data.synthetic.seed={seed}"]
     options += [f"--data.prepared={folder / 'prepared'}", f"--data.split_seed={seed}"]
     file = CONFIGS / f"{name if name in ('last', 'mean') else 'demo'}.yaml"
@@ -63,13 +64,14 @@ def attributed(
         share of each mechanism's tracks in which its right expert has most to say, and the mean
         attribution of the expert of the interactions at each place of the second half.
     """
-    data = SkipSessions(
+    data = SyntheticSkipSessions(
         str(root / LOGS),
         str(root / TRACKS),
         synthetic=PlantedSessions(sessions=sessions, seed=seed),
         prepared=str(prepared),
         split_seed=seed,
     )
+    data.prepare_data()
     data.setup("test")
     with torch.no_grad():
         parts = [(model.explain(batch)[1], batch.future_mask) for batch in data.test_dataloader()]

@@ -47,7 +47,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
-from datamodules.prepared.store import Arrays
+from datamodules.prepared.arrays import Arrays
 from datamodules.tabular.loader import BatchLoader
 from zoo.ctr.base import CTRModule
 from zoo.data.batch import Batch

@@ -19,8 +19,8 @@ from rich.console import Console
 from zoo.data.errors import ZooError
 
 URL = "https://files.grouplens.org/datasets/movielens/{name}.zip"
-PIECE = 1 << 20  # bytes read at once
-TIMEOUT = 60.0  # seconds without an answer
+BYTES_AT_ONCE = 1 << 20  # read
+TIMEOUT_SECONDS = 60.0  # without an answer
 
 
 def download(
@@ -32,10 +32,10 @@ def download(
     """Download a data set of GroupLens; an incomplete or wrong file is never left behind.
 
     Args:
-        name: ml-1m or ml-100k.
-        to: folder of the zip file.
-        url: of the zip file on a mirror.
-        md5: checksum of the zip file; by default the one published beside it, at URL.md5.
+        name: Name of the data set, ml-1m or ml-100k.
+        to: Folder of the zip file.
+        url: Address of the zip file on a mirror.
+        md5: MD5 checksum of the zip file; by default the one published beside it, at URL.md5.
 
     Returns:
         The zip file.
@@ -54,7 +54,7 @@ def download(
 
 
 def _complete(target: Path, url: str, expected: str) -> None:
-    """Downloads a file whose MD5 is known; whole or not at all."""
+    """Downloads a file of a given MD5; whole or not at all."""
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         found = _fetch(url, partial)
@@ -99,8 +99,8 @@ def _fetch(url: str, path: Path) -> str:
 
 def _pieces(url: str) -> Iterator[bytes]:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            while piece := answer.read(PIECE):
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
+            while piece := answer.read(BYTES_AT_ONCE):
                 yield piece
     except urllib.error.HTTPError as error:
         raise ZooError(f"{url} cannot be downloaded: {error.code} {error.reason}") from error
@@ -110,7 +110,7 @@ def _pieces(url: str) -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Runs the command line; what a user can mend is told in one sentence."""
+    """Runs the command line; what a user can correct is reported in one sentence."""
     from jsonargparse import auto_cli
 
     try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from support.crossing import CRITEO, SHARE
 from support.fitting import fit
 from support.listening import logs_of, tracks_of
-from support.preparation import prepared
+from support.preparation import prepared, ready
 from support.ratings import MOVIES, RATINGS, USERS, write_zip
 from support.small_checkpoints import fitted, small
 
@@ -141,6 +142,28 @@ def prepared_criteo(criteo_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def shared_criteo(criteo_file, prepared_criteo):
+    """A `Criteo` of the 20,000 rows that are prepared already: a test must not change them."""
+
+    def make(**options):
+        return Criteo(str(criteo_file), prepared=str(prepared_criteo[2].parent), **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_avazu(avazu_file, tmp_path_factory):
+    """An `Avazu` of `avazu_file`, prepared once: a test must not change it."""
+    return ready(Avazu(str(avazu_file), prepared=str(tmp_path_factory.mktemp("prepared"))))
+
+
+@pytest.fixture(scope="session")
+def prepared_avazu(shared_avazu):
+    """The arrays of `avazu_file`."""
+    return prepared(shared_avazu)
+
+
+@pytest.fixture(scope="session")
 def prepared_lines(criteo_lines, tmp_path_factory):
     """The arrays of the first 1,000 rows."""
     folder = tmp_path_factory.mktemp("lines")
@@ -181,6 +204,16 @@ def tracks(planted_sessions):
     return tracks_of(planted_sessions)
 
 
+@pytest.fixture(scope="session")
+def shared_sessions(logs, tracks, tmp_path_factory):
+    """A `SkipSessions` of `logs` and `tracks`, prepared once: a test must not change it."""
+    folder = tmp_path_factory.mktemp("shared_sessions")
+    logs.to_csv(folder / "log.csv", index=False)
+    tracks.to_csv(folder / "tf.csv", index=False)
+    paths = (str(folder / "log.csv"), str(folder / "tf.csv"))
+    return ready(SkipSessions(*paths, prepared=str(folder / "prepared"), batch_size=64))
+
+
 @pytest.fixture
 def sessions(tmp_path, logs, tracks):
     """A `SkipSessions` of rows, with its files and prepared folder among the test's."""
@@ -212,12 +245,16 @@ def crosses_file(tmp_path):
 
 
 @pytest.fixture
-def crossed(criteo, criteo_file, crosses_file):
-    """A `Criteo` of 20,000 rows with crosses."""
+def crossed(criteo, criteo_file, crosses_file, prepared_criteo):
+    """A `Criteo` of 20,000 rows, prepared where the options allow it, with crosses yet to make."""
 
     def make(fields=CRITEO, **options):
         options = {"crosses": crosses_file(fields), "cross_min_share": SHARE, **options}
-        return criteo(criteo_file, **options)
+        datamodule = criteo(criteo_file, **options)
+        base = prepared_criteo[2]
+        if datamodule.folder.name == base.name and not datamodule.folder.exists():
+            shutil.copytree(base, datamodule.folder)
+        return datamodule
 
     return make
 

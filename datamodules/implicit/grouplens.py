@@ -1,6 +1,6 @@
 """MovieLens as GroupLens packs it -> users, movies and ratings.
 
-Two formats, told apart by the name of the file of ratings: ml-1m (`ratings.dat`, `users.dat`,
+Two formats, distinguished by the name of the file of ratings: ml-1m (`ratings.dat`, `users.dat`,
 `movies.dat`, cells separated by `::`) and ml-100k (`u.data`, `u.user`, `u.item`, `u.genre`).
 All of it fits in memory.
 """
@@ -11,12 +11,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from datamodules.prepared.store import source_identity
+from datamodules.prepared.arrow import compute as pc
+from datamodules.prepared.folder import source_identity
+from datamodules.prepared.rejected import MAX_EXAMPLES, Example, Rejected
 from zoo.data.errors import ZooError
 
 ML_1M = ("ratings.dat", "users.dat", "movies.dat")
@@ -26,38 +28,34 @@ PROFILE = ("gender", "age", "occupation")
 # at most as many digits as an int64 holds for certain
 RATING = r"^(?P<user>\d{{1,18}}){0}(?P<item>\d{{1,18}}){0}\d+\.?\d*{0}(?P<time>\d{{1,18}})\r?$"
 MALFORMED = "it is not user, movie, rating and time"
-EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """The well-formed lines, in file order: user, item and time int64 [R].
+    """The well-formed lines of the file of ratings, in its order.
 
-    `lines` counts all lines of the file, `examples` holds (line, reason) of the first malformed
-    ones.
+    Attributes:
+        user: int64 [R], original ids.
+        item: int64 [R], original ids.
+        time: int64 [R], seconds since 1970-01-01.
+        rejected: The malformed lines, and the number of all lines.
     """
 
     user: np.ndarray
     item: np.ndarray
     time: np.ndarray
-    lines: int
-    examples: list[tuple[int, str]]
-
-    @property
-    def malformed(self) -> int:
-        """Lines that could not be read."""
-        return self.lines - len(self.user)
+    rejected: Rejected
 
 
 @dataclass(frozen=True)
 class MovieLensFiles:
     """What a data set holds; None where a value is missing.
 
-    Args:
-        ratings: in file order.
-        users: gender, first year of the age bracket and occupation of each user.
-        movies: year and genres of each movie.
-        genres: all genres.
+    Attributes:
+        ratings: The ratings.
+        users: Gender, first year of the age bracket and occupation of each user.
+        movies: Year and genres of each movie.
+        genres: Names of all genres.
     """
 
     ratings: Ratings
@@ -97,7 +95,7 @@ class _Archive:
         """The lines of a Latin-1 member, without the end of the last one."""
         name = self.find(member)
         if name is None:
-            raise ZooError(f"{self.path} lacks {member}: download it again")
+            raise ZooError(f"{self.path} holds no {member}: download it again")
         try:
             if self.path.is_dir():
                 data = (self.path / name).read_bytes()
@@ -118,8 +116,8 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def movielens_identity(path: Path) -> dict:
-    """What tells one version of the files from another."""
+def movielens_identity(path: Path) -> dict[str, Any]:
+    """What distinguishes one version of the files from another."""
     if not path.is_dir():
         return source_identity(path)
     archive = _Archive(path)
@@ -210,12 +208,18 @@ def _year(text: str) -> str | None:
 def _read_ratings(archive: _Archive, member: str, separator: str) -> Ratings:
     lines = archive.read(member)
     found = pc.extract_regex(pa.array(lines, pa.string()), RATING.format(separator))
-    columns = (
+    user, item, time = (
         pc.struct_field(found, name).drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
         for name in ("user", "item", "time")
     )
-    bad = np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))[:EXAMPLES]
-    ratings = Ratings(*columns, len(lines), [(int(row) + 1, MALFORMED) for row in bad])
+    bad = np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))
+    rejected = Rejected("ratings", total=len(lines))
+    if len(bad):
+        rejected.reasons[MALFORMED] = len(bad)
+        rejected.examples += [
+            Example(archive.path / member, int(row) + 1, MALFORMED) for row in bad[:MAX_EXAMPLES]
+        ]
+    ratings = Ratings(user, item, time, rejected)
     if not len(ratings.user):
         raise ZooError(f"{member} of {archive.path} holds no rating that can be read")
     return ratings

@@ -13,13 +13,19 @@ import numpy as np
 
 from zoo.data.errors import ZooError
 
-CHUNK = 1 << 22  # random numbers drawn at once
+RANDOM_NUMBERS_AT_ONCE = 1 << 22
 LIST_LINE = re.compile(r"(\d{1,18})\t(\d{1,18})\t(\d{1,18}(?:,\d{1,18})*)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class RankedLists:
-    """Rows to rank: user, item int64 [n] and label bool [n], the positive of a list first."""
+    """Rows to rank, list by list, the positive of a list first.
+
+    Attributes:
+        user: int64 [n] numbers of users.
+        item: int64 [n] numbers of items.
+        label: bool [n], true for positives.
+    """
 
     user: np.ndarray
     item: np.ndarray
@@ -30,8 +36,12 @@ class RankedLists:
 class PublishedList:
     """A user's held-out movie and the negatives it is ranked against, in original ids.
 
-    `repeated` counts the negatives that are left out, as they stand in the list twice or are
-    the held-out movie itself.
+    Attributes:
+        movie: The held-out movie.
+        negatives: The distinct negatives.
+        repeated: Number of negatives that are left out, as they are in the list twice or are the
+            held-out movie itself.
+        line: Line of the file, counted from 1.
     """
 
     movie: int
@@ -49,10 +59,10 @@ def hold_out(
     item (Afchar and Hennequin 2020, section 4.2); the rest is for training.
 
     Args:
-        user: [R] numbers 0 .. U - 1, sorted, each at least three times.
-        item: [R], in order of time within a user, none twice.
-        seed: of the random items.
-        tests: [U] test items that take the place of the last ones; -1 keeps the rule's.
+        user: [R] numbers of users 0 .. U - 1, sorted, each at least three times.
+        item: [R] numbers of items, in order of time within a user, none twice.
+        seed: Seed of the random items.
+        tests: [U] test items that take the place of the last ones; -1 keeps the last one.
 
     Returns:
         [R] bool mask of the training rows, [U] validation items, [U] test items.
@@ -78,10 +88,10 @@ class NegativeSampler:
     r + #{j: s_j - j <= r}: one search in a sorted array.
 
     Args:
-        user: [R] numbers 0 .. users - 1.
-        item: [R] numbers 0 .. items - 1.
-        users: their number.
-        items: their number.
+        user: [R] numbers of users, 0 .. users - 1.
+        item: [R] numbers of items, 0 .. items - 1.
+        users: Number of users.
+        items: Number of items.
 
     Raises:
         ZooError: where a user has interacted with all items.
@@ -120,12 +130,12 @@ def sample_lists(
     """Each user's positive and distinct negatives, none of which the user has interacted with.
 
     Args:
-        user: [R] of all interactions, training, validation and test alike.
-        item: [R].
+        user: [R] users of all interactions, training, validation and test alike.
+        item: [R] their items.
         positives: [U] held-out items.
-        items: their number; negatives are drawn from all of them.
-        negatives: of a list.
-        seed: of the negatives.
+        items: Number of items; negatives are drawn from all of them.
+        negatives: Number of negatives of a list.
+        seed: Seed of the negatives.
     """
     users = len(positives)
     most = int(np.bincount(user, minlength=users).max())
@@ -137,7 +147,7 @@ def sample_lists(
     random = np.random.default_rng(seed)
     lists = np.empty((users, 1 + negatives), np.int64)
     lists[:, 0] = positives
-    step = max(1, CHUNK // items)
+    step = max(1, RANDOM_NUMBERS_AT_ONCE // items)
     for first in range(0, users, step):
         last = min(first + step, users)
         # the smallest of random keys: a random subset of the items

@@ -1,6 +1,5 @@
 """MovieLens 1M and 100K (GroupLens): which movies users rate, ranked leave-one-out."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,16 @@ from datamodules.implicit.grouplens import movielens_identity
 from datamodules.implicit.leave_one_out import NegativeSampler
 from datamodules.implicit.pairs import FixedPairs, Tables, TrainingPairs, find, read_pairs
 from datamodules.implicit.prepare import Protocol, prepare_movielens
-from datamodules.prepared.module import PreparedData, at_least
-from datamodules.prepared.store import locked, source_identity
-from datamodules.synthetic.ratings import PlantedRatings
-from datamodules.tabular.encoder import Encoder
+from datamodules.prepared.arrays import load_array
+from datamodules.prepared.encoder import Encoder
+from datamodules.prepared.folder import source_identity
+from datamodules.prepared.module import PreparedDataModule
+from datamodules.prepared.options import at_least
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 
 
-class MovieLens(PreparedData):
+class MovieLens(PreparedDataModule):
     """GroupLens's ratings as implicit feedback: every rating is a positive, whatever its stars.
 
     Leave-one-out (He et al. 2017; Afchar and Hennequin 2020, section 4.2): each user's last
@@ -28,20 +28,20 @@ class MovieLens(PreparedData):
     test item is ranked among items that the user has never interacted with.
 
     Training negatives are new each epoch, drawn uniformly from all items that the user has not
-    interacted with in training. That may be the user's validation or test item: a model must
-    not be told that these are none.
+    interacted with in training. That may be the user's validation or test item: leaving these
+    out would show a model which they are.
 
     Args:
         path: GroupLens's `ml-1m.zip` or `ml-100k.zip`, or the unpacked folder.
-        negatives: for each training positive.
-        eval_negatives: for each validation or test item, sampled once by `split_seed`.
-        balance_users: draw each epoch's positives so that all users are as likely, as each counts
-            the same in HR@K and NDCG@K; else every positive is taken once, and users weigh by
-            their number of ratings.
-        test_list: published lists to test on instead: a file `user_id, movie_id, negatives` in
+        negatives: Number of negatives for each training positive.
+        eval_negatives: Number of negatives for each validation or test item, sampled once by
+            `split_seed`.
+        balance_users: Whether to draw each epoch's positives so that all users are as likely, as
+            each counts the same in HR@K and NDCG@K; else every positive is taken once, and users
+            weigh by their number of ratings.
+        test_list: Published lists to test on instead: a file `user_id, movie_id, negatives` in
             original ids, plain or .gz; the held-out movie of a list is its user's test item.
-        synthetic: write the file with this generator if it does not exist.
-        shared: the options of `PreparedData`. `split_seed` draws the validation items and the
+        shared: Options of `PreparedDataModule`. `split_seed` draws the validation items and the
             lists; `predict_path` is a text file of pairs, `user,movie` or tab-separated, in
             original ids, with or without a header.
     """
@@ -53,7 +53,6 @@ class MovieLens(PreparedData):
         eval_negatives: int = 99,
         balance_users: bool = False,
         test_list: str | None = None,
-        synthetic: PlantedRatings | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -64,7 +63,6 @@ class MovieLens(PreparedData):
             negatives, eval_negatives, self.split_seed, self.max_bad_rows, lists
         )
         self.balance_users = balance_users
-        self.synthetic = synthetic
         self._loaders: dict[str, Callable[..., TrainingPairs | FixedPairs]] = {}
 
     # Preparation
@@ -73,42 +71,28 @@ class MovieLens(PreparedData):
         """The fields of an encoder."""
         return Encoder.load(encoder).schema
 
-    @property
-    def positive_rate(self) -> float:
-        """Share of positives among the training rows."""
-        return 1 / (1 + self.protocol.negatives)
-
     def numerical_means(self) -> np.ndarray:
         """[N] float32 expected means of the numerical fields over the training rows, unbalanced."""
         fitted = Encoder.load(self.folder / "encoder")
         return np.array([fitted.means[f.name] for f in fitted.schema.numerical], np.float32)
 
-    def save_encoder(self, folder: Path) -> None:
-        """Writes a folder that `encoder` can name: all that turns pairs into these batches."""
-        shutil.copytree(self.folder / "encoder", folder, dirs_exist_ok=True)
-
-    def ensure_source(self) -> None:
-        """Generates the file where `synthetic` is given."""
-        if self.synthetic:
-            with locked(self.path):
-                self.synthetic.ensure(self.path)
-
     def prepare_into(self, folder: Path) -> None:
         """Prepares interactions, lists and tables."""
-        dataset = type(self).__name__
-        prepare_movielens(folder, self.path, self.protocol, dataset, self.source(), self.options())
+        prepare_movielens(
+            folder, self.path, self.protocol, self.dataset, self.source(), self.options()
+        )
 
     def source(self) -> dict[str, Any]:
         """The zip or folder."""
         return movielens_identity(self.path)
 
     def options(self) -> dict[str, Any]:
-        """The protocol, and what tells its lists from others."""
+        """The protocol, and what distinguishes its lists from others."""
         lists = self.protocol.test_list
         if lists and not lists.is_file():
             raise ZooError(f"no such file: {lists} (data.test_list)")
         return {
-            "dataset": type(self).__name__,
+            "dataset": self.dataset,
             **vars(self.protocol),
             "test_list": source_identity(lists) if lists else None,
         }
@@ -119,12 +103,13 @@ class MovieLens(PreparedData):
         """Opens tables, positives and lists."""
         manifest, folder = self.manifest, self.folder
         tables = Tables.open(folder / "encoder")
-        train = _arrays(folder / "train", "user", "item")
-        sizes = (manifest.splits["train"][of] for of in ("users", "items"))
-        sampler = NegativeSampler(*train, *sizes)
+        user, item = _arrays(folder / "train", "user", "item")
+        sizes = manifest.splits["train"]
+        sampler = NegativeSampler(user, item, sizes["users"], sizes["items"])
         self._loaders["train"] = lambda shuffle=True, **options: TrainingPairs(
             tables,
-            *train,
+            user,
+            item,
             sampler,
             self.protocol.negatives,
             balanced=self.balance_users,
@@ -142,15 +127,11 @@ class MovieLens(PreparedData):
 
     # Prediction
 
-    def open_predictions(self) -> None:
-        """Reads the pairs."""
-        if self.predict_path is None:
-            raise ZooError("predict needs a file of pairs: give --data.predict_path FILE")
+    def open_predictions(self, path: str) -> None:
+        """Reads the pairs to score."""
         folder = self.encoder_folder
-        Encoder.load(folder).check(type(self).__name__, {}, folder)
-        pairs, row, self.predict_rows = read_pairs(
-            Path(self.predict_path), self.protocol.max_bad_rows
-        )
+        Encoder.load(folder).check(self.dataset, {}, folder)
+        pairs, row, self.predict_rows = read_pairs(Path(path), self.max_bad_rows)
         tables = Tables.open(folder)
         user, item = find(tables.user_ids, pairs[:, 0]), find(tables.item_ids, pairs[:, 1])
         label = np.full(len(row), np.nan, np.float32)
@@ -160,9 +141,4 @@ class MovieLens(PreparedData):
 
 
 def _arrays(folder: Path, *names: str) -> list[np.ndarray]:
-    try:
-        return [np.load(folder / f"{name}.npy") for name in names]
-    except (OSError, ValueError, EOFError) as error:
-        raise ZooError(
-            f"{folder} is damaged: {error}; delete {folder.parent} to prepare the data again"
-        ) from error
+    return [load_array(folder, name) for name in names]

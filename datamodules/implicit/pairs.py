@@ -13,12 +13,14 @@ import numpy as np
 import torch
 
 from datamodules.implicit.leave_one_out import NegativeSampler
-from datamodules.tabular.loader import Share
+from datamodules.prepared.rejected import Example, Rejected
+from datamodules.prepared.share import Share
 from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
 from zoo.data.schema import MISSING, UNKNOWN
 
 PAIR = re.compile(r"\s*(\d{1,18})\s*[,\t]\s*(\d{1,18})\s*", re.ASCII)
+MALFORMED_PAIR = "it is not user,movie"
 HEADER = re.compile(r"\W*[A-Za-z]\w*\W+[A-Za-z]\w*\W*")
 
 
@@ -26,8 +28,12 @@ HEADER = re.compile(r"\W*[A-Za-z]\w*\W+[A-Za-z]\w*\W*")
 class Tables:
     """The encoded fields of all users and items, by their numbers.
 
-    user_ids int64 [U] and item_ids int64 [I] are the original ids; user int32 [U, C_u], item
-    int32 [I, C_i] and item_numbers float32 [I, N] the fields.
+    Attributes:
+        user_ids: int64 [U] original ids of the users.
+        user: int32 [U, C_u] categorical fields of the users.
+        item_ids: int64 [I] original ids of the items.
+        item: int32 [I, C_i] categorical fields of the items.
+        item_numbers: float32 [I, N] numerical fields of the items.
     """
 
     user_ids: np.ndarray
@@ -65,8 +71,11 @@ class Tables:
         """A batch of pairs [B] with labels [B]."""
         ids = np.concatenate((self.user.take(user, 0), self.item.take(item, 0)), axis=1)
         numbers = self.item_numbers.take(item, 0)
-        columns = (numbers, ids, label.astype(np.float32))
-        return Batch(*(torch.from_numpy(column) for column in columns))
+        return Batch(
+            numerical=torch.from_numpy(numbers),
+            categorical=torch.from_numpy(ids),
+            label=torch.from_numpy(label.astype(np.float32)),
+        )
 
 
 def find(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -80,8 +89,12 @@ def find(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def read_pairs(path: Path, tolerated: float) -> tuple[np.ndarray, np.ndarray, int]:
     """Original ids [n, 2] and row numbers [n] of the well-formed lines, and all lines' number.
 
+    Args:
+        path: Text file of pairs.
+        tolerated: Share of malformed lines that is tolerated.
+
     Raises:
-        ZooError: where more than a share `tolerated` of the lines is malformed.
+        ZooError: where the file is missing or empty, or more lines are malformed.
     """
     if not path.is_file():
         raise ZooError(f"no such file: {path} (data.predict_path)")
@@ -90,16 +103,13 @@ def read_pairs(path: Path, tolerated: float) -> tuple[np.ndarray, np.ndarray, in
     found = [PAIR.fullmatch(line) for line in lines[header:]]
     if not found:
         raise ZooError(f"{path} is empty: it holds no rows")
-    row = np.flatnonzero([pair is not None for pair in found])
-    bad = np.flatnonzero([pair is None for pair in found])
-    if len(bad) > tolerated * len(found) or not len(row):
-        raise ZooError(
-            f"{path}: {len(bad)} of {len(found)} rows are malformed, more than data.max_bad_rows "
-            f"allows ({tolerated:.3%}); the first is line {bad[0] + 1 + header}: it is not "
-            "user,movie"
-        )
-    pairs = np.array([found[i].groups() for i in row]).astype(np.int64)
-    return pairs, row, len(found)
+    rejected = Rejected(total=len(found))
+    for row in (row for row, pair in enumerate(found) if pair is None):
+        rejected.add(Example(path, row + 1 + header, MALFORMED_PAIR))
+    rejected.check(tolerated)
+    usable = [(row, *pair.groups()) for row, pair in enumerate(found) if pair is not None]
+    numbers = np.array(usable).astype(np.int64)
+    return numbers[:, 1:], numbers[:, 0], len(found)
 
 
 class TrainingPairs:
@@ -111,17 +121,17 @@ class TrainingPairs:
     each process takes its share of it.
 
     Args:
-        tables: the fields.
-        user: [n] of the positives.
-        item: [n] of the positives.
-        sampler: of the negatives.
-        negatives: for each positive.
-        batch_size: rows of a batch on one process.
-        balanced: whether all users are as likely, whatever the number of their positives.
-        seed: of order, negatives and what is drawn.
-        epoch: gives the epoch that is about to begin.
-        rank: of this process.
-        world_size: number of processes.
+        tables: The fields of users and items.
+        user: [n] numbers of the positives' users.
+        item: [n] numbers of the positives' items.
+        sampler: Draws the negatives.
+        negatives: Number of negatives for each positive.
+        batch_size: Number of rows of a batch on one process.
+        balanced: Whether all users are as likely, whatever the number of their positives.
+        seed: Seed of the order, the negatives and the positives that are drawn.
+        epoch: Returns the number of the epoch that is about to begin.
+        rank: Number of this process.
+        world_size: Number of processes.
     """
 
     def __init__(
@@ -182,15 +192,15 @@ class FixedPairs:
     """Pairs in order: ranked lists, or pairs to predict.
 
     Args:
-        tables: the fields.
-        user: [n].
-        item: [n].
-        label: [n].
-        batch_size: rows of a batch on one process.
-        row: [n] row numbers of the batches, where predictions are made.
-        ranked: whether batches name the list of a row, which is its user's number.
-        rank: of this process.
-        world_size: number of processes.
+        tables: The fields of users and items.
+        user: [n] numbers of users.
+        item: [n] numbers of items.
+        label: [n] labels.
+        batch_size: Number of rows of a batch on one process.
+        row: [n] row numbers of the file, where predictions are made.
+        ranked: Whether batches name the list of a row, which is its user's number.
+        rank: Number of this process.
+        world_size: Number of processes.
     """
 
     def __init__(

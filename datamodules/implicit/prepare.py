@@ -13,8 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.implicit.fields import Interactions, encode, expected_means, interactions
-from datamodules.implicit.grouplens import MovieLensFiles, Ratings, read_movielens
+from datamodules.implicit.fields import (
+    ImplicitFeedback,
+    encode,
+    expected_means,
+    implicit_feedback,
+)
+from datamodules.implicit.grouplens import MovieLensFiles, read_movielens
 from datamodules.implicit.leave_one_out import (
     PublishedList,
     RankedLists,
@@ -22,14 +27,22 @@ from datamodules.implicit.leave_one_out import (
     read_lists,
     sample_lists,
 )
-from datamodules.prepared.store import Manifest, checksums
-from datamodules.tabular.encoder import Encoder
+from datamodules.prepared.encoder import Encoder
+from datamodules.prepared.folder import Manifest, checksums
 from zoo.data.errors import ZooError
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How data are split and sampled; see `MovieLens` for the options."""
+    """How data are split and sampled.
+
+    Attributes:
+        negatives: Number of negatives of each training positive.
+        eval_negatives: Number of negatives of each validation or test item.
+        split_seed: Seed of the validation items and the lists.
+        max_bad_rows: Share of malformed ratings that is tolerated.
+        test_list: File of published lists; None samples the test lists.
+    """
 
     negatives: int
     eval_negatives: int
@@ -43,43 +56,33 @@ def prepare_movielens(
 ) -> None:
     """Fills an empty folder with prepared data: encoder, pairs and lists, manifest."""
     files = read_movielens(path)
-    check_ratings(files.ratings, path, protocol.max_bad_rows)
-    rows = interactions(files, path)
+    rejected = files.ratings.rejected
+    rejected.check(protocol.max_bad_rows)
+    rows = implicit_feedback(files, path)
     lists = read_lists(protocol.test_list) if protocol.test_list else {}
     notes = _missing(rows, files)
     splits = _write_splits(folder, rows, protocol, lists, notes)
-    train = [np.load(folder / "train" / f"{name}.npy") for name in ("user", "item")]
+    user, item = (np.load(folder / "train" / f"{name}.npy") for name in ("user", "item"))
     encoder = folder / "encoder"
     encoder.mkdir()
-    schema, tables = encode(encoder, rows, files, *train)
+    schema, tables = encode(encoder, rows, files, user, item)
     tables.save(encoder)
-    means = expected_means(*train, tables.item_numbers[: rows.items], protocol.negatives)
+    means = expected_means(user, item, tables.item_numbers[: rows.items], protocol.negatives)
     names = [field.name for field in schema.numerical]
-    described = Encoder(dataset, {}, schema, dict(zip(names, means.tolist(), strict=True)))
-    described.save_description(encoder)
+    Encoder(dataset, {}, schema, dict(zip(names, means.tolist(), strict=True))).save(encoder)
     Manifest(
         source,
         options,
         schema.to_dict(),
         splits,
         rows.rejected,
-        files.ratings.examples,
+        [(example.line, example.reason) for example in rejected.examples],
         checksums(folder),
         notes,
     ).save(folder)
 
 
-def check_ratings(ratings: Ratings, path: Path, tolerated: float) -> None:
-    """Raises `ZooError` where more than a share `tolerated` of the lines is malformed."""
-    if ratings.malformed > tolerated * ratings.lines:
-        line, reason = ratings.examples[0]
-        raise ZooError(
-            f"{path}: {ratings.malformed} of {ratings.lines} ratings are malformed, more than "
-            f"data.max_bad_rows allows ({tolerated:.3%}); the first is line {line}: {reason}"
-        )
-
-
-def _missing(rows: Interactions, files: MovieLensFiles) -> dict[str, int]:
+def _missing(rows: ImplicitFeedback, files: MovieLensFiles) -> dict[str, int]:
     users = sum(int(user) not in files.users for user in rows.user_ids[: rows.users])
     movies = sum(int(item) not in files.movies for item in rows.item_ids[: rows.items])
     notes = {
@@ -91,7 +94,7 @@ def _missing(rows: Interactions, files: MovieLensFiles) -> dict[str, int]:
 
 def _write_splits(
     folder: Path,
-    rows: Interactions,
+    rows: ImplicitFeedback,
     protocol: Protocol,
     lists: dict[int, PublishedList],
     notes: dict[str, int],
@@ -124,7 +127,7 @@ def _write_splits(
     }
 
 
-def _with_tests(rows: Interactions, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _with_tests(rows: ImplicitFeedback, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All interactions, and the published test items that are none."""
     known = np.unique(rows.user[rows.item == held[rows.user]])
     new = np.setdiff1d(np.arange(rows.users), known)
@@ -133,7 +136,7 @@ def _with_tests(rows: Interactions, held: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _published(
-    rows: Interactions, lists: dict[int, PublishedList], path: Path | None
+    rows: ImplicitFeedback, lists: dict[int, PublishedList], path: Path | None
 ) -> tuple[RankedLists | None, np.ndarray]:
     """The lists in numbers, and [U] their held-out items (-1 for a user without a list)."""
     tests = np.full(rows.users, -1, np.int64)
@@ -164,12 +167,12 @@ def _published(
 
 
 def _differences(
-    rows: Interactions,
+    rows: ImplicitFeedback,
     published: RankedLists,
     tests: np.ndarray,
     lists: dict[int, PublishedList],
 ) -> dict[str, int]:
-    """How the published lists differ from the rule; 0 is worth saying too."""
+    """How the published lists differ from the rule; a count of 0 is reported too."""
     last = rows.item[np.cumsum(np.bincount(rows.user)) - 1]
     keys = rows.user * len(rows.item_ids) + rows.item
     rival = published.user * len(rows.item_ids) + published.item

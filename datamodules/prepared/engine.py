@@ -22,8 +22,8 @@ class Engine:
     """One DuckDB database in a folder of its own, for as long as a `with` block lasts.
 
     Args:
-        folder: for what does not fit in memory; it is removed at the end.
-        memory_limit: bound of DuckDB's memory, such as `1GB`.
+        folder: Folder for what does not fit in memory; it is removed at the end.
+        memory_limit: Bound of DuckDB's memory, such as `1GB`.
     """
 
     def __init__(self, folder: Path, memory_limit: str) -> None:
@@ -35,10 +35,10 @@ class Engine:
     def __enter__(self) -> "Engine":
         self.folder.mkdir(exist_ok=True)
         self.connection = duckdb.connect(":memory:")
-        self.connection.execute(f"SET temp_directory = {quote(self.folder / 'spill')}")
+        self.connection.execute(f"SET temp_directory = {sql_literal(self.folder / 'spill')}")
         self.connection.execute("SET enable_progress_bar = true")
         self.connection.execute("SET enable_progress_bar_print = false")
-        self.connection.execute(f"SET memory_limit = {quote(self.memory_limit)}")
+        self.connection.execute(f"SET memory_limit = {sql_literal(self.memory_limit)}")
         self.progress.start()
         return self
 
@@ -48,12 +48,13 @@ class Engine:
         shutil.rmtree(self.folder)
 
     def run(self, sql: str, task: str | None = None) -> list[tuple]:
-        """Executes one statement and gives its rows; `task` names its progress bar."""
+        """Executes one statement and returns its rows; `task` names its progress bar."""
         return self._interruptible(lambda: self.connection.execute(sql).fetchall(), task)
 
     def arrays(self, sql: str) -> dict[str, np.ndarray]:
-        """Executes one query and gives its columns, none of which may hold a NULL."""
-        return self._interruptible(lambda: self.connection.execute(sql).fetchnumpy(), None)
+        """Executes one query and returns its columns, none of which may hold a NULL."""
+        found = self._interruptible(lambda: self.connection.execute(sql).fetchnumpy(), None)
+        return {name: np.asarray(column) for name, column in found.items()}
 
     def view(self, table: str, columns: dict[str, np.ndarray]) -> None:
         """Lets SQL read arrays of one length as a table's columns; replaces an earlier view."""
@@ -77,23 +78,24 @@ class Engine:
                 self.connection.interrupt()
                 raise
             except duckdb.Error as error:
-                raise _explain(error, self) from error
+                raise _user_error(error, self) from error
         if bar is not None:
             self.progress.update(bar, completed=100)
         return result
 
 
-def quote(text: object) -> str:
+def sql_literal(text: object) -> str:
     """A value as an SQL string literal."""
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def name(identifier: str) -> str:
+def sql_identifier(name: str) -> str:
     """A column name as an SQL identifier."""
-    return '"' + identifier.replace('"', '""') + '"'
+    return '"' + name.replace('"', '""') + '"'
 
 
-def _explain(error: duckdb.Error, engine: Engine) -> Exception:
+def _user_error(error: duckdb.Error, engine: Engine) -> Exception:
+    """The `ZooError` of what a user can correct; other errors pass through."""
     first_line = str(error).splitlines()[0]
     if isinstance(error, duckdb.OutOfMemoryException):
         return ZooError(

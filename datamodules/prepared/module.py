@@ -1,22 +1,25 @@
 """What all datamodules share: their common options, when data are prepared, which loaders."""
 
-from abc import abstractmethod
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from datamodules.prepared.store import Manifest, build_once, key
+from datamodules.prepared.folder import Manifest, build_once, key
+from datamodules.prepared.options import at_least, shares
 from zoo.data.errors import ZooError
-from zoo.data.module import ZooDataModule
+from zoo.data.module import DataSummary, SplitSize, ZooDataModule
 from zoo.data.schema import Schema
 
 
-class LoadedData(ZooDataModule):
+class BatchedDataModule(ZooDataModule):
     """Splits of rows, in batches.
 
     Args:
-        batch_size: rows (or sessions) of a batch on one process.
-        shuffle_seed: seed of the order of the training rows.
+        batch_size: Number of rows (or sessions) of a batch on one process.
+        shuffle_seed: Seed of the order of the training rows.
     """
 
     def __init__(self, batch_size: int = 1024, shuffle_seed: int = 0) -> None:
@@ -26,57 +29,54 @@ class LoadedData(ZooDataModule):
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
 
-    @abstractmethod
     def loader(self, split: str, **options: Any) -> Iterable[Any]:
-        """Batches of `train`, `val`, `test` or `predict`.
+        """Batches of `train`, `val`, `test` or `predict`, once set up.
 
         Args:
-            split: which rows.
+            split: Which rows.
             options: `rank` and `world_size`; of training `shuffle`, `seed` and `epoch`; of
                 prediction `with_row`.
         """
-
-    def ceiling(self) -> dict[str, float]:
-        """Metrics of the true probabilities of the test rows, where the data are generated."""
-        return {}
+        self._undefined("loader")
 
     def train_dataloader(self) -> Iterable[Any]:
         """Shuffled batches of the training split."""
         trainer = self.trainer
         epoch = (lambda: trainer.current_epoch) if trainer else (lambda: 0)
-        return self._shared("train", shuffle=True, seed=self.shuffle_seed, epoch=epoch)
+        return self._of_this_process("train", shuffle=True, seed=self.shuffle_seed, epoch=epoch)
 
     def val_dataloader(self) -> Iterable[Any]:
         """Batches of the validation split, in the order of the file."""
-        return self._shared("val")
+        return self._of_this_process("val")
 
     def test_dataloader(self) -> Iterable[Any]:
         """Batches of the test split, in the order of the file."""
-        return self._shared("test")
+        return self._of_this_process("test")
 
-    def predict_dataloader(self) -> Iterable[Any]:
-        """Batches of `predict_path`, in its order, with row numbers."""
-        return self._shared("predict", with_row=True)
-
-    def _shared(self, split: str, **options: Any) -> Iterable[Any]:
+    def _of_this_process(self, split: str, **options: Any) -> Iterable[Any]:
         trainer = self.trainer
         if trainer:
             options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
         return self.loader(split, **options)
 
+    def _undefined(self, method: str) -> NoReturn:
+        raise ZooError(f"{type(self).__name__} does not define its method {method}")
 
-class PreparedData(LoadedData):
+
+class PreparedDataModule(BatchedDataModule):
     """Raw files, prepared once, in batches.
 
     Args:
-        split_seed: of what is dealt or drawn at random once.
-        max_bad_rows: share of malformed rows that is tolerated.
-        prepared: folder for prepared data, one folder in it for each source and set of options.
-        verify: compare prepared data with their checksums before use.
-        encoder: the `encoder` folder of a run. `predict` scores with it, and needs no source.
-        predict_path: raw file to score, labelled or not.
+        split_seed: Seed of what is dealt or drawn at random once.
+        max_bad_rows: Share of malformed rows that is tolerated, from 0 to 1.
+        prepared: Folder for prepared data; each source and set of options gets a folder in it.
+        verify: Whether to compare prepared data with their checksums before use.
+        encoder: The folder `encoder` of a run; `predict` scores with it, and needs no source.
+        predict_path: Raw file to score, labelled or not.
         predict_output: Parquet file that `predict` writes.
-        shared: the options of `LoadedData`.
+        synthetic: Retired: generated data have classes of their own, such as
+            `datamodules.SyntheticCriteo`; only null is accepted.
+        shared: Options of `BatchedDataModule`.
     """
 
     def __init__(
@@ -88,11 +88,18 @@ class PreparedData(LoadedData):
         encoder: str | None = None,
         predict_path: str | None = None,
         predict_output: str | None = None,
+        synthetic: dict[str, Any] | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         at_least(0, split_seed=split_seed)
         shares(max_bad_rows=max_bad_rows)
+        if synthetic is not None and not encoder:  # where nothing is generated, it did nothing
+            name = type(self).__name__
+            raise ZooError(
+                f"data.synthetic is no option of {name} any more: write "
+                f"class_path: datamodules.Synthetic{name}, which takes it"
+            )
         self.split_seed = split_seed
         self.max_bad_rows = max_bad_rows
         self.prepared = Path(prepared)
@@ -102,42 +109,46 @@ class PreparedData(LoadedData):
         self.predict_output = Path(predict_output) if predict_output else None
         self._is_open = False
 
-    # What a dataset says of itself
+    # What a dataset defines
 
-    @abstractmethod
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset: its prepared folders and encoders serve only data of this name."""
+        return type(self).__name__
+
     def source(self) -> dict[str, Any]:
-        """What tells these raw files from others; plain data."""
+        """What distinguishes these raw files from others; plain data."""
+        self._undefined("source")
 
-    @abstractmethod
     def options(self) -> dict[str, Any]:
         """The name of the dataset, and the options that decide what is prepared; plain data."""
+        self._undefined("options")
 
-    @abstractmethod
     def prepare_into(self, folder: Path) -> None:
         """Prepares everything into an empty folder, its manifest included."""
+        self._undefined("prepare_into")
 
-    @abstractmethod
     def open_splits(self) -> None:
         """Opens the prepared data."""
+        self._undefined("open_splits")
 
-    @abstractmethod
-    def open_predictions(self) -> None:
-        """Reads `predict_path`; sets `predict_rows`, the number of its rows."""
+    def open_predictions(self, path: str) -> None:
+        """Reads the raw file to score; sets `predict_rows`, the number of its rows."""
+        self._undefined("open_predictions")
 
-    @abstractmethod
     def encoded_schema(self, encoder: Path) -> Schema:
-        """Of the batches that an encoder makes."""
+        """The schema of the batches that an encoder makes."""
+        self._undefined("encoded_schema")
 
-    def ensure_source(self) -> None:
-        """Makes the raw files if they can be made."""
+    def make_source(self) -> None:
+        """Makes the raw files where they can be made."""
 
     # Preparation
 
     @property
     def folder(self) -> Path:
         """Where the prepared data of this source and these options lie."""
-        name = type(self).__name__.lower()
-        return self.prepared / f"{name}-{key(self.source(), self.options())}"
+        return self.prepared / f"{self.dataset.lower()}-{key(self.source(), self.options())}"
 
     @property
     def folders(self) -> list[Path]:
@@ -146,40 +157,31 @@ class PreparedData(LoadedData):
 
     @property
     def manifest(self) -> Manifest:
-        """Of the prepared data; they are prepared first if need be."""
+        """The manifest of the rows, once prepared."""
         return self.manifests[self.folder]
 
     @property
     def manifests(self) -> dict[Path, Manifest]:
-        """Of all `folders`; they are prepared first if need be."""
+        """The manifests of all `folders`, once prepared."""
         if self.encoder:
             raise ZooError("data.encoder serves predict alone: leave it out")
-        self.prepare_data()
+        self._require_prepared()
         return {folder: Manifest.load(folder) for folder in self.folders}
-
-    @property
-    def schema(self) -> Schema:
-        """Of the batches: that of the encoder where one is given, else of the prepared data."""
-        if self.encoder:
-            return self.encoded_schema(self.encoder)
-        schemas = [Schema.from_dict(manifest.schema) for manifest in self.manifests.values()]
-        return Schema(tuple(field for schema in schemas for field in schema.fields))
-
-    @property
-    def encoder_folder(self) -> Path:
-        """The encoder that is given, or that of the prepared data."""
-        return self.encoder or self.folder / "encoder"
 
     def prepare_data(self) -> None:
         """Prepares what has not been prepared with these options before."""
         if not self.encoder:
-            self.ensure_source()
+            self.make_source()
             build_once(self.folder, self.prepare_into)
 
     def setup(self, stage: str) -> None:
         """Opens the prepared data, or reads the file to score."""
         if stage == "predict":
-            self.open_predictions()
+            if self.predict_path is None:
+                raise ZooError("predict needs a raw file to score: give --data.predict_path FILE")
+            if not self.encoder:
+                self._require_prepared()
+            self.open_predictions(self.predict_path)
         elif not self._is_open:
             manifests = self.manifests
             if self.verify and (self.trainer is None or self.trainer.local_rank == 0):
@@ -188,16 +190,58 @@ class PreparedData(LoadedData):
             self.open_splits()
             self._is_open = True
 
+    def predict_dataloader(self) -> Iterable[Any]:
+        """Batches of `predict_path`, in its order, with row numbers."""
+        return self._of_this_process("predict", with_row=True)
 
-def at_least(least: int, **options: int) -> None:
-    """Raises `ZooError` where an option is smaller."""
-    for option, value in options.items():
-        if value < least:
-            raise ZooError(f"data.{option} must be at least {least}, got {value}")
+    def _require_prepared(self) -> None:
+        for folder in self.folders:
+            if not folder.exists():
+                raise ZooError(f"{folder} is not prepared yet: call prepare_data()")
 
+    def _temporary_folder(self) -> Path:
+        """A folder that is removed with this object, or when the process ends."""
+        folder = Path(tempfile.mkdtemp(prefix="interpretable-zoo-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
-def shares(**options: float) -> None:
-    """Raises `ZooError` where an option is not between 0 and 1."""
-    for option, value in options.items():
-        if not 0 <= value <= 1:
-            raise ZooError(f"data.{option} is a share between 0 and 1, got {value}")
+    # What prepared data say
+
+    @property
+    def schema(self) -> Schema:
+        """That of the encoder where one is given, else that of the prepared data."""
+        if self.encoder:
+            return self.encoded_schema(self.encoder)
+        schemas = [Schema.from_dict(manifest.schema) for manifest in self.manifests.values()]
+        return Schema(tuple(field for schema in schemas for field in schema.fields))
+
+    def size(self, split: str) -> SplitSize:
+        """The size of `train`, `val` or `test`, once prepared."""
+        counts = self.manifest.splits[split]
+        return SplitSize(counts["rows"], counts["positives"])
+
+    def summary(self) -> DataSummary:
+        """What the manifest says, once prepared."""
+        manifest = self.manifest
+        return DataSummary(
+            str(self.folder),
+            {split: self.size(split) for split in manifest.splits},
+            manifest.rejected,
+            manifest.rejected_examples,
+            manifest.notes,
+        )
+
+    @property
+    def positive_rate(self) -> float:
+        """Share of positives among the training rows, once prepared."""
+        train = self.size("train")
+        return train.positives / train.rows
+
+    @property
+    def encoder_folder(self) -> Path:
+        """The encoder that is given, or that of the prepared data."""
+        return self.encoder or self.folder / "encoder"
+
+    def save_encoder(self, folder: Path) -> None:
+        """Writes a new folder that `encoder` can name: all that turns raw rows into batches."""
+        shutil.copytree(self.encoder_folder, folder, dirs_exist_ok=True)

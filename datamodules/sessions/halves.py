@@ -6,15 +6,14 @@ each other makes no difference.
 Shapes: R rows, S sessions.
 """
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from datamodules.prepared.arrow import compute as pc
+from datamodules.prepared.rejected import Example, Rejected
 from datamodules.sessions.logs import (
     BAD,
     CELLS,
@@ -25,15 +24,22 @@ from datamodules.sessions.logs import (
     VALUES,
     LogReader,
 )
-from datamodules.sessions.records import CODES, FLAGS, HALF, LABEL, MOST, SESSION, UNLABELLED
-from zoo.data.errors import ZooError
+from datamodules.sessions.records import (
+    CODES,
+    FLAGS,
+    HALF,
+    LABEL,
+    MAX_LENGTH,
+    SESSION,
+    UNLABELLED,
+)
 
-MALFORMED, EMPTY_HALF, WRONG_LENGTH, TOO_MANY, MISSING, UNORDERED = range(1, 7)
+MALFORMED, EMPTY_HALF, WRONG_LENGTH, TOO_MANY_ROWS, TOO_FEW_ROWS, UNORDERED = range(1, 7)
 REASONS = (
     "",
     "a row of it is malformed",
     "its session_length leaves a half of it empty",
-    f"its session_length is not one number up to {MOST}",
+    f"its session_length is not one number up to {MAX_LENGTH}",
     "it has more rows than its session_length",
     "it has fewer rows than its session_length",
     "its rows are out of order",
@@ -48,51 +54,25 @@ ALWAYS, PAST, LABELS = (
 )
 
 
-@dataclass
-class Dropped:
-    """Sessions that cannot be used.
-
-    Attributes:
-        sessions: all sessions read, these included.
-        reasons: how many, by reason.
-        example: of the first, in words.
-        unknown: rows of the usable sessions whose track is not in the table.
-    """
-
-    sessions: int = 0
-    reasons: Counter = field(default_factory=Counter)
-    example: str = ""
-    unknown: int = 0
-
-    def check(self, tolerated: float) -> None:
-        """Raises `ZooError` where they are more than a share `tolerated` of all sessions."""
-        bad = sum(self.reasons.values())
-        if bad == self.sessions:
-            raise ZooError(f"no usable session; the first is {self.example}")
-        if bad > tolerated * self.sessions:
-            raise ZooError(
-                f"{bad} of {self.sessions} sessions cannot be used, more than "
-                f"data.max_bad_sessions allows ({tolerated:.3%}); the first is {self.example}"
-            )
-
-
-@dataclass
 class SessionReader:
     """Reads whole sessions.
 
     Args:
-        reader: of rows.
-        files: the logs.
-        labelled: whether rows of the second half need a label.
+        reader: Reader of rows.
+        files: The logs.
+        labelled: Whether rows of the second half need a label.
 
     Attributes:
-        dropped: the sessions that cannot be used.
+        rejected: The sessions that cannot be used, and the number of all sessions.
+        unknown_tracks: Number of rows of the usable sessions whose track is not in the table.
     """
 
-    reader: LogReader
-    files: list[Path]
-    labelled: bool = True
-    dropped: Dropped = field(default_factory=Dropped)
+    def __init__(self, reader: LogReader, files: list[Path], labelled: bool = True) -> None:
+        self.reader = reader
+        self.files = files
+        self.labelled = labelled
+        self.rejected = Rejected("sessions", "max_bad_sessions")
+        self.unknown_tracks = 0
 
     def __iter__(self) -> Iterator[tuple[list[bytes], np.ndarray]]:
         """Ids [S] and records [S] of `SESSION` of the usable sessions, in order."""
@@ -112,36 +92,41 @@ class SessionReader:
     ) -> tuple[list[bytes], np.ndarray]:
         bad = _bad_cells(rows["cells"], self.labelled)
         self._count_malformed(rows, bad)
-        problem = _problems(rows["cells"], starts, bad.any(1))
-        self._count_dropped(ids, rows, starts, problem)
+        problem = _problems(rows["cells"], starts, np.asarray(bad.any(1)))
+        self._count_unusable(ids, rows, starts, problem)
         good = np.flatnonzero(problem == 0)
         records = _records(rows, starts[good])
-        records["row"] = self.dropped.sessions + good
-        self.dropped.sessions += len(starts)
+        records["row"] = self.rejected.total + good
+        self.rejected.total += len(starts)
         for half in ("past", "future"):
             real = np.arange(HALF) < records[half][:, None]
-            self.dropped.unknown += int(((records[f"{half}_track"] == 0) & real).sum())
+            self.unknown_tracks += int(((records[f"{half}_track"] == 0) & real).sum())
         return pc.take(ids, pa.array(starts[good])).to_pylist(), records
 
     def _count_malformed(self, rows: np.ndarray, bad: np.ndarray) -> None:
         malformed = np.flatnonzero(bad.any(1))
-        found = np.unique(bad[malformed].argmax(1), return_index=True, return_counts=True)
-        in_order = sorted(zip(*(part.tolist() for part in found), strict=True), key=lambda f: f[1])
-        for cell, first, count in in_order:
-            row, column = rows[malformed[first]], CELLS[cell]
-            reason = f"its {column} {PROBLEMS[column]}"
-            self.reader.rejected.add(self.files[row["file"]], int(row["line"]), reason, count)
+        for cell, first, count in _by_first(bad[malformed].argmax(1)):
+            column = CELLS[cell]
+            example = self._example(rows[malformed[first]], f"its {column} {PROBLEMS[column]}")
+            self.reader.rejected.add(example, count)
 
-    def _count_dropped(
+    def _count_unusable(
         self, ids: pa.Array, rows: np.ndarray, starts: np.ndarray, problem: np.ndarray
     ) -> None:
-        found = np.flatnonzero(problem)
-        self.dropped.reasons.update(REASONS[p] for p in problem[found].tolist())
-        if len(found) and not self.dropped.example:
-            start = int(starts[found[0]])
+        unusable = np.flatnonzero(problem)
+        for number, first, count in _by_first(problem[unusable]):
+            start = int(starts[unusable[first]])
             session = ids[start].as_py().decode("utf-8", "backslashreplace")
-            where = f"line {rows[start]['line']} of {self.files[rows[start]['file']]}"
-            self.dropped.example = f"{session} ({where}): {REASONS[problem[found[0]]]}"
+            self.rejected.add(self._example(rows[start], REASONS[number], session), count)
+
+    def _example(self, row: np.ndarray, reason: str, session: str = "") -> Example:
+        return Example(self.files[row["file"]], int(row["line"]), reason, session)
+
+
+def _by_first(values: np.ndarray) -> list[tuple[int, int, int]]:
+    """(value, first index, count) of the distinct values, in the order in which they occur."""
+    found = np.unique(values, return_index=True, return_counts=True)
+    return sorted(zip(*(part.tolist() for part in found), strict=True), key=lambda f: f[1])
 
 
 def _starts(ids: pa.Array) -> np.ndarray:
@@ -172,11 +157,11 @@ def _problems(cells: np.ndarray, starts: np.ndarray, malformed: np.ndarray) -> n
     met = np.bitwise_or.reduceat(np.int64(1) << np.clip(position, 0, 62), starts)
     checks = {
         MALFORMED: np.logical_or.reduceat(malformed, starts),
-        WRONG_LENGTH: (least != most) | (most > MOST),
+        WRONG_LENGTH: (least != most) | (most > MAX_LENGTH),
         EMPTY_HALF: most < 2,
-        TOO_MANY: count > most,
+        TOO_MANY_ROWS: count > most,
         # a repeated position is a missing one
-        MISSING: (count < most) | (met != (np.int64(2) << np.clip(most, 0, 61)) - 2),
+        TOO_FEW_ROWS: (count < most) | (met != (np.int64(2) << np.clip(most, 0, 61)) - 2),
         UNORDERED: np.logical_or.reduceat(position != order, starts),
     }
     return np.select(list(checks.values()), list(checks), 0)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from datamodules.prepared.share import Share, shuffled_windows
 from datamodules.sessions.records import Assembler
-from datamodules.tabular.loader import Share, shuffled_windows
 from zoo.data.batch import SessionBatch
 
 
@@ -16,16 +16,16 @@ class SessionLoader:
     number of steps; the order depends on the seed and the epoch alone.
 
     Args:
-        records: [S] of `sessions_fields.SESSION`, memory-mapped.
-        assembler: makes batches of them.
-        batch_size: sessions of a batch on one rank, at most; see `Share`.
-        shuffle: a new order each epoch: blocks of 256 sessions are permuted, and sessions within
-            windows of 65,536.
-        seed: of the order.
-        epoch: gives the epoch that is about to begin.
-        rank: of this process.
-        world_size: number of processes.
-        with_row: batches carry the numbers of the sessions in the raw files.
+        records: [S] of `datamodules.sessions.records.SESSION`, memory-mapped.
+        assembler: Makes batches of them.
+        batch_size: Largest number of sessions of a batch on one rank; see `Share`.
+        shuffle: Whether each epoch has a new order: blocks of 256 sessions are permuted, and
+            sessions within windows of 65,536.
+        seed: Seed of the order.
+        epoch: Returns the number of the epoch that is about to begin.
+        rank: Number of this process.
+        world_size: Number of processes.
+        with_row: Whether batches carry the numbers of the sessions in the raw files.
     """
 
     def __init__(

@@ -6,29 +6,29 @@ and each distinct text is read once.
 
 import glob
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
+import pyarrow.csv as pa_csv
 from rich.console import Console
 from rich.progress import Progress
 
+from datamodules.prepared.arrow import compute as pc
+from datamodules.prepared.rejected import Example, Rejected
+from datamodules.prepared.text import first_line
 from datamodules.sessions.records import CODES, COUNTS, FLAGS, VALUES
-from datamodules.tabular.source import first_line
 from zoo.data.errors import ZooError
 
-BLOCK = 1 << 26  # bytes of text read at once
-MOST = 255  # of a code
+BYTES_PER_BLOCK = 1 << 26  # of text read at once
+MAX_CODE = 255
 BAD = -1  # of a cell that cannot be read
 
 SESSION_ID, TRACK_ID = "session_id", "track_id_clean"
 POSITION, LENGTH = "session_position", "session_length"
 CELLS = (POSITION, LENGTH, "date", *FLAGS, *CODES)
-LIMITS = {POSITION: (1, MOST), LENGTH: (0, MOST), "hour_of_day": (0, 23)}
+LIMITS = {POSITION: (1, MAX_CODE), LENGTH: (0, MAX_CODE), "hour_of_day": (0, 23)}
 PROBLEMS = {
     POSITION: "is not a whole number from 1",
     LENGTH: "is not a whole number from 0",
@@ -67,56 +67,32 @@ def find_files(path: str, option: str) -> list[Path]:
     return files
 
 
-@dataclass
-class Rejected:
-    """Rows that cannot be used.
-
-    Attributes:
-        option: of the datamodule that names the files.
-        rows: all rows read, these included.
-        reasons: how many, by reason.
-        examples: (line, file and reason) of the first.
-    """
-
-    option: str
-    rows: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    examples: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, file: Path, line: int, reason: str, count: int = 1) -> None:
-        """Counts rows, the first of which stands in a line of a file."""
-        self.reasons[reason] = self.reasons.get(reason, 0) + count
-        if len(self.examples) < 5:
-            self.examples.append((line, f"{file}: {reason}"))
-
-    def check(self, tolerated: float) -> None:
-        """Raises `ZooError` where they are more than a share `tolerated` of all rows."""
-        bad = sum(self.reasons.values())
-        if bad > tolerated * self.rows:
-            line, reason = self.examples[0]
-            raise ZooError(
-                f"{bad} of {self.rows} rows are malformed, more than data.max_bad_rows allows "
-                f"({tolerated:.3%}); the first is line {line} of {reason}"
-            )
-
-
 def read_blocks(
-    path: Path, columns: dict[str, pa.DataType], rejected: Rejected
+    path: Path, columns: dict[str, pa.DataType], rejected: Rejected, option: str
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """Blocks of a file's columns, and the lines [R] of their rows, from 1; rows of more or
-    fewer cells than the header are passed over, and counted."""
+    """Blocks of a file's columns, and the lines [R] of their rows, from 1.
+
+    Args:
+        path: The file.
+        columns: Names and types of the columns to read.
+        rejected: Counts the rows; those of more or fewer cells than the header are malformed.
+        option: Option of the datamodule that names the file, for messages.
+
+    Raises:
+        ZooError: where the file cannot be read, is empty, or has no such columns.
+    """
     header = first_line(path).split(",")
-    lacking = [column for column in columns if column not in header]
-    if lacking:
+    missing = [column for column in columns if column not in header]
+    if missing:
         raise ZooError(
-            f"{path}: its header lacks {', '.join(lacking)}: name other files "
-            f"(data.{rejected.option})"
+            f"{path}: its header has no {', '.join(missing)}: name other files (data.{option})"
         )
     passed: list[int] = []
 
-    def pass_over(row: pa.csv.InvalidRow) -> str:
+    def pass_over(row: pa_csv.InvalidRow) -> str:
         passed.append(row.number)
-        rejected.add(path, row.number, f"it has {row.actual_columns} columns, not {len(header)}")
+        reason = f"it has {row.actual_columns} columns, not {len(header)}"
+        rejected.add(Example(path, row.number, reason))
         return "skip"
 
     rows = 0
@@ -126,11 +102,10 @@ def read_blocks(
             rows += len(block)
     except (OSError, EOFError, pa.ArrowInvalid) as error:
         raise ZooError(f"cannot read {path}: {error}") from error
-    rejected.rows += rows + len(passed)
+    rejected.total += rows + len(passed)
     if rows + len(passed) == 0:
         raise ZooError(
-            f"{path} is empty: it holds no rows; remove it, or name other files "
-            f"(data.{rejected.option})"
+            f"{path} is empty: it holds no rows; remove it, or name other files (data.{option})"
         )
 
 
@@ -138,17 +113,19 @@ def _open(
     path: Path,
     header: list[str],
     columns: dict[str, pa.DataType],
-    pass_over: Callable[[pa.csv.InvalidRow], str],
-) -> pa.csv.CSVStreamingReader:
+    pass_over: Callable[[pa_csv.InvalidRow], str],
+) -> pa_csv.CSVStreamingReader:
     compression = "gzip" if path.suffix == ".gz" else None
-    return pa.csv.open_csv(
+    return pa_csv.open_csv(
         pa.input_stream(path, compression=compression),
         # only a single thread numbers its rows
-        pa.csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=header, skip_rows=1),
-        pa.csv.ParseOptions(
+        pa_csv.ReadOptions(
+            use_threads=False, block_size=BYTES_PER_BLOCK, column_names=header, skip_rows=1
+        ),
+        pa_csv.ParseOptions(
             quote_char=False, invalid_row_handler=pass_over, ignore_empty_lines=False
         ),
-        pa.csv.ConvertOptions(include_columns=list(columns), column_types=columns),
+        pa_csv.ConvertOptions(include_columns=list(columns), column_types=columns),
     )
 
 
@@ -163,20 +140,26 @@ class LogReader:
     """Reads session logs.
 
     Args:
-        tracks: ids of the track table; the number of a track is its place in it, from 1.
-        vocabulary: values of the columns of `VALUES` in the order of their codes; without it
-            values get codes as they come, and those beyond the last code none.
-        rejected: where malformed rows are counted.
+        tracks: Ids of the track table; the number of a track is its place in it, from 1.
+        vocabulary: Values of the columns of `VALUES` in the order of their codes; without it
+            values get codes in the order in which they occur, and those beyond the last code
+            none.
+        option: Option of the datamodule that names the logs, for messages.
+
+    Attributes:
+        rejected: The malformed rows, and the number of all rows.
+        codes: For each column of `VALUES` the code of each value.
     """
 
     def __init__(
-        self, tracks: pa.Array, vocabulary: dict[str, list[str]] | None, rejected: Rejected
+        self, tracks: pa.Array, vocabulary: dict[str, list[str]] | None, option: str
     ) -> None:
         self.tracks = tracks
-        self.rejected = rejected
+        self.option = option
+        self.rejected = Rejected()
         self.growing = vocabulary is None
-        known = vocabulary or dict.fromkeys(VALUES, ())
-        self.codes = {c: {value: i for i, value in enumerate(known[c], 1)} for c in VALUES}
+        values = vocabulary or {column: [] for column in VALUES}
+        self.codes = {c: {value: i for i, value in enumerate(values[c], 1)} for c in VALUES}
         few = pa.dictionary(pa.int32(), pa.binary())
         self.columns = {SESSION_ID: pa.binary(), TRACK_ID: pa.binary()} | dict.fromkeys(CELLS, few)
 
@@ -184,7 +167,7 @@ class LogReader:
         """Session ids [R] and rows [R] of `ROW`, file by file."""
         with Progress(console=Console(stderr=True), transient=True) as progress:
             for number, file in enumerate(progress.track(files, description="read sessions")):
-                for block, lines in read_blocks(file, self.columns, self.rejected):
+                for block, lines in self._read_blocks(file):
                     rows = np.empty(len(block), ROW)
                     rows["file"], rows["line"] = number, lines
                     found = pc.index_in(block.column(TRACK_ID), value_set=self.tracks)
@@ -192,6 +175,9 @@ class LogReader:
                     for i, column in enumerate(CELLS):
                         rows["cells"][:, i] = self._read(column, block.column(column))
                     yield block.column(SESSION_ID), rows
+
+    def _read_blocks(self, file: Path) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+        return read_blocks(file, self.columns, self.rejected, self.option)
 
     def _read(self, column: str, cells: pa.DictionaryArray) -> np.ndarray:
         read = self._code if column in VALUES else READERS[column]
@@ -201,7 +187,7 @@ class LogReader:
 
     def _code(self, column: str, text: str) -> int:
         codes = self.codes[column]
-        if self.growing and text and text not in codes and len(codes) < MOST:
+        if self.growing and text and text not in codes and len(codes) < MAX_CODE:
             codes[text] = len(codes) + 1
         return codes.get(text, 0)
 
@@ -215,7 +201,7 @@ def _number(column: str, text: str) -> int:
         return BAD
     number = int(text[:10])
     if column in COUNTS:
-        return min(number, MOST)
+        return min(number, MAX_CODE)
     least, most = LIMITS[column]
     return number if least <= number <= most else BAD
 

@@ -8,7 +8,6 @@ Two passes: the text becomes records, of which the training ones are counted; th
 codes are put in the order of the vocabulary. Memory does not depend on the number of sessions.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -17,20 +16,33 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.prepared.store import SPLITS, Manifest, array_file, checksums
-from datamodules.sessions.halves import Dropped, SessionReader
-from datamodules.sessions.logs import LogReader, Rejected
+from datamodules.prepared.arrays import array_file
+from datamodules.prepared.encoder import DESCRIPTION, check_dataset, write_description
+from datamodules.prepared.folder import SPLITS, Manifest, checksums
+from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
+from datamodules.prepared.vocabulary import ranked
+from datamodules.sessions.halves import SessionReader
+from datamodules.sessions.logs import LogReader
 from datamodules.sessions.records import CODES, COUNTS, HALF, SESSION, VALUES, Fitted, short
 from datamodules.sessions.tracks import TABLE, RawTracks, open_tracks, read_tracks
-from zoo.data.encoder import ENCODER_FORMAT, encoder_description
+from zoo.data.encoder import encoder_description
 from zoo.data.errors import ZooError
 
-CHUNK = 100_000  # records recoded at once
+RECORDS_PER_CHUNK = 100_000  # recoded at once
+UNKNOWN_TRACKS = (
+    "rows of sessions have a track that is not in the track table: its features are the means"
+)
+BAD_CELLS = "cells of the track table are no numbers: the means stand for them"
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Shares of rows and of sessions that may be unusable."""
+    """How much may be unusable.
+
+    Attributes:
+        rows: Share of malformed rows that is tolerated.
+        sessions: Share of unusable sessions that is tolerated.
+    """
 
     rows: float
     sessions: float
@@ -60,13 +72,14 @@ class TrainingCounts:
         return {**found, "date_gap": _moments(np.arange(len(self.dates)), self.dates)}
 
     def vocabulary(self, codes: dict[str, dict[str, int]]) -> dict[str, list[str]]:
-        """The values that occur, most frequent first, ties in the order of the text."""
-        found = {}
-        for column in VALUES:
-            counts = self.codes[CODES.index(column)]
-            met = {value: counts[code] for value, code in codes[column].items() if counts[code]}
-            found[column] = sorted(met, key=lambda value: (-met[value], value))
-        return found
+        """The values that occur, in the order of `datamodules.prepared.vocabulary`."""
+        counts = {column: self.codes[CODES.index(column)] for column in VALUES}
+        return {
+            column: list(
+                ranked({v: int(counts[column][code]) for v, code in codes[column].items()})
+            )
+            for column in VALUES
+        }
 
 
 def prepare_sessions(
@@ -87,10 +100,10 @@ def prepare_sessions(
     work, encoder = folder / "work", folder / "encoder"
     work.mkdir()
     encoder.mkdir()
-    rejected, rejected_tracks = Rejected("path"), Rejected("tracks")
+    rejected_tracks = Rejected()
     table = read_tracks(tracks, work, rejected_tracks)
     rejected_tracks.check(tolerance.rows)
-    reader = LogReader(table.ids, None, rejected)
+    reader = LogReader(table.ids, None, "path")
     sessions = SessionReader(reader, logs)
     counts = TrainingCounts(len(table.ids))
     with ExitStack() as stack:
@@ -100,8 +113,8 @@ def prepare_sessions(
             for number, file in enumerate(files):
                 file.write(records[split == number].data)
             counts.add(records[split == 0])
-    rejected.check(tolerance.rows)
-    sessions.dropped.check(tolerance.sessions)
+    reader.rejected.check(tolerance.rows)
+    sessions.rejected.check(tolerance.sessions)
     vocabulary = counts.vocabulary(reader.codes)
     scales = counts.scales() | table.save(encoder, counts.plays[1:])
     fitted = Fitted(vocabulary, scales)
@@ -113,28 +126,35 @@ def prepare_sessions(
         options,
         fitted.schema.to_dict(),
         sizes,
-        rejected.reasons | {f"track table: {r}": n for r, n in rejected_tracks.reasons.items()},
-        (rejected.examples + rejected_tracks.examples)[:5],
+        *_rejected_rows(reader.rejected, rejected_tracks),
         checksums(folder),
-        _notes(sizes, sessions.dropped, table),
+        _notes(sizes, sessions, table),
     ).save(folder)
+
+
+def _rejected_rows(
+    rows: Rejected, tracks: Rejected
+) -> tuple[dict[str, int], list[tuple[int, str]]]:
+    """Counts and examples of malformed rows, as the manifest has them."""
+    reasons = rows.reasons | {f"track table: {r}": n for r, n in tracks.reasons.items()}
+    examples = (rows.examples + tracks.examples)[:MAX_EXAMPLES]
+    return reasons, [(e.line, f"{e.file}: {e.reason}") for e in examples]
 
 
 def encode_sessions(
     folder: Path, logs: list[Path], encoder: Path, dataset: str, tolerance: Tolerance
 ) -> tuple[np.ndarray, int]:
     """Records of logs, by a fitted encoder, in a file of `folder`; and the number of sessions."""
-    rejected = Rejected("predict_path")
     fitted = load_encoder(encoder, dataset)
     ids, _ = open_tracks(encoder)
-    reader = LogReader(ids, fitted.vocabulary, rejected)
+    reader = LogReader(ids, fitted.vocabulary, "predict_path")
     sessions = SessionReader(reader, logs, labelled=False)
     with open(folder / "sessions", "wb") as file:
         for _, records in sessions:
             file.write(records.data)
-    rejected.check(tolerance.rows)
-    sessions.dropped.check(tolerance.sessions)
-    return np.memmap(folder / "sessions", SESSION, "r"), sessions.dropped.sessions
+    reader.rejected.check(tolerance.rows)
+    sessions.rejected.check(tolerance.sessions)
+    return np.memmap(folder / "sessions", SESSION, "r"), sessions.rejected.total
 
 
 def split_of(ids: list[bytes], seed: int) -> np.ndarray:
@@ -147,15 +167,14 @@ def split_of(ids: list[bytes], seed: int) -> np.ndarray:
 
 def save_encoder(folder: Path, dataset: str, fitted: Fitted) -> None:
     """Writes the description of an encoder."""
-    about = {"format": ENCODER_FORMAT, "dataset": dataset, "schema": fitted.schema.to_dict()}
-    (folder / "encoder.json").write_text(json.dumps(about | asdict(fitted), indent=1))
+    about = {"dataset": dataset, "schema": fitted.schema.to_dict()}
+    write_description(folder / DESCRIPTION, about | asdict(fitted))
 
 
 def load_encoder(folder: Path, dataset: str) -> Fitted:
     """Reads what `save_encoder` wrote."""
-    with encoder_description(folder / "encoder.json", TABLE) as data:
-        if data["dataset"] != dataset:
-            raise ZooError(f"{folder} was fitted on {data['dataset']} data, not on {dataset} data")
+    with encoder_description(folder / DESCRIPTION, TABLE) as data:
+        check_dataset(data["dataset"], dataset, folder)
         scales = {name: tuple(scale) for name, scale in data["scales"].items()}
         return Fitted(data["vocabulary"], scales)
 
@@ -175,7 +194,7 @@ def _recode(
     codes: dict[str, dict[str, int]],
     vocabulary: dict[str, list[str]],
 ) -> dict[str, int]:
-    """Writes a split's records with the codes of the vocabulary; gives its sizes."""
+    """Writes a split's records with the codes of the vocabulary; returns its sizes."""
     final = {column: np.zeros(256, np.uint8) for column in VALUES}
     for column, values in vocabulary.items():
         for code, value in enumerate(values, 1):
@@ -200,19 +219,16 @@ def _recode(
 
 def _chunks(path: Path) -> Iterator[np.ndarray]:
     with open(path, "rb") as file:
-        while len(records := np.fromfile(file, SESSION, CHUNK)):
+        while len(records := np.fromfile(file, SESSION, RECORDS_PER_CHUNK)):
             yield records
 
 
-def _notes(sizes: dict[str, dict[str, int]], dropped: Dropped, table: RawTracks) -> dict[str, int]:
+def _notes(
+    sizes: dict[str, dict[str, int]], sessions: SessionReader, table: RawTracks
+) -> dict[str, int]:
     notes = {f"sessions in the {split} split": size["sessions"] for split, size in sizes.items()}
-    notes |= {f"sessions left out: {reason}": n for reason, n in dropped.reasons.items()}
-    unknown = {
-        "rows of sessions have a track that the track table lacks: its features are the means": (
-            dropped.unknown
-        ),
-        "cells of the track table are no numbers: the means stand for them": table.bad_cells,
-    }
+    notes |= {f"sessions left out: {reason}": n for reason, n in sessions.rejected.reasons.items()}
+    unknown = {UNKNOWN_TRACKS: sessions.unknown_tracks, BAD_CELLS: table.bad_cells}
     return notes | {note: n for note, n in unknown.items() if n}
 
 

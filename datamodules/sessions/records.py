@@ -16,9 +16,9 @@ from zoo.data.batch import SessionBatch
 from zoo.data.schema import Field, Schema
 
 HALF = 10  # positions of a half at most
-MOST = 2 * HALF  # rows of a session at most
+MAX_LENGTH = 2 * HALF  # rows of a session at most
 UNLABELLED = 255
-FARTHEST = 10.0  # deviations of a date: where nearly all are of one day, others would be huge
+MAX_DATE_GAP = 10.0  # deviations: where nearly all dates are of one day, others would be huge
 
 CONTEXT_FLAGS = (
     "hist_user_behavior_is_shuffle",
@@ -49,7 +49,7 @@ SESSION = np.dtype(
         ("future_track", "<i4", HALF),
         ("flags", "<u2", HALF),  # bit i is FLAGS[i]
         ("date", "<i2", HALF),  # days since 1970-01-01
-        ("codes", "u1", (HALF, len(CODES))),  # counts up to 255; values from 1, 0 if not known
+        ("codes", "u1", (HALF, len(CODES))),  # counts up to 255; values from 1, 0 if unknown
         ("label", "u1", HALF),  # skip_2 of the second half; 255 where not known
         ("past", "u1"),  # length of the first half
         ("future", "u1"),
@@ -58,18 +58,18 @@ SESSION = np.dtype(
 
 
 def short(column: str) -> str:
-    """A column's name as fields have it: without the prefix that tells nothing."""
+    """A column's name as fields have it: without the prefix that says nothing."""
     return column.removeprefix("hist_user_behavior_")
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training sessions say of the logs.
+    """What is fitted on training sessions.
 
-    Args:
-        vocabulary: for each column of `VALUES` its values, most frequent first; value i has the
+    Attributes:
+        vocabulary: For each column of `VALUES` its values, most frequent first; value i has the
             code i + 1.
-        scales: mean and standard deviation of each normalised field, by name: the track
+        scales: Mean and standard deviation of each normalised field, by name: the track
             features, the logarithms ln(1 + x) of the seek counts, and the date gap, in days
             since 1970-01-01.
     """
@@ -80,7 +80,7 @@ class Fitted:
     @property
     def schema(self) -> Schema:
         """All fields, numerical; the groups are those of section 4.3 and figure 7."""
-        known = {
+        of_tracks = {
             "position": ["session_position", "session_length"],
             "track_general": list(TRACK_GENERAL),
             "track_music": list(TRACK_MUSIC),
@@ -99,7 +99,7 @@ class Fitted:
             tuple(
                 Field(name, "numerical", group=group, past_only=group in logged)
                 for group in ("position", *logged, "track_general", "track_music")
-                for name in (known | logged)[group]
+                for name in (of_tracks | logged)[group]
             )
         )
 
@@ -111,8 +111,8 @@ class Assembler:
     """Makes batches of records by lookup.
 
     Args:
-        fitted: on the training sessions.
-        tracks: float32 [tracks + 1, 29], normalised; row 0, of an unknown track, is zero.
+        fitted: What is fitted on the training sessions.
+        tracks: float32 [tracks + 1, 29] normalised features; row 0, of an unknown track, is zero.
     """
 
     def __init__(self, fitted: Fitted, tracks: np.ndarray) -> None:
@@ -141,10 +141,14 @@ class Assembler:
         future = self._half(position, length, [], records["future_track"], future_mask)
         label = records["label"].astype(np.float32)
         label[label == UNLABELLED] = np.nan
-        arrays = [past, past_mask, future, future_mask, label]
-        if with_row:
-            arrays.append(np.array(records["row"]))
-        return SessionBatch(*(torch.from_numpy(array) for array in arrays))
+        return SessionBatch(
+            past=torch.from_numpy(past),
+            past_mask=torch.from_numpy(past_mask),
+            future=torch.from_numpy(future),
+            future_mask=torch.from_numpy(future_mask),
+            label=torch.from_numpy(label),
+            row=torch.from_numpy(np.array(records["row"])) if with_row else None,
+        )
 
     def _half(
         self,
@@ -157,8 +161,8 @@ class Assembler:
         """float32 [B, T, N]: position, what was logged, the track's features; padding is zero."""
         width = 2 + sum(part.shape[-1] for part in logged) + self.tracks.shape[1]
         out = np.empty((*mask.shape, width), np.float32)
-        out[..., 0] = position / MOST
-        out[..., 1] = length[:, None] / MOST
+        out[..., 0] = position / MAX_LENGTH
+        out[..., 1] = length[:, None] / MAX_LENGTH
         first = 2
         for part in logged:
             out[..., first : first + part.shape[-1]] = part
@@ -171,7 +175,7 @@ class Assembler:
         """[B, T, .] parts of the first half, in the order of the schema."""
         flags = records["flags"][..., None] >> np.arange(len(FLAGS), dtype=np.uint16) & 1
         mean, deviation = self.date
-        gap = np.clip((records["date"][..., None] - mean) / deviation, -FARTHEST, FARTHEST)
+        gap = np.clip((records["date"][..., None] - mean) / deviation, -MAX_DATE_GAP, MAX_DATE_GAP)
         hour, forward, back, context, start, end = (
             self.tables[column][records["codes"][..., i]] for i, column in enumerate(CODES)
         )

@@ -2,15 +2,15 @@
 
 import os
 import shutil
-import tempfile
-import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datamodules.prepared.module import PreparedData, shares
-from datamodules.prepared.store import SPLITS, locked, source_identity
+from datamodules.prepared.arrays import load_array
+from datamodules.prepared.folder import SPLITS, source_identity
+from datamodules.prepared.module import PreparedDataModule
+from datamodules.prepared.options import shares
 from datamodules.sessions.loader import SessionLoader
 from datamodules.sessions.logs import find_files
 from datamodules.sessions.prepare import (
@@ -21,12 +21,10 @@ from datamodules.sessions.prepare import (
 )
 from datamodules.sessions.records import Assembler
 from datamodules.sessions.tracks import open_tracks
-from datamodules.synthetic.sessions import PlantedSessions, ceiling
-from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 
 
-class SkipSessions(PreparedData):
+class SkipSessions(PreparedDataModule):
     """Sessions cut in half: of the first half all is known, of the second only the tracks.
 
     Sequential skip prediction as in Afchar and Hennequin (2020), section 4.3: the label is
@@ -35,19 +33,18 @@ class SkipSessions(PreparedData):
     are numerical, in groups: position (scaled to at most 1), context and interaction (of the
     first half only), track_general and track_music. Track features, seek counts (as ln(1 + x))
     and the date gap (days from the mean date, 10 deviations at most) are scaled to mean 0 and
-    deviation 1 over the rows of training sessions that models see; a track that the track table
-    lacks has the mean features. Values of context_type, reason_start and reason_end that first
-    halves of training sessions lack are all zeros.
+    deviation 1 over the rows of training sessions that models see; a track that is not in the
+    track table has the mean features. Values of context_type, reason_start and reason_end that
+    do not occur in first halves of training sessions are all zeros.
 
     Args:
-        path: session logs, .csv or .csv.gz: a folder of them, one file or a pattern.
-        tracks: files of track features, the same way.
-        batch_size: sessions of a batch on one process.
-        max_bad_sessions: share of sessions that may be left out because rows are malformed,
-            missing or out of order, or because session_length is wrong.
-        synthetic: write `path` and `tracks` with this generator if they do not exist.
-        shared: the options of `PreparedData`. `split_seed` is the hash's; `predict_path` is given
-            as `path` is, and what was logged of its second halves may be empty.
+        path: Session logs, .csv or .csv.gz: a folder of them, one file or a pattern.
+        tracks: Files of track features, given in the same way.
+        batch_size: Number of sessions of a batch on one process.
+        max_bad_sessions: Share of sessions, from 0 to 1, that may be left out because rows are
+            malformed, missing or out of order, or because session_length is wrong.
+        shared: Options of `PreparedDataModule`. `split_seed` is the hash's; `predict_path` is
+            given as `path` is, and what was logged of its second halves may be empty.
     """
 
     def __init__(
@@ -56,7 +53,6 @@ class SkipSessions(PreparedData):
         tracks: str,
         batch_size: int = 256,
         max_bad_sessions: float = 0.02,
-        synthetic: PlantedSessions | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, **shared)
@@ -64,49 +60,22 @@ class SkipSessions(PreparedData):
         self.path = path
         self.tracks = tracks
         self.tolerance = Tolerance(self.max_bad_rows, max_bad_sessions)
-        self.synthetic = synthetic
         self._records: dict[str, np.ndarray] = {}
 
     # Preparation
 
     def encoded_schema(self, encoder: Path) -> Schema:
         """The fields of an encoder."""
-        return load_encoder(encoder, type(self).__name__).schema
-
-    def ceiling(self, split: str = "test") -> dict[str, float]:
-        """`acc`, `acc@1`, `maa` and `logloss` of the true probabilities of a split, where the
-        sessions are generated."""
-        if not self.synthetic:
-            return {}
-        return ceiling(self.records(split), self.truth(split)["probability"])
-
-    def truth(self, split: str) -> np.ndarray:
-        """[S] of `synthetic_mechanisms.TRUTH`: mechanisms and true probabilities of a split's
-        generated sessions, in the order of the unshuffled loader."""
-        if not self.synthetic:
-            raise ZooError("the truth is known of generated sessions alone (data.synthetic)")
-        return self.synthetic.truth(Path(self.path))[self.records(split)["row"]]
+        return load_encoder(encoder, self.dataset).schema
 
     def records(self, split: str) -> np.ndarray:
-        """[S] of `sessions_fields.SESSION`, the prepared sessions of a split, memory-mapped."""
-        path = self.folder / split / "sessions.npy"
-        try:
-            return np.load(path, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            raise ZooError(
-                f"{path} is damaged: {error}; delete {self.folder} to prepare the data again"
-            ) from error
+        """[S] of `datamodules.sessions.records.SESSION`, the prepared sessions of a split,
+        memory-mapped."""
+        return load_array(self.folder / split, "sessions", "r")
 
     def save_encoder(self, folder: Path) -> None:
-        """Writes a folder that `encoder` can name: all that turns logs into these batches."""
-        shutil.copytree(self.folder / "encoder", folder, dirs_exist_ok=True, copy_function=_link)
-
-    def ensure_source(self) -> None:
-        """Generates logs and tracks where `synthetic` is given."""
-        if self.synthetic:
-            root = self.synthetic.root(Path(self.path), Path(self.tracks))
-            with locked(root):
-                self.synthetic.ensure(root)
+        """Writes a new folder that `encoder` can name, of links where the file system has them."""
+        shutil.copytree(self.encoder_folder, folder, dirs_exist_ok=True, copy_function=_link)
 
     def prepare_into(self, folder: Path) -> None:
         """Prepares sessions and tracks. The `rows` of a split are the tracks to be predicted, its
@@ -117,7 +86,7 @@ class SkipSessions(PreparedData):
             find_files(self.tracks, "tracks"),
             self.split_seed,
             self.tolerance,
-            type(self).__name__,
+            self.dataset,
             self.source(),
             self.options(),
         )
@@ -132,7 +101,7 @@ class SkipSessions(PreparedData):
 
     def options(self) -> dict[str, Any]:
         """Seed and tolerances."""
-        options = {"dataset": type(self).__name__, "split_seed": self.split_seed}
+        options = {"dataset": self.dataset, "split_seed": self.split_seed}
         return options | {
             "max_bad_rows": self.tolerance.rows,
             "max_bad_sessions": self.tolerance.sessions,
@@ -146,7 +115,7 @@ class SkipSessions(PreparedData):
         self._use_encoder(self.folder / "encoder")
 
     def _use_encoder(self, folder: Path) -> None:
-        fitted = load_encoder(folder, type(self).__name__)
+        fitted = load_encoder(folder, self.dataset)
         self._assembler = Assembler(fitted, open_tracks(folder)[1])
 
     def loader(self, split: str, **options: Any) -> SessionLoader:
@@ -155,21 +124,15 @@ class SkipSessions(PreparedData):
 
     # Prediction
 
-    def open_predictions(self) -> None:
-        """Encodes the logs of `predict_path`."""
-        if self.predict_path is None:
-            raise ZooError("predict needs session logs to score: give --data.predict_path FILE")
-        if self.encoder is None:
-            self.prepare_data()
+    def open_predictions(self, path: str) -> None:
+        """Encodes the logs to score."""
         encoder = self.encoder_folder
-        folder = Path(tempfile.mkdtemp(prefix="interpretable-zoo-"))
-        # when this object goes, or the process ends
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder = self._temporary_folder()
         self._records["predict"], self.predict_rows = encode_sessions(
             folder,
-            find_files(self.predict_path, "predict_path"),
+            find_files(path, "predict_path"),
             encoder,
-            type(self).__name__,
+            self.dataset,
             self.tolerance,
         )
         self._use_encoder(encoder)

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datamodules.prepared.store import array_file
-from datamodules.sessions.logs import Rejected, read_blocks
+from datamodules.prepared.arrays import array_file
+from datamodules.prepared.arrow import compute as pc
+from datamodules.prepared.rejected import Rejected
+from datamodules.sessions.logs import read_blocks
 from datamodules.sessions.records import TRACK
 from zoo.data.errors import ZooError
 
 TRACK_ID = "track_id"
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 MODES = pa.array([b"minor", b"major"])  # 0 and 1
-CHUNK = 200_000  # tracks normalised at once
+TRACKS_PER_CHUNK = 200_000  # normalised at once
 IDS, TABLE = "track_ids.parquet", "tracks.npy"
 
 
@@ -25,10 +26,10 @@ IDS, TABLE = "track_ids.parquet", "tracks.npy"
 class RawTracks:
     """The table as the files have it.
 
-    Args:
-        ids: of the tracks.
+    Attributes:
+        ids: Ids of the tracks.
         features: float32 [tracks, 29], memory-mapped; NaN where a cell is no number.
-        bad_cells: how many are not.
+        bad_cells: Number of cells that are no numbers.
     """
 
     ids: pa.Array
@@ -36,11 +37,11 @@ class RawTracks:
     bad_cells: int
 
     def save(self, folder: Path, plays: np.ndarray) -> dict[str, tuple[float, float]]:
-        """Writes ids and normalised features; gives mean and deviation of each feature.
+        """Writes ids and normalised features; returns mean and deviation of each feature.
 
         Args:
-            folder: that of the encoder.
-            plays: [tracks] rows of training sessions that each track is in: its weight.
+            folder: Folder of the encoder.
+            plays: [tracks] number of rows of training sessions of each track: its weight.
         """
         pq.write_table(pa.table({TRACK_ID: self.ids}), folder / IDS)
         mean, deviation = self._moments(plays)
@@ -59,9 +60,9 @@ class RawTracks:
         def average(centre: np.ndarray, power: int) -> np.ndarray:
             total, weights = np.zeros(len(TRACK)), np.zeros(len(TRACK))
             for chunk, weight in self._chunks(plays):
-                known = ~np.isnan(chunk)
-                total += weight @ np.where(known, chunk - centre, 0) ** power
-                weights += weight @ known
+                given = ~np.isnan(chunk)
+                total += weight @ np.where(given, chunk - centre, 0) ** power
+                weights += weight @ given
             return total / np.maximum(weights, 1)
 
         mean = average(np.zeros(len(TRACK)), 1)
@@ -70,8 +71,8 @@ class RawTracks:
         return mean, np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6), deviation, 1)
 
     def _chunks(self, plays: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for first in range(0, len(self.ids), CHUNK):
-            part = slice(first, first + CHUNK)
+        for first in range(0, len(self.ids), TRACKS_PER_CHUNK):
+            part = slice(first, first + TRACKS_PER_CHUNK)
             yield self.features[part].astype(np.float64), plays[part]
 
 
@@ -84,7 +85,7 @@ def read_tracks(files: list[Path], work: Path, rejected: Rejected) -> RawTracks:
     ids, bad_cells = [], 0
     with open(work / "features", "wb") as raw:
         for file in files:
-            for block, _ in read_blocks(file, columns, rejected):
+            for block, _ in read_blocks(file, columns, rejected, "tracks"):
                 features = np.empty((len(block), len(TRACK)), "<f4")
                 for i, name in enumerate(TRACK):
                     column = block.column(name)
@@ -119,6 +120,6 @@ def _numbers(column: pa.Array) -> np.ndarray:
     try:
         return pc.cast(text, pa.float32()).to_numpy()
     except pa.ArrowInvalid:
-        known = pc.match_substring_regex(column, NUMBER)
-        text = pc.utf8_trim_whitespace(pc.if_else(known, text, None))
+        is_number = pc.match_substring_regex(column, NUMBER)
+        text = pc.utf8_trim_whitespace(pc.if_else(is_number, text, None))
         return pc.cast(text, pa.float32()).to_numpy(zero_copy_only=False)

@@ -22,8 +22,8 @@ class Catalogue:
     """The tracks, each of one kind.
 
     Attributes:
-        ids: of the tracks, such as t_0479f24c-27d2-46d6-a00c-7ec928f2b539.
-        columns: the track table, in the format's columns.
+        ids: Ids of the tracks, such as t_0479f24c-27d2-46d6-a00c-7ec928f2b539.
+        columns: The track table, in the format's columns.
     """
 
     def __init__(self, rng: np.random.Generator, tracks: int) -> None:
@@ -59,7 +59,7 @@ class Catalogue:
         columns["time_signature"] = pa.array(rng.choice([3, 4, 4, 4, 4, 5], n))
         columns["mode"] = pa.array(rng.choice(["major", "major", "minor"], n))
         columns["track_id"] = self.ids
-        # those of a kind lie together, which the file must not tell
+        # those of a kind lie together, which the file must not show
         order = pa.array(rng.permutation(n))
         return {name: columns[name].take(order) for name in ("track_id", *TRACK)}
 

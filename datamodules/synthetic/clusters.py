@@ -5,12 +5,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.prepared.module import LoadedData, at_least
-from datamodules.prepared.store import SPLITS, Arrays, Manifest
+from datamodules.prepared.arrays import Arrays
+from datamodules.prepared.folder import SPLITS
+from datamodules.prepared.module import BatchedDataModule
+from datamodules.prepared.options import at_least
 from datamodules.tabular.loader import BatchLoader
+from zoo.data.module import SplitSize
 from zoo.data.schema import Field, Schema
 
-# Centre, label, and the smallest subset that tells the label: 0 {x1}, 1 {x2}, 2 {x1, x2}
+# Centre, label, and the smallest subset that decides the label: 0 {x1}, 1 {x2}, 2 {x1, x2}
 CLUSTERS = (
     ((-1, 0), 0, 0),
     ((1, 0), 1, 0),
@@ -24,17 +27,22 @@ CLUSTERS = (
 DEVIATION = 0.25
 
 
-class GaussianClusters(LoadedData):
+class GaussianClusters(BatchedDataModule):
     """Eight Gaussian clusters, whose labels need x1, x2 or both.
 
-    (+-1, 0) can be told by x1 alone and (0, +-1) by x2 alone; the four at (+-2, +-2), label 1
-    where the signs differ, need both. The truth of the attribution is known for every row.
+    That of (+-1, 0) follows from x1 alone, that of (0, +-1) from x2 alone; the four at (+-2, +-2),
+    label 1 where the signs differ, need both. The truth of the attribution is known for every row.
 
     Args:
-        rows: of training, validation and test each.
-        batch_size: rows of a batch on one process.
-        seed: of the rows.
-        shuffle_seed: seed of the order of the training rows.
+        rows: Number of rows of each split: training, validation and test.
+        batch_size: Number of rows of a batch on one process.
+        seed: Seed of the rows.
+        shuffle_seed: Seed of the order of the training rows.
+
+    Attributes:
+        arrays: The rows of each split.
+        truth: The smallest subset that decides the label of each row, by split: 0 {x1}, 1 {x2},
+            2 {x1, x2}.
     """
 
     def __init__(
@@ -60,21 +68,15 @@ class GaussianClusters(LoadedData):
             )
             self.truth[name] = subsets
 
-    folder = "generated rows"
-
     @property
     def schema(self) -> Schema:
         """x1 and x2."""
         return Schema((Field("x1", "numerical"), Field("x2", "numerical")))
 
-    @property
-    def manifest(self) -> Manifest:
-        """Sizes of the splits."""
-        splits = {
-            name: {"rows": len(arrays), "positives": int(arrays.label.sum())}
-            for name, arrays in self.arrays.items()
-        }
-        return Manifest({}, {}, self.schema.to_dict(), splits, {}, [], {})
+    def size(self, split: str) -> SplitSize:
+        """The size of `train`, `val` or `test`."""
+        label = self.arrays[split].label
+        return SplitSize(len(label), int(label.sum()))
 
     def numerical_means(self) -> np.ndarray:
         """[2] means of the training rows."""

@@ -6,7 +6,7 @@ Shapes: S sessions, P = 20 positions, R rows.
 import numpy as np
 import pyarrow as pa
 
-from datamodules.sessions.records import MOST
+from datamodules.sessions.records import MAX_LENGTH
 from datamodules.synthetic.catalogue import random_ids
 
 CONTEXTS = {
@@ -41,21 +41,21 @@ def log_columns(
     """The columns of the rows [R].
 
     Args:
-        rng: of all that is drawn.
+        rng: Generator of all that is drawn.
         label: bool [S, P], `skip_2`.
-        length: [S] of the sessions.
-        tracks: [R] their ids.
-        first: number of the first session.
+        length: [S] lengths of the sessions.
+        tracks: [R] ids of the tracks.
+        first: Number of the first session.
     """
-    real = np.arange(MOST) < length[:, None]
+    real = np.arange(MAX_LENGTH) < length[:, None]
     flags = _skips(rng, label) | _pauses(rng, label.shape)
     flags[f"{PREFIX}is_shuffle"] = rng.random((len(label), 1)) < 0.3
     flags["premium"] = rng.random((len(label), 1)) < PREMIUM
     start, end = _reasons(rng, flags["skip_3"])
     seeks = (rng.geometric(0.6, label.shape) * (rng.random(label.shape) < 0.04) for _ in range(2))
-    hour = np.minimum(rng.integers(24, size=(len(label), 1)) + np.arange(MOST) // 15, 23)
+    hour = np.minimum(rng.integers(24, size=(len(label), 1)) + np.arange(MAX_LENGTH) // 15, 23)
     numbers = {
-        "session_position": np.arange(MOST) + 1,
+        "session_position": np.arange(MAX_LENGTH) + 1,
         "session_length": length[:, None],
         "hour_of_day": hour,
         **dict(zip((f"{PREFIX}n_seekfwd", f"{PREFIX}n_seekback"), seeks, strict=True)),

@@ -4,18 +4,18 @@ A session is born with one liked pole of the acoustic vectors, +v or -v for one 
 orthogonal directions v. Its first half A is a Markov chain of skips (a state is kept with
 probability 0.8), and its tracks agree with them: a kept track with a taste is of the liked pole,
 a skipped one of the opposite; the others are neutral, hits (popular, recent) or obscure
-(unpopular, old), whether skipped or not, so that without the interactions A's tracks do not tell
-A's skips. Of each track j = 1, 2, ... of the second half B one mechanism decides the label, and
-the track is chosen such that the mechanism can be told from what a model sees:
+(unpopular, old), whether skipped or not, so that A's skips do not follow from its tracks alone.
+Of each track j = 1, 2, ... of the second half B one mechanism decides the label, and the track is
+chosen such that the mechanism follows from what a model sees:
 
     persistence  where j < r, for the last r tracks of A that share one skip_2: neutral track;
                  repeats that state with probability 0.97 - 0.02 (j - 1)
     popularity   a hit (skipped with probability 0.05) or an obscure track (0.95)
     taste        a track of the liked pole, near the mean of A's kept tracks with a taste (0.05),
                  or of the opposite one, far from it (0.95); only where A has kept and skipped
-                 tracks with a taste (popularity rules instead), so that the acoustic vectors
-                 alone do not tell which pole is liked
-    noise        neutral track; skipped with probability 0.517 whatever is known
+                 tracks with a taste (popularity rules instead), so that which pole is liked
+                 does not follow from the acoustic vectors alone
+    noise        neutral track; skipped with probability 0.517, whatever the fields
 
 So persistence, which rules four tracks of five at j = 1 and fades along B, is decided by
 position and interaction alone, popularity by the track's general features alone, and taste by
@@ -27,7 +27,7 @@ Shapes: S sessions, P = 20 positions, T = 10 positions of the second half.
 
 import numpy as np
 
-from datamodules.sessions.records import HALF, MOST
+from datamodules.sessions.records import HALF, MAX_LENGTH
 from datamodules.synthetic.catalogue import (
     FAR,
     HIT,
@@ -66,11 +66,11 @@ class DrawnSessions:
     `length` positions count, and truth [S]."""
 
     def __init__(self, rng: np.random.Generator, catalogue: Catalogue, sessions: int) -> None:
-        self.length = rng.integers(HALF, MOST + 1, sessions)
+        self.length = rng.integers(HALF, MAX_LENGTH + 1, sessions)
         self.past = self.length // 2
         self.pole = rng.integers(2 * TASTES, size=sessions)
-        self.label = np.zeros((sessions, MOST), bool)
-        self.kind = np.zeros((sessions, MOST), np.int64)
+        self.label = np.zeros((sessions, MAX_LENGTH), bool)
+        self.kind = np.zeros((sessions, MAX_LENGTH), np.int64)
         self._draw_past(rng)
         self._draw_future(rng)
         self.track = catalogue.draw(rng, self.kind, self.pole)
@@ -80,11 +80,11 @@ class DrawnSessions:
         longer than it is."""
         uniform = rng.random(self.label.shape)
         self.label[:, 0] = uniform[:, 0] < SKIP_RATE
-        for i in range(1, MOST):
+        for i in range(1, MAX_LENGTH):
             chance = SKIP_RATE + STAY * (self.label[:, i - 1] - SKIP_RATE)
             self.label[:, i] = uniform[:, i] < chance
         mechanism = _choose(rng, PAST_SHARES, self.label.shape)
-        # not by the label: general features would tell the state that persists
+        # not by the label: the state that persists would follow from general features
         obscure = rng.random(self.label.shape) < 0.5
         self.kind[:] = np.select(
             [mechanism == TASTE, mechanism == POPULARITY],
@@ -93,14 +93,14 @@ class DrawnSessions:
         )
 
     def _draw_future(self, rng: np.random.Generator) -> None:
-        position = np.arange(MOST)
+        position = np.arange(MAX_LENGTH)
         in_past = position < self.past[:, None]
         j = position - self.past[:, None] + 1  # position in B, from 1
         state = np.take_along_axis(self.label, self.past[:, None] - 1, 1)
         run = _final_run(self.label, self.past)
-        told = np.logical_and(*((in_past & (self.kind == k)).any(1) for k in (NEAR, FAR)))
+        both = np.logical_and(*((in_past & (self.kind == k)).any(1) for k in (NEAR, FAR)))
         mechanism = _choose(rng, FUTURE_SHARES, self.label.shape)
-        mechanism[(mechanism == TASTE) & ~told[:, None]] = POPULARITY
+        mechanism[(mechanism == TASTE) & ~both[:, None]] = POPULARITY
         mechanism[j < run[:, None]] = PERSISTENCE
         # so many disliked tracks that the skip rate is the same
         bad = rng.random(self.label.shape) < (SKIP_RATE - 1 + SURE) / (2 * SURE - 1)
@@ -121,7 +121,7 @@ class DrawnSessions:
         self.truth = self._truth(mechanism, probability)
 
     def _truth(self, mechanism: np.ndarray, probability: np.ndarray) -> np.ndarray:
-        index = np.minimum(self.past[:, None] + np.arange(HALF), MOST - 1)
+        index = np.minimum(self.past[:, None] + np.arange(HALF), MAX_LENGTH - 1)
         real = np.arange(HALF) < (self.length - self.past)[:, None]
         truth = np.empty(len(real), TRUTH)
         rules = np.take_along_axis(mechanism, index, 1)
@@ -138,12 +138,12 @@ class DrawnSessions:
     @property
     def tracks(self) -> np.ndarray:
         """[R] numbers of the tracks of all rows."""
-        return self.track[np.arange(MOST) < self.length[:, None]]
+        return self.track[np.arange(MAX_LENGTH) < self.length[:, None]]
 
     @property
     def skips(self) -> np.ndarray:
         """[R] `skip_2` of all rows."""
-        return self.label[np.arange(MOST) < self.length[:, None]]
+        return self.label[np.arange(MAX_LENGTH) < self.length[:, None]]
 
 
 def _final_run(label: np.ndarray, past: np.ndarray) -> np.ndarray:

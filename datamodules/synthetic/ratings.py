@@ -19,15 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.errors import ZooError
+from datamodules.implicit.grouplens import AGES
+from datamodules.prepared.options import at_least
+from datamodules.synthetic.generator import not_generated_so
 
 GENRES = ("Action", "Children's", "Comedy", "Drama", "Film-Noir", "Romance", "Sci-Fi", "War")
-AGES = (1, 18, 25, 35, 45, 50, 56)
 OCCUPATIONS = 21
 LATENT = 8  # dimensions of the users' and items' vectors
 WORDS = ("Café", "Señor", "Night", "River", "Straße", "Empire", "Été", "Garden")
 START = 956_703_932  # seconds, the time of the first rating
-CHUNK = 256  # users drawn at once
+USERS_AT_ONCE = 256  # drawn
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class PlantedRatings:
     """A zip file as GroupLens's ml-1m.zip, with planted structure.
 
     Args:
-        users: number of users.
-        items: number of movies.
-        mean_interactions: of a user, about; none has fewer than 5.
-        seed: of all that is drawn.
-        popularity: exponent of the movies' skew, as of Zipf's law.
-        content: weight of the users' taste in genres, which follows from their profile.
-        latent: weight of the vectors of users and movies, which no content tells.
+        users: Number of users.
+        items: Number of movies.
+        mean_interactions: Mean number of interactions of a user, about; none has fewer than 5.
+        seed: Seed of all that is drawn.
+        popularity: Exponent of the movies' skew, as of Zipf's law.
+        content: Weight of the users' taste in genres, which follows from their profile.
+        latent: Weight of the vectors of users and movies, which do not follow from any content.
     """
 
     users: int = 1000
@@ -54,20 +55,14 @@ class PlantedRatings:
 
     def __post_init__(self) -> None:
         for option, least in (("users", 1), ("items", 10), ("mean_interactions", 5), ("seed", 0)):
-            if getattr(self, option) < least:
-                raise ZooError(
-                    f"synthetic.{option} must be at least {least}, got {getattr(self, option)}"
-                )
+            at_least(least, **{f"synthetic.{option}": getattr(self, option)})
 
-    def ensure(self, path: Path) -> None:
+    def write_once(self, path: Path) -> None:
         """Writes the file unless this very configuration has written it before."""
         if not path.exists():
             self.write(path)
         elif _comment(path) != self._options():
-            raise ZooError(
-                f"{path} exists and was not generated with these data.synthetic options: "
-                "delete it, or choose another data.path"
-            )
+            raise not_generated_so(path)
 
     def write(self, path: Path) -> None:
         """Writes the zip file; whole or not at all."""
@@ -131,12 +126,12 @@ class PlantedRatings:
         spread = rng.lognormal(-0.18, 0.6, self.users) * self.mean_interactions
         sizes = np.clip(spread.astype(np.int64), 5, most)
         lines = []
-        for first in range(0, self.users, CHUNK):
-            scores = user[first : first + CHUNK] @ item.T
+        for first in range(0, self.users, USERS_AT_ONCE):
+            scores = user[first : first + USERS_AT_ONCE] @ item.T
             scores += rng.gumbel(size=scores.shape)
             ranked = np.argsort(-scores, axis=1)
             for u, (order, size) in enumerate(
-                zip(ranked, sizes[first : first + CHUNK], strict=True), first
+                zip(ranked, sizes[first : first + USERS_AT_ONCE], strict=True), first
             ):
                 met = rng.permutation(order[:size])
                 times = START + u * 1000 + np.sort(rng.integers(0, 10**7, size))

@@ -1,11 +1,11 @@
 """A generator of listening sessions in the format of the Music Streaming Sessions Dataset, whose
 skips have known reasons.
 
-`synthetic_mechanisms` says what decides a skip.
+`datamodules.synthetic.mechanisms` says what decides a skip.
 
     ROOT/session_logs/training_set/log_*.csv
          track_features/tf_0.csv
-         truth.npy       [sessions] of `synthetic_mechanisms.TRUTH`, in the order of the files
+         truth.npy       [sessions] of `mechanisms.TRUTH`, in the order of the files
          truth.json      the generator's options, mechanisms and their groups, skip rate
 
     python -m datamodules.synthetic.sessions --sessions 10000 write data/sessions
@@ -17,19 +17,22 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.csv as pa_csv
 
-from datamodules.prepared.store import built
+from datamodules.prepared.folder import atomic_folder
+from datamodules.prepared.options import at_least
 from datamodules.sessions.records import HALF, UNLABELLED
 from datamodules.synthetic.catalogue import Catalogue
+from datamodules.synthetic.generator import not_generated_so
 from datamodules.synthetic.logs import log_columns
 from datamodules.synthetic.mechanisms import GROUPS, MECHANISMS, DrawnSessions
 from zoo.data.errors import ZooError
 
-CHUNK = 20_000  # sessions of a file; more sessions begin with the same ones
+SESSIONS_PER_FILE = 20_000  # more sessions begin with the same ones
 LOGS, TRACKS = Path("session_logs", "training_set"), Path("track_features")
 
 
@@ -38,9 +41,9 @@ class PlantedSessions:
     """Listening sessions with planted reasons of skips.
 
     Args:
-        sessions: number of sessions.
-        tracks: number of tracks.
-        seed: of all that is drawn.
+        sessions: Number of sessions.
+        tracks: Number of tracks.
+        seed: Seed of all that is drawn.
     """
 
     sessions: int = 100_000
@@ -49,10 +52,7 @@ class PlantedSessions:
 
     def __post_init__(self) -> None:
         for option, least in (("sessions", 1), ("tracks", 100), ("seed", 0)):
-            if getattr(self, option) < least:
-                raise ZooError(
-                    f"synthetic.{option} must be at least {least}, got {getattr(self, option)}"
-                )
+            at_least(least, **{f"synthetic.{option}": getattr(self, option)})
 
     @staticmethod
     def root(path: Path, tracks: Path) -> Path:
@@ -67,34 +67,31 @@ class PlantedSessions:
 
     @staticmethod
     def truth(path: Path) -> np.ndarray:
-        """[sessions] of `synthetic_mechanisms.TRUTH`, in the order of the files.
+        """[sessions] of `datamodules.synthetic.mechanisms.TRUTH`, in the order of the files.
 
         Args:
-            path: folder of the logs.
+            path: Folder of the logs.
         """
         return np.load(path.parent.parent / "truth.npy", mmap_mode="r")
 
-    def ensure(self, root: Path) -> None:
+    def write_once(self, root: Path) -> None:
         """Writes the folder unless this very configuration has written it before."""
         if not root.exists():
             self.write(root)
         elif _generator(root) != asdict(self):
-            raise ZooError(
-                f"{root} exists and was not generated with these data.synthetic options: "
-                "delete it, or choose another data.path"
-            )
+            raise not_generated_so(root)
 
     def write(self, root: Path) -> None:
         """Writes logs, tracks and truth; whole or not at all."""
-        with built(root) as folder:
+        with atomic_folder(root) as folder:
             (folder / LOGS).mkdir(parents=True)
             (folder / TRACKS).mkdir()
             _write_csv(folder / TRACKS / "tf_0.csv", self._catalogue.columns)
             truth, skipped, count = [], 0, 0
-            for number, start in enumerate(range(0, self.sessions, CHUNK)):
+            for number, start in enumerate(range(0, self.sessions, SESSIONS_PER_FILE)):
                 rng = np.random.default_rng((self.seed, 1, number))
-                size = min(CHUNK, self.sessions - start)
-                drawn = DrawnSessions(rng, self._catalogue, CHUNK).head(size)
+                size = min(SESSIONS_PER_FILE, self.sessions - start)
+                drawn = DrawnSessions(rng, self._catalogue, SESSIONS_PER_FILE).head(size)
                 tracks = self._catalogue.ids.take(pa.array(drawn.tracks))
                 columns = log_columns(rng, drawn.label, drawn.length, tracks, start)
                 _write_csv(folder / LOGS / f"log_{number:05d}.csv", columns)
@@ -131,13 +128,13 @@ def ceiling(records: np.ndarray, probability: np.ndarray) -> dict[str, float]:
 
 def _write_csv(path: Path, columns: dict[str, pa.Array]) -> None:
     table = pa.table(columns)
-    options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
+    options = pa_csv.WriteOptions(include_header=False, quoting_style="none")
     with open(path, "wb") as file:
         file.write((",".join(table.column_names) + "\n").encode())
-        pa.csv.write_csv(table, file, options)
+        pa_csv.write_csv(table, file, options)
 
 
-def _generator(root: Path) -> dict | None:
+def _generator(root: Path) -> dict[str, Any] | None:
     """The options that wrote a folder; None where no readable truth says so."""
     try:
         return json.loads((root / "truth.json").read_text())["generator"]

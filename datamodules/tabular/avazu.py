@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from datamodules.prepared.text import first_line
 from datamodules.tabular.module import CTRDataModule
-from datamodules.tabular.source import RawField, RawFile, first_line
+from datamodules.tabular.source import RawField, RawFile
 from zoo.data.errors import ZooError
 
 GROUPS = {
@@ -32,11 +33,12 @@ class Avazu(CTRDataModule):
     AutoInt's 23rd field never held more than its unknown value.
 
     Args:
-        path: raw file, plain or .gz.
-        hour: `parts` makes three fields of it, hour of day, weekday and is_weekend;
-            `timestamp` keeps the text as one field, as AutoInt does.
-        min_count: a categorical value rarer than this in the training split becomes unknown.
-        shared: the options of `CTRDataModule`.
+        path: Raw file, plain or .gz.
+        hour: What becomes of the hour: `parts` makes three fields of it, hour of day, weekday and
+            is_weekend; `timestamp` keeps the text as one field, as AutoInt does.
+        min_count: Smallest count of a categorical value in the training split; rarer ones become
+            unknown.
+        shared: Options of `CTRDataModule`.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Avazu(CTRDataModule):
         needed = ["hour", *(column for group in GROUPS.values() for column in group)]
         missing = [column for column in needed if column not in columns]
         if missing:
-            raise ZooError(f"{path}: its header lacks the column {', '.join(missing)}")
+            raise ZooError(f"{path}: its header has no column {', '.join(missing)}")
         named = [column for column in columns if column]
         if len(set(named)) < len(named):
             raise ZooError(f"{path}: its header names a column twice")
@@ -86,5 +88,5 @@ class Avazu(CTRDataModule):
         return '"hour"'
 
     def encoder_options(self) -> dict[str, Any]:
-        """The shared ones and `hour`."""
+        """The options of all such data, and `hour`."""
         return {**super().encoder_options(), "hour": self.hour}

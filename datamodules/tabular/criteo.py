@@ -3,12 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from datamodules.prepared.store import Arrays, locked
-from datamodules.synthetic.clicks import PlantedClicks, ceiling, logits_path
+from datamodules.prepared.text import first_line
 from datamodules.tabular.module import CTRDataModule
-from datamodules.tabular.source import RawField, RawFile, first_line
+from datamodules.tabular.source import RawField, RawFile
 from zoo.data.errors import ZooError
 
 NUMERICAL = tuple(f"I{i}" for i in range(1, 14))
@@ -28,13 +25,14 @@ class Criteo(CTRDataModule):
     10 become unknown, numbers above 2 become floor(ln(x)^2), missing numbers 0.
 
     Args:
-        path: raw file, plain or .gz.
-        scaling: of numbers x: `floor_log_squared`, floor(ln(x)^2) where x > 2, as in AutoInt's
-            code; `log_squared`, ln(x)^2 where x > 2, as in its paper; `log`, ln(1 + max(x, 0)),
-            as in DLRM (Naumov et al. 2019), which keeps all numbers small; `none`.
-        min_count: a categorical value rarer than this in the training split becomes unknown.
-        synthetic: write the file with this generator if it does not exist.
-        shared: the options of `CTRDataModule`.
+        path: Raw file, plain or .gz.
+        scaling: How numbers x are scaled: `floor_log_squared`, floor(ln(x)^2) where x > 2, as in
+            AutoInt's code; `log_squared`, ln(x)^2 where x > 2, as in its paper; `log`,
+            ln(1 + max(x, 0)), as in DLRM (Naumov et al. 2019), which keeps all numbers small;
+            `none`.
+        min_count: Smallest count of a categorical value in the training split; rarer ones become
+            unknown.
+        shared: Options of `CTRDataModule`.
     """
 
     def __init__(
@@ -42,13 +40,11 @@ class Criteo(CTRDataModule):
         path: str,
         scaling: Literal["floor_log_squared", "log_squared", "log", "none"] = "floor_log_squared",
         min_count: int = 10,
-        synthetic: PlantedClicks | None = None,
         **shared: Any,
     ) -> None:
         if scaling not in SCALINGS:
             raise ZooError(f"data.scaling must be one of {', '.join(SCALINGS)}, got {scaling!r}")
         self.scaling = scaling
-        self.synthetic = synthetic
         super().__init__(path, min_count=min_count, **shared)
 
     def raw_file(self, path: Path) -> RawFile:
@@ -77,23 +73,5 @@ class Criteo(CTRDataModule):
         )
 
     def encoder_options(self) -> dict[str, Any]:
-        """The shared ones and `scaling`."""
+        """The options of all such data, and `scaling`."""
         return {**super().encoder_options(), "scaling": self.scaling}
-
-    def ensure_source(self) -> None:
-        """Generates the file where `synthetic` is given."""
-        if not self.synthetic:
-            return
-        if self.path.exists():
-            self.synthetic.ensure(self.path)
-        else:
-            with locked(self.path):
-                self.synthetic.ensure(self.path)
-
-    def ceiling(self) -> dict[str, float]:
-        """Of the true logits over the test split."""
-        if not self.synthetic:
-            return {}
-        test = Arrays.open(self.folder / "test")
-        logits = np.load(logits_path(self.path), mmap_mode="r")
-        return ceiling(np.asarray(test.label), logits[np.asarray(test.row)])

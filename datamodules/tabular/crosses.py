@@ -26,7 +26,6 @@ and options: another choice of interactions prepares only what is new.
 Shapes: R rows of a chunk.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,32 +33,26 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.prepared.arrays import IDS, Arrays, array_file
+from datamodules.prepared.encoder import write_description
 from datamodules.prepared.engine import Engine
-from datamodules.prepared.store import (
-    IDS,
-    SPLITS,
-    Arrays,
-    Manifest,
-    array_file,
-    build_once,
-    checksums,
-    key,
-)
-from datamodules.tabular.crossing import Crossing
-from datamodules.tabular.encoder import CHUNK, load_vocabulary, save_vocabulary
-from zoo.data.encoder import ENCODER_FORMAT, encoder_description
-from zoo.data.schema import CROSS, JOINER, MISSING, UNKNOWN, Field, Schema
+from datamodules.prepared.folder import SPLITS, Manifest, build_once, checksums, key
+from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
+from datamodules.tabular.cross_options import CrossOptions
+from datamodules.tabular.encoder import ROWS_PER_CHUNK, load_vocabulary, save_vocabulary
+from zoo.data.encoder import encoder_description
+from zoo.data.schema import CROSS, JOINER, UNKNOWN, Field, Schema
 
 
 @dataclass(frozen=True)
 class Cross:
     """A fitted cross field; its vocabulary is the table `vocabulary` of an engine, or on disk.
 
-    Args:
-        members: names of the fields it crosses.
-        edges: of each numerical member, the upper edges of all bins but the last, ascending;
-            a number on an edge lies below it.
-        cardinality: its ids, unknown and missing included.
+    Attributes:
+        members: Names of the fields that it crosses.
+        edges: For each numerical member the upper edges of all bins but the last, ascending; a
+            number on an edge lies below it.
+        cardinality: Number of its ids, unknown and missing included.
     """
 
     members: tuple[str, ...]
@@ -75,8 +68,7 @@ class Cross:
         """Writes a folder from which rows can be encoded; the engine holds the vocabulary."""
         folder.mkdir()
         save_vocabulary(engine, folder, order="id")
-        description = {"format": ENCODER_FORMAT, **asdict(self)}
-        (folder / "cross.json").write_text(json.dumps(description, indent=1))
+        write_description(folder / "cross.json", asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> "Cross":
@@ -108,9 +100,12 @@ def fit_cross(
     """Fits a cross field on training rows; the engine then holds its vocabulary.
 
     Args:
-        schema: of the arrays, without crosses.
-        bins: of a numerical member, at most.
-        min_count: of a combination that gets an id.
+        engine: Holds the vocabulary in the end.
+        train: Training rows.
+        schema: Schema of the rows, without crosses.
+        members: Names of the fields to cross.
+        bins: Largest number of quantile bins of a numerical member.
+        min_count: Smallest count of a combination that gets an id.
     """
     numerical = [field.name for field in schema.numerical if field.name in members]
     edges = {member: _fit_edges(engine, train, schema, member, bins) for member in numerical}
@@ -118,15 +113,15 @@ def fit_cross(
     columns = _columns(members)
     engine.run(
         f"CREATE OR REPLACE TABLE vocabulary AS SELECT {columns}, "
-        f"({MISSING} + row_number() OVER (ORDER BY count DESC, {columns}))::INTEGER AS id, count "
+        f"({sql_ids('count', columns)})::INTEGER AS id, count "
         f"FROM (SELECT {columns}, sum(n)::BIGINT AS count FROM counts GROUP BY ALL) "
         f"WHERE count >= {min_count}"
     )
     ((kept,),) = engine.run("SELECT count(*) FROM vocabulary")
-    return Cross(members, edges, MISSING + 1 + kept)
+    return Cross(members, edges, FIRST_ID + kept)
 
 
-def cross_folder(base: Path, members: tuple[str, ...], crossing: Crossing) -> Path:
+def cross_folder(base: Path, members: tuple[str, ...], crossing: CrossOptions) -> Path:
     """Where the cross field of the prepared data in `base` lies."""
     options = key({"prepared": base.name}, crossing.options(members))
     return base.with_name(f"{base.name}-cross-{options}")
@@ -135,7 +130,7 @@ def cross_folder(base: Path, members: tuple[str, ...], crossing: Crossing) -> Pa
 def prepare_crosses(
     base: Path,
     interactions: list[tuple[str, ...]],
-    crossing: Crossing,
+    crossing: CrossOptions,
     memory_limit: str,
     *,
     verify: bool,
@@ -143,8 +138,12 @@ def prepare_crosses(
     """Makes those cross fields of the prepared data in `base` that have not been made before.
 
     Args:
-        verify: compare the prepared data with their checksums first, lest damage go into a
-            cross field, which would outlive it.
+        base: Folder of the prepared rows.
+        interactions: Names of the fields of each cross.
+        crossing: How crosses are fitted.
+        memory_limit: Bound of the memory that the preparation uses, such as `1GB`.
+        verify: Whether to compare the prepared rows with their checksums first, lest damage go
+            into a cross field, which would outlive it.
     """
     targets = [(cross_folder(base, members, crossing), members) for members in interactions]
     missing = [(folder, members) for folder, members in targets if not folder.exists()]
@@ -158,7 +157,7 @@ def prepare_crosses(
 
 
 def prepare_cross(
-    folder: Path, *, base: Path, members: tuple[str, ...], crossing: Crossing, memory_limit: str
+    folder: Path, *, base: Path, members: tuple[str, ...], crossing: CrossOptions, memory_limit: str
 ) -> None:
     """Fills an empty folder with a cross field of the prepared data in `base`."""
     manifest = Manifest.load(base)
@@ -181,10 +180,13 @@ def prepare_cross(
 def encode_crosses(
     folder: Path, encoders: list[Path], schema: Schema, memory_limit: str
 ) -> list[Path]:
-    """Encodes the rows of `folder`/rows by saved crosses; gives the folders of their ids.
+    """Encodes the rows of `folder`/rows by saved crosses; returns the folders of their ids.
 
     Args:
-        schema: of the rows, without crosses.
+        folder: Folder for the ids, which holds the rows.
+        encoders: Folders of the saved crosses.
+        schema: Schema of the rows, without crosses.
+        memory_limit: Bound of the memory that is used, such as `1GB`.
     """
     targets = [folder / f"cross-{i}" for i in range(len(encoders))]
     if not encoders:
@@ -211,8 +213,8 @@ def _chunks(
     numerical, categorical = (
         [field.name for field in fields] for fields in (schema.numerical, schema.categorical)
     )
-    for start in range(0, len(arrays), CHUNK):
-        rows = slice(start, start + CHUNK)
+    for start in range(0, len(arrays), ROWS_PER_CHUNK):
+        rows = slice(start, start + ROWS_PER_CHUNK)
         columns = {}
         for i, member in enumerate(members):
             if member in edges:
@@ -242,8 +244,8 @@ def _fit_edges(
     largest value is no edge: beyond it lies no training row.
     """
     column = [field.name for field in schema.numerical].index(member)
-    starts = range(0, len(train), CHUNK)
-    numbers = (train.numerical[start : start + CHUNK, column] for start in starts)
+    starts = range(0, len(train), ROWS_PER_CHUNK)
+    numbers = (train.numerical[start : start + ROWS_PER_CHUNK, column] for start in starts)
     _count(engine, ({"value": np.ascontiguousarray(chunk)} for chunk in numbers))
     # value is the k-th quantile for all k up to `part` that a smaller value has not reached
     found = engine.run(

@@ -2,9 +2,6 @@
 
 import re
 import shutil
-import tempfile
-import weakref
-from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,37 +9,42 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from datamodules.prepared.module import PreparedData, at_least
-from datamodules.prepared.store import SPLITS, Arrays, source_identity
+from datamodules.prepared.arrays import Arrays
+from datamodules.prepared.encoder import Encoder
+from datamodules.prepared.folder import SPLITS, source_identity
+from datamodules.prepared.module import PreparedDataModule
+from datamodules.prepared.options import at_least
+from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import Cross, cross_folder, encode_crosses, prepare_crosses
-from datamodules.tabular.crossing import Crossing
-from datamodules.tabular.encoder import CHUNK, Encoder
+from datamodules.tabular.encoder import ROWS_PER_CHUNK
 from datamodules.tabular.loader import BatchLoader, fits
-from datamodules.tabular.prepare import Splitting, encode_file, prepare
+from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.source import RawField, RawFile
+from datamodules.tabular.splitting import Splitting
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 
 
-class CTRDataModule(PreparedData):
-    """Rows of a raw text file, prepared once, in batches of `zoo.data.schema.Batch`.
+class CTRDataModule(PreparedDataModule):
+    """Rows of a raw text file, prepared once, in batches of `zoo.Batch`.
 
     Args:
-        path: raw file, plain or .gz.
-        min_count: a categorical value rarer than this in the training split becomes unknown.
-        split: deal rows to the splits by a `hash` of their number, or by `time` where the
-            data have one (training first, test last).
-        split_ratio: sizes of training, validation and test.
-        memory_limit: bound of the memory that preparation uses, such as `1GB`.
-        resident: keep a split in the memory of the device instead of reading it batch by batch
-            from disk; `auto` does so where it fills at most a quarter of that memory.
-        crosses: interactions.json; its interactions become cross fields behind the categorical
-            ones (see `datamodules.tabular.crosses`).
-        top_k: cross the first K interactions; null crosses all.
-        cross_bins: quantile bins of a numerical field in a cross, at most.
-        cross_min_share: a combination gets an id of its own if its count exceeds this share of
-            the training rows.
-        shared: the options of `PreparedData`; an encoder brings its crosses along.
+        path: Raw file, plain or .gz.
+        min_count: Smallest count of a categorical value in the training split; rarer ones become
+            unknown.
+        split: How rows are dealt to the splits: by a `hash` of their number, or by `time` where
+            the data have one (training first, test last).
+        split_ratio: Relative sizes of training, validation and test.
+        memory_limit: Bound of the memory that preparation uses, such as `1GB`.
+        resident: Whether to keep a split in the memory of the device instead of reading it batch
+            by batch from disk; `auto` does so where it fills at most a quarter of that memory.
+        crosses: File interactions.json; its interactions become cross fields behind the
+            categorical ones (see `datamodules.tabular.crosses`).
+        top_k: Number of interactions to cross, in the order of the file; null crosses all.
+        cross_bins: Largest number of quantile bins of a numerical field in a cross.
+        cross_min_share: Share of the training rows that the count of a combination must exceed
+            to get an id of its own.
+        shared: Options of `PreparedDataModule`; an encoder brings its crosses along.
     """
 
     def __init__(
@@ -67,20 +69,20 @@ class CTRDataModule(PreparedData):
         self.min_count = min_count
         self.splitting = Splitting(split, tuple(split_ratio), self.split_seed, self.time())
         file = Path(crosses) if crosses else None
-        self.crossing = Crossing(file, top_k, cross_bins, cross_min_share)
+        self.crossing = CrossOptions(file, top_k, cross_bins, cross_min_share)
         self.memory_limit = memory_limit
         self.resident = resident
         self._arrays: dict[str, Arrays] = {}
 
-    # What a dataset says of itself
+    # What a dataset defines
 
-    @abstractmethod
     def raw_file(self, path: Path) -> RawFile:
         """How `path` is read; looks at its first line only."""
+        self._undefined("raw_file")
 
-    @abstractmethod
     def raw_fields(self) -> list[RawField]:
         """The fields, in the order of the schema."""
+        self._undefined("raw_fields")
 
     def time(self) -> str | None:
         """SQL over the raw columns that sorts as time does; None if rows have no time."""
@@ -94,7 +96,7 @@ class CTRDataModule(PreparedData):
 
     @property
     def folders(self) -> list[Path]:
-        """That of the rows, and one for each cross field."""
+        """The folder of the rows, and one for each cross field."""
         return [self.folder, *self._cross_folders]
 
     def encoded_schema(self, encoder: Path) -> Schema:
@@ -102,26 +104,22 @@ class CTRDataModule(PreparedData):
         crosses = [Cross.load(cross).field for cross in self._cross_encoders]
         return Schema((*Encoder.load(encoder).schema.fields, *crosses))
 
-    @property
-    def positive_rate(self) -> float:
-        """Share of clicks among the training rows."""
-        train = self.manifest.splits["train"]
-        return train["positives"] / train["rows"]
-
     def numerical_means(self) -> np.ndarray:
         """[N] float32 means of the numerical fields over the training rows, once set up."""
         rows = self._arrays["train"].numerical
-        pieces = (rows[i : i + CHUNK].sum(0, dtype=np.float64) for i in range(0, len(rows), CHUNK))
-        return (sum(pieces, np.zeros(rows.shape[1])) / len(rows)).astype(np.float32)
+        total = np.zeros(rows.shape[1])
+        for start in range(0, len(rows), ROWS_PER_CHUNK):
+            total += rows[start : start + ROWS_PER_CHUNK].sum(0, dtype=np.float64)
+        return (total / len(rows)).astype(np.float32)
 
     def save_encoder(self, folder: Path) -> None:
-        """Writes a folder that `encoder` can name: all that turns raw rows into these batches."""
-        shutil.copytree(self.encoder_folder, folder, dirs_exist_ok=True)
+        """Writes a new folder that `encoder` can name, the crosses included."""
+        super().save_encoder(folder)
         for i, encoder in enumerate(self._cross_encoders):
             shutil.copytree(encoder, folder / f"crosses/{i:04}", dirs_exist_ok=True)
 
     def prepare_data(self) -> None:
-        """Prepares the rows, then the crosses that lack."""
+        """Prepares the rows, then the crosses that are missing."""
         if self.encoder:
             return
         interactions = self._interactions  # first of all: their file may be wrong
@@ -137,7 +135,7 @@ class CTRDataModule(PreparedData):
             self.raw_file(self.path),
             self.raw_fields(),
             self.splitting,
-            dataset=type(self).__name__,
+            dataset=self.dataset,
             encoder_options=self.encoder_options(),
             min_count=self.min_count,
             max_bad_rows=self.max_bad_rows,
@@ -166,10 +164,10 @@ class CTRDataModule(PreparedData):
         return source_identity(self.path)
 
     def options(self) -> dict[str, Any]:
-        """Those of the encoder and of the splits."""
+        """The options of the encoder and of the splits."""
         return {
             **self.encoder_options(),
-            "dataset": type(self).__name__,
+            "dataset": self.dataset,
             "split": self.splitting.by,
             "split_ratio": list(self.splitting.ratio),
             "split_seed": self.splitting.seed,
@@ -193,19 +191,15 @@ class CTRDataModule(PreparedData):
 
     # Prediction
 
-    def open_predictions(self) -> None:
-        """Encodes `predict_path`."""
-        if self.predict_path is None:
-            raise ZooError("predict needs a raw file to score: give --data.predict_path FILE")
+    def open_predictions(self, path: str) -> None:
+        """Encodes the rows to score."""
         encoder = self.encoder_folder
         fitted = Encoder.load(encoder)
-        fitted.check(type(self).__name__, self.encoder_options(), encoder)
-        folder = Path(tempfile.mkdtemp(prefix="interpretable-zoo-"))
-        # when this object goes, or the process ends
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        fitted.check(self.dataset, self.encoder_options(), encoder)
+        folder = self._temporary_folder()
         self.predict_rows = encode_file(
             folder,
-            self.raw_file(Path(self.predict_path)),
+            self.raw_file(Path(path)),
             self.raw_fields(),
             encoder,
             max_bad_rows=self.max_bad_rows,

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.preparation import ready
 from support.ratings import MOVIES, RATINGS, USERS, opened, positives
 
 from datamodules import MovieLens
@@ -31,7 +32,7 @@ def test_each_interaction_is_in_one_split(movielens):
 
 
 def test_a_user_with_too_few_interactions_is_left_out_and_counted(movielens):
-    manifest = movielens().manifest
+    manifest = ready(movielens()).manifest
     assert manifest.rejected == {"its user has fewer than 3 interactions": 2}
     assert manifest.splits["train"]["users"] == 2
     assert manifest.splits["train"]["rows"] == 5 * manifest.splits["train"]["positives"] == 25
@@ -114,7 +115,7 @@ def test_vocabularies_are_of_training_rows_most_frequent_first(movielens):
     assert (tables.item[unseen, 0] == 0).all()
 
 
-def test_content_that_the_tables_lack_is_missing_and_counted(movielens):
+def test_content_that_is_not_in_the_tables_is_missing_and_counted(movielens):
     data = movielens(users=USERS[1:], movies=MOVIES[1:])
     tables, _ = opened(data)
     user, item = tables.user_ids.tolist().index(1), tables.item_ids.tolist().index(10)
@@ -162,7 +163,7 @@ def test_ml_100k_and_its_unpacked_folder(movielens, tmp_path):
 
 
 def test_ml_100k(shared_data, tmp_path):
-    data = MovieLens(str(shared_data / "movielens/ml-100k.zip"), prepared=str(tmp_path))
+    data = ready(MovieLens(str(shared_data / "movielens/ml-100k.zip"), prepared=str(tmp_path)))
     assert data.manifest.splits["train"] == {
         "rows": 5 * (100_000 - 2 * 943),
         "positives": 100_000 - 2 * 943,
@@ -178,7 +179,7 @@ def test_the_held_out_movies_of_ml_1m_are_the_published_ones(shared_data, tmp_pa
     lists = str(files / "ml-1m-leave-one-out.tsv.gz")
     path = str(files / "ml-1m.zip")
     data = MovieLens(path, prepared=str(tmp_path), test_list=lists, verify=False)
-    manifest = data.manifest
+    manifest = ready(data).manifest
     assert manifest.notes["held-out movies of data.test_list are not their user's last"] == 0
     # 156 of the published negatives are the held-out movie itself
     assert sorted(manifest.notes.values()) == [0, 0, 0, 0, 156]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.preparation import ready
 from support.ratings import MOVIES, RATINGS, USERS, lists_file, write_zip
 
 from datamodules.implicit.leave_one_out import read_lists
@@ -42,9 +43,11 @@ def test_no_lists(tmp_path, movielens):
 
 def test_malformed_ratings_are_counted_up_to_a_limit(movielens):
     bad = [*RATINGS[:3], ("1::12", 0, 0), ("x::1::2::3", 0, 0), *RATINGS[3:]]
-    with pytest.raises(ZooError, match=r"2 of 13 ratings are malformed, .* is line 4: it is not"):
+    with pytest.raises(
+        ZooError, match=r"2 of 13 ratings are malformed, .* is line 4 of .*ratings.dat: it is not"
+    ):
         movielens(bad).prepare_data()
-    manifest = movielens(bad, max_bad_rows=0.2).manifest
+    manifest = ready(movielens(bad, max_bad_rows=0.2)).manifest
     assert manifest.rejected["it is not user, movie, rating and time"] == 2
     assert [line for line, _ in manifest.rejected_examples] == [4, 5]
 
@@ -53,8 +56,8 @@ def test_malformed_ratings_are_counted_up_to_a_limit(movielens):
     ("members", "message"),
     [
         ({"other.txt": []}, "is not MovieLens 1M or 100K: it holds neither ratings.dat nor u.data"),
-        ({"ratings.dat": ["1::2::3::4"]}, "lacks users.dat: download it again"),
-        ({"ratings.dat": ["1::2::3::4"], "users.dat": USERS}, "lacks movies.dat"),
+        ({"ratings.dat": ["1::2::3::4"]}, "holds no users.dat: download it again"),
+        ({"ratings.dat": ["1::2::3::4"], "users.dat": USERS}, "holds no movies.dat"),
         (
             {"users.dat": ["1::F"], "ratings.dat": []},
             "line 1 of users.dat in .* has 2 cells, not 5",

@@ -31,6 +31,7 @@ def test_a_fit_ranks_far_better_than_chance_and_predicts(
     monkeypatch.chdir(tmp_path)
     made = tmp_path / "made.zip"
     synthetic = ["--data.synthetic.users=300", "--data.synthetic.items=220"]
+    synthetic = ["--data=datamodules.SyntheticMovieLens", *synthetic]
     command(*fit_arguments(made, "--trainer.max_epochs=4", *synthetic))
     assert made.read_bytes() == planted_ratings.read_bytes()
     run = Path("runs/t/version_0")
@@ -53,8 +54,8 @@ def test_a_fit_ranks_far_better_than_chance_and_predicts(
     assert scored.probability.isna().tolist() == [False, False, False, True, False]
     capsys.readouterr()
     message = error_of("predict", *checkpoint, "--data.predict_path=pairs.csv")
-    assert "pairs.csv: 1 of 5 rows are malformed" in message
-    assert "the first is line 5: it is not user,movie" in message
+    assert "1 of 5 rows are malformed" in message
+    assert "the first is line 5 of pairs.csv: it is not user,movie" in message
     assert "give --data.predict_path FILE" in error_of("predict", *checkpoint)
 
 
@@ -75,7 +76,7 @@ def test_predictions_are_those_of_the_lists(movielens, planted_ratings, tmp_path
     assert found.row.tolist() == list(range(50))
 
 
-def test_prepare_tells_what_was_left_out(tmp_path, monkeypatch, movielens, capsys):
+def test_prepare_reports_what_was_left_out(tmp_path, monkeypatch, movielens, capsys):
     monkeypatch.chdir(tmp_path)
     data = movielens(users=USERS[1:])
     config = ROOT / "configs/movielens/deepfm.yaml"

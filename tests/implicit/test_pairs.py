@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.preparation import ready
 from support.ratings import lists_file, opened, positives
 
 from datamodules.implicit.leave_one_out import NegativeSampler, sample_lists
@@ -36,7 +37,7 @@ def test_a_user_who_has_met_all_items_is_an_error():
 
 
 def epoch_of(data, epoch=0, rank=0, world_size=1, seed=0, batch_size=7):
-    data.setup("fit")
+    ready(data).setup("fit")
     loader = data._loaders["train"](
         batch_size=batch_size, seed=seed, epoch=lambda: epoch, rank=rank, world_size=world_size
     )
@@ -99,7 +100,7 @@ def test_batches_hold_the_fields_of_their_pairs(movielens):
 
 
 def test_the_means_are_those_of_many_epochs(movielens):
-    data = movielens()
+    data = ready(movielens())
     data.setup("fit")
     loader = data._loaders["train"]
     rows = [b.numerical for e in range(300) for b in loader(batch_size=99, epoch=lambda e=e: e)]
@@ -127,7 +128,7 @@ def test_sampled_negatives_are_distinct_and_never_met(met):
 
 def test_lists_are_batches_with_a_query(movielens, planted_ratings):
     data = movielens(planted_ratings, eval_negatives=99, batch_size=1000)
-    data.setup("validate")
+    ready(data).setup("validate")
     for loader in (data.val_dataloader(), data.test_dataloader()):
         query = torch.cat([batch.query for batch in loader])
         label = torch.cat([batch.label for batch in loader])
@@ -206,8 +207,7 @@ def test_users_weigh_by_their_ratings_or_the_same(balanced):
 
 def test_balanced_rows_are_dealt_whole_to_two_processes(movielens):
     data = movielens(balance_users=True)
-    data.prepare_data()
-    data.setup("fit")
+    ready(data).setup("fit")
     whole, *shares = (
         Counter(
             row

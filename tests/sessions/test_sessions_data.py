@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.listening import CONTEXT, END, START, batches, first_session, prepared_bytes
+from support.preparation import ready
 
 from datamodules import SkipSessions
 from datamodules.sessions.prepare import split_of
@@ -22,8 +23,8 @@ from datamodules.sessions.records import COUNTS, FLAGS, TRACK, VALUES, short
 # Fields
 
 
-def test_the_schema_has_the_groups_of_the_paper(sessions):
-    schema = sessions().schema
+def test_the_schema_has_the_groups_of_the_paper(shared_sessions):
+    schema = shared_sessions.schema
     groups = list(dict.fromkeys(field.group for field in schema.fields))
     assert groups == ["position", "context", "interaction", "track_general", "track_music"]
     assert {f.group for f in schema.fields if f.past_only} == {"context", "interaction"}
@@ -76,8 +77,8 @@ def expected_half(rows, numbers, scales, fields):
     return np.stack([columns[field.name] for field in fields], 1)
 
 
-def test_batches_equal_a_plain_computation(sessions, logs, tracks):
-    data = sessions()
+def test_batches_equal_a_plain_computation(shared_sessions, logs, tracks):
+    data = shared_sessions
     _, training = batches(data, "train")
     numbers, schema = numbers_of(tracks), data.schema
     scales = expected_scales(logs, numbers, training)
@@ -101,19 +102,19 @@ def test_batches_equal_a_plain_computation(sessions, logs, tracks):
 
 
 def test_batches_keep_the_contract(sessions):
-    data = sessions(batch_size=50)
+    data = ready(sessions(batch_size=50))
     data.setup("fit")
     for batch in data.train_dataloader():
         assert batch.row is None
-        assert [x.dtype for x in batch[:5]] == [
-            torch.float32, torch.bool, torch.float32, torch.bool, torch.float32,
-        ]  # fmt: skip
+        floats = (batch.past, batch.future, batch.label)
+        assert {x.dtype for x in floats} == {torch.float32}
+        assert batch.past_mask.dtype == batch.future_mask.dtype == torch.bool
         size = len(batch.label)
         assert batch.past.shape == (size, 10, len(data.schema.numerical))
         assert batch.future.shape == (size, 10, len(data.schema.future))
         difference = batch.future_mask.sum(1) - batch.past_mask.sum(1)
         assert set(difference.tolist()) <= {0, 1}
-        assert all(torch.isfinite(x).all() for x in (batch.past, batch.future, batch.label))
+        assert all(torch.isfinite(x).all() for x in floats)
         batch.past.add_(1)  # no alias of a file
 
 
@@ -127,8 +128,8 @@ def test_splits_are_8_1_1_by_a_hash_of_the_id():
     assert abs(both.mean() - 0.01) < 0.003
 
 
-def test_a_split_holds_each_session_once(sessions, logs):
-    data = sessions()
+def test_a_split_holds_each_session_once(shared_sessions, logs):
+    data = shared_sessions
     ids = [set(batches(data, split)[1]) for split in ("train", "val", "test")]
     assert set.union(*ids) == set(logs.session_id)
     assert sum(map(len, ids)) == logs.session_id.nunique()
@@ -140,8 +141,8 @@ def test_a_split_holds_each_session_once(sessions, logs):
     assert sum(split["positives"] for split in manifest.splits.values()) == skipped.sum()
 
 
-def test_vocabularies_are_of_training_sessions_most_frequent_first(sessions, logs):
-    data = sessions()
+def test_vocabularies_are_of_training_sessions_most_frequent_first(shared_sessions, logs):
+    data = shared_sessions
     _, training = batches(data, "train")
     mine = logs[logs.session_id.isin(training)]
     past = mine[mine.session_position.astype(int) <= mine.session_length.astype(int) // 2]
@@ -152,14 +153,14 @@ def test_vocabularies_are_of_training_sessions_most_frequent_first(sessions, log
         assert names == [f"{short(column)}={value}" for value in want]
 
 
-def test_values_that_training_lacks_are_zeros(sessions, logs):
-    plain = sessions()
+def test_values_that_are_not_in_training_are_zeros(shared_sessions, sessions, logs):
+    plain = shared_sessions
     _, held = batches(plain, "val")
     rows = logs.copy()
     new = {CONTEXT: "jukebox", START: "", END: "logout"}
     for column, value in new.items():
         rows.loc[rows.session_id.isin(held), column] = value
-    data = sessions(rows)
+    data = ready(sessions(rows))
     assert data.schema == plain.schema
     batch, ids = batches(data, "val")
     assert set(ids) == set(held)
@@ -168,9 +169,9 @@ def test_values_that_training_lacks_are_zeros(sessions, logs):
     assert batch.past.isfinite().all()
 
 
-def test_statistics_are_of_training_sessions(sessions, logs, tracks):
-    plain = sessions()
-    encoder = (plain.manifest, json.loads((plain.folder / "encoder/encoder.json").read_text()))[1]
+def test_statistics_are_of_training_sessions(shared_sessions, sessions, logs, tracks):
+    plain = shared_sessions
+    encoder = json.loads((plain.folder / "encoder/encoder.json").read_text())
     held = np.concatenate([batches(plain, split)[1] for split in ("val", "test")])
     rows, table = logs.copy(), tracks.copy()
     mine = rows.session_id.isin(held)
@@ -197,23 +198,24 @@ def test_seek_counts_have_a_limit(sessions, logs):
 def test_a_date_far_away_has_a_limit(sessions, logs):
     rows = logs.assign(date="2018-07-15")
     rows.loc[first_session(logs), "date"] = "1999-12-31"
-    data = sessions(rows)
+    data = ready(sessions(rows))
     column = [f.name for f in data.schema.numerical].index("date_gap")
     splits = [batches(data, split)[0].past for split in ("train", "val", "test")]
     assert torch.cat(splits)[..., column].abs().max() == 10
 
 
-def test_the_first_of_two_tracks_with_one_id_is_looked_up(sessions, tracks):
-    plain, twice = sessions(), sessions(table=pd.concat([tracks, tracks.assign(tempo="1")]))
+def test_the_first_of_two_tracks_with_one_id_is_looked_up(shared_sessions, sessions, tracks):
+    plain, twice = shared_sessions, sessions(table=pd.concat([tracks, tracks.assign(tempo="1")]))
     for split in ("train", "val"):
         assert torch.equal(batches(twice, split)[0].past, batches(plain, split)[0].past)
 
 
-def test_a_track_that_the_table_lacks_has_mean_features(sessions, logs, tracks):
+def test_a_track_that_is_not_in_the_table_has_mean_features(sessions, logs, tracks):
     gone = logs.track_id_clean.iloc[0]
     table = tracks[tracks.track_id != gone]
     data = sessions(table=table)
-    (count,) = (n for note, n in data.manifest.notes.items() if "the track table lacks" in note)
+    notes = ready(data).manifest.notes.items()
+    (count,) = (n for note, n in notes if "is not in the track table" in note)
     assert count == (logs.track_id_clean == gone).sum()
     for split in ("train", "val", "test"):
         batch, ids = batches(data, split)
@@ -230,7 +232,7 @@ def test_cells_of_the_track_table_that_are_no_numbers_are_means(sessions, tracks
     table.loc[0, "energy"], table.loc[1, "energy"], table.loc[2, "mode"] = "", "loud", "dorian"
     table.loc[3, "tempo"] = "inf"
     data = sessions(table=table)
-    (count,) = (n for note, n in data.manifest.notes.items() if "no numbers" in note)
+    (count,) = (n for note, n in ready(data).manifest.notes.items() if "no numbers" in note)
     assert count == 4
     found = np.load(data.folder / "encoder/tracks.npy")
     assert found[1, TRACK.index("energy")] == found[2, TRACK.index("energy")] == 0
@@ -249,7 +251,10 @@ def test_cells_of_the_track_table_that_are_no_numbers_are_means(sessions, tracks
     crlf=st.booleans(),
     block=st.sampled_from([700, 5000, 1 << 26]),
 )
-def test_however_the_rows_are_filed_the_data_are_the_same(logs, tracks, cuts, zipped, crlf, block):
+def test_however_the_rows_are_filed_the_data_are_the_same(
+    shared_sessions, logs, tracks, cuts, zipped, crlf, block
+):
+    one = prepared_bytes(shared_sessions)
     text = logs.to_csv(index=False).splitlines()
     header, rows = text[0], text[1:]
     end = "\r\n" if crlf else "\n"
@@ -263,25 +268,25 @@ def test_however_the_rows_are_filed_the_data_are_the_same(logs, tracks, cuts, zi
             name = folder / "logs" / f"{i}.csv{'.gz' if zipped else ''}"
             name.write_bytes(gzip.compress(lines) if zipped else lines)
         (folder / "logs" / "notes.txt").write_text("not a log")
-        (folder / "one.csv").write_text("\n".join(text) + "\n")
         options = {"tracks": str(folder / "tf.csv"), "prepared": str(folder / "prepared")}
-        one = prepared_bytes(SkipSessions(str(folder / "one.csv"), **options))
-        with mock.patch("datamodules.sessions.logs.BLOCK", block):
+        with mock.patch("datamodules.sessions.logs.BYTES_PER_BLOCK", block):
             for path in (folder / "logs", folder / "logs" / "*.csv*"):
                 assert prepared_bytes(SkipSessions(str(path), **options)) == one
 
 
-def test_columns_may_stand_in_any_order_and_others_beside_them(sessions, logs, tracks):
+def test_columns_may_stand_in_any_order_and_others_beside_them(
+    shared_sessions, sessions, logs, tracks
+):
     rows = logs[logs.columns[::-1]].assign(more="x")
     table = tracks[tracks.columns[::-1]].assign(more="x")
-    assert prepared_bytes(sessions(rows, table)) == prepared_bytes(sessions())
+    assert prepared_bytes(sessions(rows, table)) == prepared_bytes(shared_sessions)
 
 
 # Loading
 
 
 def loaders(data, world_size, **options):
-    data.setup("fit")
+    ready(data).setup("fit")
     for rank in range(world_size):
         loader = data.train_dataloader()
         made = type(loader)(
@@ -293,8 +298,8 @@ def loaders(data, world_size, **options):
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_ranks_share_the_sessions_in_equally_many_batches(sessions, world_size, shuffle):
-    data = sessions()
+def test_ranks_share_the_sessions_in_equally_many_batches(shared_sessions, world_size, shuffle):
+    data = shared_sessions
     found = list(loaders(data, world_size, shuffle=shuffle, seed=3))
     assert len({len(batches) for _, batches in found}) == 1
     assert all(len(loader) == len(batches) for loader, batches in found)
@@ -302,8 +307,8 @@ def test_ranks_share_the_sessions_in_equally_many_batches(sessions, world_size, 
     assert sorted(rows) == data.records("train")["row"].tolist()
 
 
-def test_the_order_depends_on_seed_and_epoch_alone(sessions):
-    data = sessions()
+def test_the_order_depends_on_seed_and_epoch_alone(shared_sessions):
+    data = shared_sessions
 
     def order(seed, epoch):
         ((_, found),) = loaders(data, 1, shuffle=True, seed=seed, epoch=lambda: epoch)

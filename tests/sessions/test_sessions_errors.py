@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.listening import batches, first_session, prepared_bytes, swapped
+from support.preparation import ready
 
 from datamodules import SkipSessions
 from datamodules.sessions.records import COUNTS, FLAGS, VALUES
@@ -78,7 +79,7 @@ def test_a_session_that_cannot_be_used_is_left_out_and_counted(sessions, logs, d
     session, line = logs.session_id[mine[0]], logs.index.get_loc(mine[0]) + 2
     rows = damage(rows, mine)
     data = sessions(rows, max_bad_rows=0.01)
-    notes = data.manifest.notes
+    notes = ready(data).manifest.notes
     assert notes[f"sessions left out: {DAMAGE[damage]}"] == 1
     kept = {split: set(batches(data, split)[1]) for split in ("train", "val", "test")}
     assert set.union(*kept.values()) == set(logs.session_id) - {session}
@@ -105,7 +106,7 @@ def test_a_malformed_row_is_counted_up_to_a_limit(sessions, logs, column, value,
     mine = first_session(logs)
     rows.loc[mine[1], column] = value
     line = logs.index.get_loc(mine[1]) + 2
-    manifest = sessions(rows, max_bad_rows=0.01).manifest
+    manifest = ready(sessions(rows, max_bad_rows=0.01)).manifest
     assert sum(manifest.rejected.values()) == 1
     assert problem in next(iter(manifest.rejected))
     assert manifest.rejected_examples[0][0] == line
@@ -114,12 +115,12 @@ def test_a_malformed_row_is_counted_up_to_a_limit(sessions, logs, column, value,
         sessions(rows, max_bad_rows=0).prepare_data()
 
 
-def test_what_was_logged_of_the_second_half_is_not_needed(sessions, logs):
+def test_what_was_logged_of_the_second_half_is_not_needed(shared_sessions, sessions, logs):
     rows = logs.copy()
     future = rows.session_position.astype(int) > rows.session_length.astype(int) // 2
     others = [c for c in (*FLAGS, *COUNTS, *VALUES, "date", "hour_of_day") if c != "skip_2"]
     rows.loc[future, others] = ""
-    assert prepared_bytes(sessions(rows)) == prepared_bytes(sessions())
+    assert prepared_bytes(sessions(rows)) == prepared_bytes(shared_sessions)
 
 
 def test_rows_of_a_wrong_width_and_odd_bytes(tmp_path, logs, sessions):
@@ -131,7 +132,7 @@ def test_rows_of_a_wrong_width_and_odd_bytes(tmp_path, logs, sessions):
     lines[-1] = lines[-1].replace(b"log", b"l\xff")
     lines[-1] = lines[-1].rpartition(b",")[0] + b",\xff\xfe"  # a reason is any text
     path.write_bytes(b"\n".join(lines))
-    manifest = data.manifest
+    manifest = ready(data).manifest
     assert manifest.rejected == {"it has 22 columns, not 21": 1}
     assert manifest.rejected_examples == [[mine + 1, f"{path}: it has 22 columns, not 21"]]
     assert manifest.notes["sessions left out: it has fewer rows than its session_length"] == 1
@@ -148,10 +149,10 @@ def test_rows_of_a_wrong_width_and_odd_bytes(tmp_path, logs, sessions):
         (
             "log.csv",
             "session_id,skip_2\na,True\n",
-            r"log.csv: its header lacks track_id_clean, .*: name other files \(data.path\)",
+            r"log.csv: its header has no track_id_clean, .*: name other files \(data.path\)",
         ),
         ("tf.csv", "", r"tf.csv is empty"),
-        ("tf.csv", "track_id,duration\nt,1\n", r"tf.csv: its header lacks release_year, "),
+        ("tf.csv", "track_id,duration\nt,1\n", r"tf.csv: its header has no release_year, "),
         ("tf.csv", None, r"no such file or folder: .*tf.csv \(data.tracks\)"),
         ("log.csv", None, r"no such file or folder: .*log.csv \(data.path\)"),
     ],

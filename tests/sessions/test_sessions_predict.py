@@ -3,18 +3,19 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+from support.interruption import killed, run_process
 from support.listening import batches, first_session, prepared_bytes, swapped
-from support.running import ROOT, command
+from support.running import command
 
 from datamodules import SkipSessions
 from datamodules.sessions.records import COUNTS, FLAGS, VALUES
-from zoo import Schema, SessionBatch, ZooError
+from zoo import Schema, ZooError
+from zoo.data.batch import concatenate
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_an_encoder_scores_raw_sessions_whose_second_half_is_unknown(run, logs, 
     assert new.predict_rows == len(ids)
     description = json.loads(Path(encoder, "encoder.json").read_text())
     assert new.schema == Schema.from_dict(description["schema"])
-    joined = SessionBatch(*(torch.cat(column) for column in zip(*found, strict=True)))
+    joined = concatenate(found)
     assert joined.row.tolist() == list(range(len(ids)))
     for name in ("past", "past_mask", "future", "future_mask"):
         assert torch.equal(getattr(joined, name), getattr(want, name))
@@ -62,7 +63,7 @@ def test_a_session_that_cannot_be_scored_leaves_a_gap(run, logs, tmp_path):
     assert new.predict_rows == 20
     rows = torch.cat([batch.row for batch in found])
     assert rows.tolist() == [i for i in range(20) if i != number]
-    with pytest.raises(ZooError, match=r"1 of 20 sessions cannot be used"):
+    with pytest.raises(ZooError, match=r"1 of 20 sessions are malformed"):
         predicting(encoder, tmp_path / "new.csv", max_bad_sessions=0.01)
 
 
@@ -104,16 +105,9 @@ def test_damage_shows(sessions):
         data.setup("fit")
 
 
-KILLED = """
-import os, signal, sys
-from unittest import mock
-from datamodules import SkipSessions
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-path, tracks, prepared, step = sys.argv[1:]
-with mock.patch(step, die):
-    SkipSessions(path, tracks, prepared=prepared).prepare_data()
-"""
+def prepare_and_die(path, tracks, prepared, step):
+    with mock.patch(step, killed):
+        SkipSessions(path, tracks, prepared=prepared).prepare_data()
 
 
 @pytest.mark.parametrize(
@@ -121,16 +115,15 @@ with mock.patch(step, die):
     [
         "datamodules.sessions.prepare.split_of",
         "datamodules.sessions.prepare._recode",
-        "datamodules.prepared.store.Manifest.save",
+        "datamodules.prepared.folder.Manifest.save",
     ],
 )
-def test_killed_preparation_is_not_taken_for_whole(sessions, step):
-    data, other = sessions(), sessions()
-    command = [sys.executable, "-c", KILLED, data.path, data.tracks, str(data.prepared), step]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+def test_killed_preparation_is_not_taken_for_whole(shared_sessions, sessions, step):
+    data = sessions()
+    paths = (data.path, data.tracks, str(data.prepared))
+    assert run_process(prepare_and_die, *paths, step) == -signal.SIGKILL
     assert not data.folder.exists()
-    assert prepared_bytes(data) == prepared_bytes(other)
+    assert prepared_bytes(data) == prepared_bytes(shared_sessions)
     assert sorted(p.name for p in data.prepared.iterdir() if p.is_dir()) == [data.folder.name]
     assert not (data.folder / "work").exists()
 

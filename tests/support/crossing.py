@@ -5,8 +5,9 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+from support.preparation import ready
 
-from datamodules.prepared.store import SPLITS
+from datamodules.prepared.folder import SPLITS
 
 CRITEO = [["C6", "C14"], ["C17", "I2"], ["I8", "C9", "C22"], ["C1", "C20"], ["I1", "I5"]]
 AVAZU = [["hour", "site_id"], ["C14", "device_type", "app_id"]]
@@ -15,7 +16,7 @@ SHARE = 1e-3  # of the 16,000 training rows of `criteo_file`: more than 16
 
 def opened(datamodule):
     """{split: Arrays} of a datamodule."""
-    datamodule.setup("fit")
+    ready(datamodule).setup("fit")
     return datamodule._arrays
 
 

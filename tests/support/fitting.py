@@ -28,6 +28,7 @@ def criteo(path):
 def scored_test_split(run, path):
     """The test rows and the probabilities that the run's best checkpoint gives them."""
     data = criteo(path)
+    data.prepare_data()
     data.setup("test")
     model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
     arrays = data._arrays["test"]

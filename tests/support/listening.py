@@ -1,9 +1,9 @@
 """What tests of listening sessions share."""
 
 import pandas as pd
-import torch
+from support.preparation import ready
 
-from zoo import SessionBatch
+from zoo.data.batch import concatenate
 
 START, END, CONTEXT = (
     "hist_user_behavior_reason_start",
@@ -24,19 +24,19 @@ def tracks_of(root):
 def whole(loader):
     """All its batches joined in one, with row numbers."""
     loader.with_row = True
-    return SessionBatch(*(torch.cat(column) for column in zip(*loader, strict=True)))
+    return concatenate(list(loader))
 
 
 def batches(data, split):
     """All batches of a split joined in one, and the ids of its sessions."""
-    data.setup("fit")
+    ready(data).setup("fit")
     joined = whole(getattr(data, f"{split}_dataloader")())
     ids = pd.read_csv(data.path, dtype=str).session_id.drop_duplicates().to_numpy()
     return joined, ids[joined.row]
 
 
 def prepared_bytes(data):
-    data.prepare_data()
+    ready(data)
     names = ("encoder/encoder.json", "encoder/tracks.npy", "encoder/track_ids.parquet")
     names += tuple(f"{split}/sessions.npy" for split in ("train", "val", "test"))
     return {name: (data.folder / name).read_bytes() for name in names}

@@ -2,12 +2,19 @@
 
 import numpy as np
 
-from datamodules.prepared.store import ARRAYS, SPLITS, Arrays
+from datamodules.prepared.arrays import ARRAYS, Arrays
+from datamodules.prepared.folder import SPLITS
+
+
+def ready(datamodule):
+    """The datamodule, prepared."""
+    datamodule.prepare_data()
+    return datamodule
 
 
 def prepared(datamodule):
     """{split: Arrays} of a datamodule."""
-    datamodule.prepare_data()
+    ready(datamodule)
     return {split: Arrays.open(datamodule.folder / split) for split in SPLITS}
 
 

@@ -4,6 +4,7 @@ import gzip
 import zipfile
 
 import numpy as np
+from support.preparation import ready
 
 from datamodules.implicit.pairs import Tables
 
@@ -25,7 +26,7 @@ def write_zip(path, members):
 
 def opened(data):
     """The datamodule, set up, and the original ids of training, validation and test rows."""
-    data.setup("fit")
+    ready(data).setup("fit")
     tables = Tables.open(data.folder / "encoder")
     splits = {}
     for split in ("train", "val", "test"):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from datamodules.synthetic import clicks as synthetic
-from datamodules.synthetic.clicks import CROSSES, PlantedClicks, ceiling, logits_path, truth_path
+from datamodules.synthetic import click_truth, clicks
+from datamodules.synthetic.click_truth import ceiling
+from datamodules.synthetic.clicks import CROSSES, PlantedClicks, logits_path, truth_path
 from zoo.data.errors import ZooError
 
 EVERY_CROSS = pytest.mark.parametrize("cross", CROSSES, ids="-".join)
@@ -21,16 +22,16 @@ EVERY_CROSS = pytest.mark.parametrize("cross", CROSSES, ids="-".join)
 @pytest.fixture(autouse=True, scope="module")
 def small_fields():
     """Fields of a million values take seconds to draw and would change nothing here."""
-    small = tuple(min(n, 3000) for n in synthetic.CARDINALITIES)
+    small = tuple(min(n, 3000) for n in click_truth.CARDINALITIES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "CARDINALITIES", small)
+        patch.setattr(click_truth, "CARDINALITIES", small)
         yield
 
 
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Several chunks in a small file."""
-    monkeypatch.setattr(synthetic, "CHUNK", 2000)
+    monkeypatch.setattr(clicks, "ROWS_AT_ONCE", 2000)
 
 
 def drawn(rows=100_000, **options):
@@ -90,7 +91,7 @@ def test_the_file_has_as_many_lines_as_asked(criteo_file):
 
 def test_shares_of_missing_values_are_the_stated_ones(criteo_file):
     cells = np.array([line.split("\t") for line in criteo_file.read_text().splitlines()])
-    stated = np.array(synthetic.NUMERICAL_MISSING + synthetic.CATEGORICAL_MISSING)
+    stated = np.array(click_truth.NUMERICAL_MISSING + click_truth.CATEGORICAL_MISSING)
     error = np.sqrt(stated * (1 - stated) / len(cells))
     assert np.all(np.abs((cells[:, 1:] == "").mean(0) - stated) <= 4.5 * error)
 
@@ -99,12 +100,12 @@ def test_shares_of_missing_values_are_the_stated_ones(criteo_file):
 def test_different_values_are_different_texts(criteo_file, field):
     column = 13 + int(field[1:])
     texts = {line.split("\t")[column] for line in criteo_file.read_text().split("\n")[:-1]} - {""}
-    assert len(texts) == synthetic.CARDINALITIES[int(field[1:]) - 1]
+    assert len(texts) == click_truth.CARDINALITIES[int(field[1:]) - 1]
 
 
 def test_values_are_skewed_like_ranks(main_effects):
     """P(k) = log((k + 2) / (k + 1)) / log(n + 1)."""
-    column, n = main_effects[3][:, 4], synthetic.CARDINALITIES[4]
+    column, n = main_effects[3][:, 4], click_truth.CARDINALITIES[4]
     stated = np.log((np.arange(n) + 2) / (np.arange(n) + 1)) / np.log(n + 1)
     counts = np.bincount(column, minlength=n)
     assert np.all(np.abs(counts - len(column) * stated) < 5 * np.sqrt(len(column) * stated) + 1)
@@ -226,28 +227,28 @@ def test_refuses_a_file_that_it_did_not_generate(tmp_path):
     path = tmp_path / "train.txt"
     path.write_text("precious\n")
     with pytest.raises(ZooError, match=r"exists and was not generated .* choose another data.path"):
-        PlantedClicks(rows=10).ensure(path)
+        PlantedClicks(rows=10).write_once(path)
 
 
 def test_keeps_a_file_that_it_did_not_generate(tmp_path):
     path = tmp_path / "train.txt"
     path.write_text("precious\n")
     with pytest.raises(ZooError):
-        PlantedClicks(rows=10).ensure(path)
+        PlantedClicks(rows=10).write_once(path)
     assert path.read_text() == "precious\n"
 
 
 def test_refuses_a_file_of_other_options(tmp_path, small_chunks):
-    PlantedClicks(rows=10).ensure(tmp_path / "train.txt")
+    PlantedClicks(rows=10).write_once(tmp_path / "train.txt")
     with pytest.raises(ZooError, match=r"not generated with these data.synthetic options"):
-        PlantedClicks(rows=11).ensure(tmp_path / "train.txt")
+        PlantedClicks(rows=11).write_once(tmp_path / "train.txt")
 
 
 def test_writes_its_own_file_once(tmp_path, small_chunks):
     path = tmp_path / "train.txt"
-    PlantedClicks(rows=10).ensure(path)
+    PlantedClicks(rows=10).write_once(path)
     before = path.stat()
-    PlantedClicks(rows=10).ensure(path)
+    PlantedClicks(rows=10).write_once(path)
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
@@ -257,16 +258,16 @@ def test_an_interrupted_generator_leaves_no_file(tmp_path, small_chunks, monkeyp
 
     monkeypatch.setattr(np, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        PlantedClicks(rows=10).ensure(tmp_path / "train.txt")
+        PlantedClicks(rows=10).write_once(tmp_path / "train.txt")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_truth_is_told_in_words(tmp_path, small_chunks):
+def test_a_damaged_truth_is_reported(tmp_path, small_chunks):
     path = tmp_path / "train.txt"
-    PlantedClicks(rows=10).ensure(path)
+    PlantedClicks(rows=10).write_once(path)
     truth_path(path).write_text("{")
     with pytest.raises(ZooError, match=re.escape(path.name)):
-        PlantedClicks(rows=10).ensure(path)
+        PlantedClicks(rows=10).write_once(path)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_generated_files_are_read_back(planted_ratings):
     files = read_movielens(planted_ratings)
     assert len(files.users) == 300
     assert len(files.movies) == 220
-    assert files.ratings.malformed == 0
+    assert files.ratings.rejected.count == 0
     assert all(genres and year for year, genres in files.movies.values())
     assert np.bincount(files.ratings.user)[1:].min() >= 5
     with zipfile.ZipFile(planted_ratings) as archive:
@@ -26,15 +26,15 @@ def test_generated_files_are_read_back(planted_ratings):
 def test_generation_repeats_and_refuses_what_it_did_not_make(tmp_path):
     options = PlantedRatings(users=20, items=30)
     for name in ("a.zip", "b.zip"):
-        options.ensure(tmp_path / name)
+        options.write_once(tmp_path / name)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
-    options.ensure(tmp_path / "a.zip")
+    options.write_once(tmp_path / "a.zip")
     for other in (PlantedRatings(users=20, items=30, seed=1), PlantedRatings(users=21, items=30)):
         with pytest.raises(ZooError, match="exists and was not generated with these"):
-            other.ensure(tmp_path / "a.zip")
+            other.write_once(tmp_path / "a.zip")
     (tmp_path / "c.zip").write_text("mine")
     with pytest.raises(ZooError, match="was not generated"):
-        options.ensure(tmp_path / "c.zip")
+        options.write_once(tmp_path / "c.zip")
     with pytest.raises(ZooError, match=r"synthetic\.items must be at least 10, got 3"):
         PlantedRatings(items=3)
 
@@ -55,6 +55,7 @@ def test_who_met_what_tells_more_than_content_and_content_more_than_chance(
     movielens, planted_ratings
 ):
     data = movielens(planted_ratings, eval_negatives=99)
+    data.prepare_data()
     data.setup("fit")
     found = []
     for wrap in (WithoutIds, lambda loader: loader):

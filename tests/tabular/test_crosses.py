@@ -22,14 +22,15 @@ from support.crossing import (
     slow_edges,
     slow_ids,
 )
-from support.preparation import with_cell
+from support.preparation import ready, with_cell
 
+from datamodules.prepared.arrays import Arrays
 from datamodules.prepared.engine import Engine
-from datamodules.prepared.store import Arrays, Manifest
+from datamodules.prepared.folder import Manifest
+from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import fit_cross
-from datamodules.tabular.crossing import Crossing
 from datamodules.tabular.loader import BatchLoader
-from datamodules.tabular.prepare import row_hash
+from datamodules.tabular.splitting import row_hash
 from zoo.data.schema import Field, Schema
 
 CPU = torch.device("cpu")
@@ -104,7 +105,9 @@ def test_any_table_is_crossed_as_in_the_slow_way(
 ):
     splits = {"train": arrays_of(rows[0]), "val": arrays_of(rows[1])}
     folder = tmp_path_factory.mktemp("table")
-    with mock.patch("datamodules.tabular.crosses.CHUNK", 7):  # several chunks, the last one shorter
+    with mock.patch(
+        "datamodules.tabular.crosses.ROWS_PER_CHUNK", 7
+    ):  # several chunks, the last one shorter
         cross = fit_cross(engine, splits["train"], SCHEMA, members, bins=bins, min_count=min_count)
         for split, arrays in splits.items():
             cross.write(engine, arrays, SCHEMA, folder / split)
@@ -134,12 +137,12 @@ def test_bins_of_distinct_values_are_even(engine):
 
 
 def test_a_combination_must_come_more_than_100_times_in_a_million():
-    assert Crossing(None, None, 100, 1e-4).min_count(1_000_000) == 101
+    assert CrossOptions(None, None, 100, 1e-4).min_count(1_000_000) == 101
 
 
 @given(st.integers(1, 50_000_000), st.integers(0, 9999))
 def test_the_threshold_is_a_share_of_all_training_rows(rows, parts):
-    least = Crossing(None, None, 100, parts / 10_000).min_count(rows)
+    least = CrossOptions(None, None, 100, parts / 10_000).min_count(rows)
     assert least - 1 <= Fraction(parts * rows, 10_000) < least
 
 
@@ -195,7 +198,7 @@ def test_unseen_combinations_of_known_values_are_unknown(crossed, criteo_file, m
 
 
 def test_cross_fields_stand_behind_the_categorical_ones(crossed, criteo, criteo_file):
-    fields, plain = crossed().schema.fields, criteo(criteo_file).schema.fields
+    fields, plain = (ready(d).schema.fields for d in (crossed(), criteo(criteo_file)))
     assert fields[: len(plain)] == plain
     names = ["C6 x C14", "I2 x C17", "I8 x C9 x C22", "C1 x C20", "I1 x I5"]
     assert [field.name for field in fields[len(plain) :]] == names
@@ -254,11 +257,11 @@ def test_crosses_count_where_memory_is_asked_for():
 
 
 def test_another_top_k_prepares_only_what_is_new(crossed, made_crosses, tmp_path):
-    crossed(top_k=2).setup("fit")
+    ready(crossed(top_k=2)).setup("fit")
     before = times_of(tmp_path / "prepared")
     datamodule = crossed(top_k=3)
     assert len(opened(datamodule)["train"].crosses) == 3
-    crossed(top_k=1).setup("fit")
+    ready(crossed(top_k=1)).setup("fit")
     assert made_crosses() == [("C6", "C14"), ("I2", "C17"), ("I8", "C9", "C22")]
     after = times_of(tmp_path / "prepared")
     assert {path: after[path] for path in before} == before
@@ -267,8 +270,7 @@ def test_another_top_k_prepares_only_what_is_new(crossed, made_crosses, tmp_path
 def test_no_crosses_are_prepared_in_a_folder_without_them(
     criteo, criteo_file, made_crosses, tmp_path
 ):
-    datamodule = criteo(criteo_file)
-    datamodule.setup("fit")
+    ready(criteo(criteo_file)).setup("fit")
     assert (made_crosses(), folders(tmp_path)) == ([], set())
 
 
@@ -290,7 +292,7 @@ def test_the_prepared_data_are_never_rewritten(crossed, criteo, criteo_file):
     base = criteo(criteo_file)
     base.prepare_data()
     before = files_of(base.folder), times_of(base.folder)
-    crossed().setup("fit")
+    ready(crossed()).setup("fit")
     assert (files_of(base.folder), times_of(base.folder)) == before
 
 

@@ -11,11 +11,11 @@ from unittest import mock
 import pytest
 from support.crossing import CRITEO, assert_slow, folders, opened
 from support.interruption import killed, killed_in_the_manifest, limit_files, run_process
-from support.preparation import flip
+from support.preparation import flip, ready
 
 from datamodules import Criteo
+from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import prepare_cross
-from datamodules.tabular.crossing import Crossing
 from zoo.data.errors import ZooError
 
 DAMAGE = {
@@ -37,15 +37,15 @@ def test_damage_is_found_before_use(crossed, tmp_path, case):
     (folder,) = folders(tmp_path)
     damage(folder)
     with pytest.raises(ZooError, match=rf"{message}.*; delete {folder} to prepare the data again"):
-        crossed([["C6", "C14"]]).setup("fit")
+        ready(crossed([["C6", "C14"]])).setup("fit")
 
 
 def test_cut_ids_are_found_without_checksums(crossed, tmp_path):
     crossed([["C6", "C14"]]).prepare_data()
     (folder,) = folders(tmp_path)
     os.truncate(folder / "test" / "ids.npy", 200)
-    with pytest.raises(ZooError, match=rf"{folder}/test is damaged: .*; delete {folder}"):
-        crossed([["C6", "C14"]], verify=False).setup("fit")
+    with pytest.raises(ZooError, match=rf"{folder}/test/ids.npy is damaged: .*; delete {folder}"):
+        ready(crossed([["C6", "C14"]], verify=False)).setup("fit")
 
 
 def test_no_cross_is_made_of_damaged_data(crossed, criteo, criteo_file, tmp_path):
@@ -83,8 +83,8 @@ STEPS = {
     "before the ids": ("datamodules.tabular.crosses.Cross.write", killed),
     "in the ids": ("datamodules.tabular.crosses._ids", killed),
     "after the ids": ("datamodules.tabular.crosses.checksums", killed),
-    "in the manifest": ("datamodules.prepared.store.Manifest.save", killed_in_the_manifest),
-    "before the name": ("datamodules.prepared.store.os.replace", killed),
+    "in the manifest": ("datamodules.prepared.folder.Manifest.save", killed_in_the_manifest),
+    "before the name": ("datamodules.prepared.folder.os.replace", killed),
 }
 
 
@@ -126,7 +126,7 @@ def test_crosses_made_before_an_interruption_stay(crossed, made_crosses, tmp_pat
     assert ("C6", "C14") not in made_crosses()
 
 
-def test_a_full_disk_is_told_in_words(small, tmp_path):
+def test_a_full_disk_is_reported(small, tmp_path):
     full = OSError(errno.ENOSPC, "No space left on device")
     with (
         mock.patch("datamodules.tabular.crosses.array_file", side_effect=full),
@@ -137,7 +137,7 @@ def test_a_full_disk_is_told_in_words(small, tmp_path):
 
 
 @pytest.mark.parametrize("size", [200, 500])
-def test_writes_that_fail_are_told_in_words(small, tmp_path, size):
+def test_writes_that_fail_are_reported(small, tmp_path, size):
     messages = str(tmp_path / "messages")
     assert run_process(cross_with_small_files, *small, size, messages) == 0
     assert Path(messages).read_text().startswith(("cannot write", "reading or writing failed"))
@@ -154,13 +154,13 @@ MISTAKES = {
     "not text": (b"\xff\xfe\xfa", r"interactions.json is not JSON"),
     "empty": (b"", r"is not JSON"),
     "another kind of JSON": (["C1"], "is not a file of interactions"),
-    "no format": ({"interactions": []}, 'is not a file of interactions: it lacks "format"'),
+    "no format": ({"interactions": []}, 'is not a file of interactions: it has no "format"'),
     "another format": ({"format": 2, "interactions": []}, "has format 2, this version reads 1"),
     "no interactions": ({"format": 1}, '"interactions" is not a list'),
-    "no fields": (entry(GOOD, {"count": 3}), 'interaction 2 lacks its "fields"'),
-    "no object": (entry(["C1", "C2"]), 'interaction 1 lacks its "fields"'),
-    "a text": (entry({"fields": "C1"}), 'interaction 1 lacks its "fields", a list of names'),
-    "numbers": (entry({"fields": [1, 2]}), 'interaction 1 lacks its "fields", a list of names'),
+    "no fields": (entry(GOOD, {"count": 3}), 'interaction 2 has no "fields"'),
+    "no object": (entry(["C1", "C2"]), 'interaction 1 has no "fields"'),
+    "a text": (entry({"fields": "C1"}), 'interaction 1 has no "fields", a list of names'),
+    "numbers": (entry({"fields": [1, 2]}), 'interaction 1 has no "fields", a list of names'),
     "unknown field": (entry(GOOD, {"fields": ["C1", "C99"]}), "interaction 2 .*unknown.*: C99"),
     "label": (entry({"fields": ["label", "C1"]}), "interaction 1 names an unknown field: label"),
     "one field": (entry({"fields": ["C1"]}), "interaction 1 has fewer than two fields: C1"),
@@ -183,7 +183,7 @@ def test_message_of_a_wrong_file(criteo, criteo_file, crosses_file, case):
     with (
         mock.patch(
             "datamodules.tabular.module.prepare", side_effect=AssertionError
-        ),  # told before the work
+        ),  # reported before the work
         pytest.raises(ZooError, match=message) as error,
     ):
         criteo(criteo_file, crosses=crosses_file(content), top_k=1).prepare_data()
@@ -196,13 +196,11 @@ def test_message_of_a_missing_file(criteo, criteo_file, tmp_path):
         criteo(criteo_file, crosses=str(tmp_path / "gone.json")).prepare_data()
 
 
-def test_a_name_that_is_taken():
+def test_a_name_that_is_taken(crosses_file):
     fields = ["a", "b", "a x b"]
-    interactions = mock.patch(
-        "datamodules.tabular.crossing._read", return_value=[{"fields": fields[:2]}]
-    )
-    with interactions, pytest.raises(ZooError, match="makes the field 'a x b', which the dataset"):
-        Crossing(Path("i.json"), None, 100, 0).interactions(fields)
+    path = Path(crosses_file([fields[:2]]))
+    with pytest.raises(ZooError, match="makes the field 'a x b', which the dataset"):
+        CrossOptions(path, None, 100, 0).interactions(fields)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from support.crossing import AVAZU, CRITEO, folders, opened
+from support.crossing import AVAZU, CRITEO, SHARE, folders, opened
+from support.preparation import ready
 from support.running import QUIET, ROOT, SMALL, command
 
 from datamodules import Avazu, Criteo
-from datamodules.prepared.store import SPLITS
+from datamodules.prepared.folder import SPLITS
 from datamodules.tabular.crosses import Cross
 from datamodules.tabular.encoder import load_vocabulary
 from zoo import DeepFM
@@ -37,6 +38,7 @@ def fit(*args):
 def scored_test_split(make, path, run):
     """Numbers of the test rows, and the probabilities that the best checkpoint gives them."""
     data = make(str(path), crosses="interactions.json", top_k=2, cross_min_share=0.002)
+    data.prepare_data()
     data.setup("test")
     model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True).eval()
     with torch.no_grad():
@@ -107,12 +109,22 @@ def test_prepare_prints_the_crosses(workplace, criteo_file, crosses_file, capsys
     assert line.split()[-2:] == [str(1 + ids["train"].crosses[0].max()), "│"]
 
 
+@pytest.fixture(scope="module")
+def fitted(criteo_file, tmp_path_factory):
+    """The folder of a fitted cross, which a test must not change."""
+    folder = tmp_path_factory.mktemp("cross")
+    file = folder / "interactions.json"
+    file.write_text(json.dumps({"format": 1, "interactions": [{"fields": ["C17", "I2"]}]}))
+    made = {"crosses": str(file), "cross_min_share": SHARE, "prepared": str(folder / "prepared")}
+    ready(Criteo(str(criteo_file), **made))
+    (cross,) = folders(folder)
+    return cross / "encoder"
+
+
 @pytest.fixture
-def encoder(crossed, tmp_path):
-    """The folder of a fitted cross."""
-    crossed([["C17", "I2"]]).prepare_data()
-    (folder,) = folders(tmp_path)
-    return folder / "encoder"
+def encoder(fitted, tmp_path):
+    """A copy of the folder of a fitted cross."""
+    return shutil.copytree(fitted, tmp_path / "encoder")
 
 
 def test_a_cross_is_read_as_it_was_saved(encoder, engine):
@@ -129,7 +141,7 @@ def test_a_damaged_description_of_a_cross(encoder, content):
         Cross.load(encoder)
 
 
-def test_a_cross_that_lacks_its_vocabulary(encoder):
+def test_a_cross_without_its_vocabulary(encoder):
     (encoder / "vocabulary.parquet").unlink()
     with pytest.raises(ZooError, match=r"cross.json or vocabulary.parquet is missing"):
         Cross.load(encoder)

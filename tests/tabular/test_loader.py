@@ -9,9 +9,11 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.preparation import ready
 
-from datamodules.prepared.store import Arrays
-from datamodules.tabular import loader
+from datamodules import Avazu, Criteo
+from datamodules.prepared import share
+from datamodules.prepared.arrays import Arrays
 from datamodules.tabular.loader import BatchLoader
 from zoo.data.errors import ZooError
 
@@ -27,7 +29,7 @@ EVERY_SHUFFLE = pytest.mark.parametrize("device", [None, CPU], ids=["mapped", "r
 
 
 def numbered(n, label=None):
-    """n rows that hold their number in every column; labelled by parity unless told."""
+    """n rows that hold their number in every column; labelled by parity unless given."""
     row = np.arange(n)
     return Arrays(
         numerical=np.stack([row, -row], 1).astype(np.float32),
@@ -62,7 +64,7 @@ def epochs_of(size, epoch, options):
     """The batches of every rank, as lists; several blocks and windows in a few hundred rows."""
     arrays, ranks = numbered(size["rows"]), range(size["world_size"])
     common = {"world_size": len(ranks), "epoch": lambda: epoch, **options}
-    with mock.patch.multiple(loader, BLOCK=8, WINDOW=50):
+    with mock.patch.multiple(share, ROWS_PER_BLOCK=8, ROWS_PER_WINDOW=50):
         return [list(BatchLoader(arrays, size["batch_size"], rank=r, **common)) for r in ranks]
 
 
@@ -204,7 +206,7 @@ def test_every_batch_of_a_sorted_file_has_both_classes_in_proportion(device):
     A window draws 256 of 1024 blocks, a batch 1024 rows of its window: the standard deviation
     of a batch's share is 0.029 from disk and 0.014 from memory.
     """
-    n = 4 * loader.WINDOW
+    n = 4 * share.ROWS_PER_WINDOW
     arrays = numbered(n, label=np.arange(n) >= 0.7 * n)
     batches = BatchLoader(arrays, 1024, shuffle=True, device=device)
     shares = np.array([float(batch.label.mean()) for batch in batches])
@@ -249,7 +251,7 @@ def test_one_slice_a_batch_in_order():
 
 def test_one_slice_a_block_when_shuffling_from_disk():
     """Windows of 65 batches may cut a block in two."""
-    assert slices_of(100_000, 1000, shuffle=True) <= math.ceil(100_000 / loader.BLOCK) + 1
+    assert slices_of(100_000, 1000, shuffle=True) <= math.ceil(100_000 / share.ROWS_PER_BLOCK) + 1
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -265,9 +267,9 @@ def test_too_few_rows_for_the_processes():
 # Through a datamodule
 
 
-@pytest.fixture
-def data(criteo, criteo_file):
-    datamodule = criteo(criteo_file, batch_size=256)
+@pytest.fixture(scope="module")
+def data(shared_criteo):
+    datamodule = shared_criteo(batch_size=256)
     datamodule.setup("fit")
     return datamodule
 
@@ -290,9 +292,9 @@ def test_measured_batches_are_in_file_order(data, split):
 
 
 @pytest.mark.parametrize(("resident", "kept"), [(True, True), (False, False), ("auto", True)])
-def test_resident_is_an_option(criteo, criteo_file, resident, kept):
+def test_resident_is_an_option(shared_criteo, resident, kept):
     """20,000 rows fill less than a quarter of any memory."""
-    datamodule = criteo(criteo_file, resident=resident)
+    datamodule = shared_criteo(resident=resident)
     datamodule.setup("fit")
     assert (datamodule.train_dataloader().resident is not None) == kept
 
@@ -308,14 +310,16 @@ def test_ids_are_below_their_cardinality(data):
 # Real samples
 
 
-@pytest.fixture
-def real_criteo(criteo, shared_data):
-    return criteo(shared_data / "criteo" / "train_10k.txt")
+@pytest.fixture(scope="module")
+def real_criteo(shared_data, tmp_path_factory):
+    path = str(shared_data / "criteo" / "train_10k.txt")
+    return ready(Criteo(path, prepared=str(tmp_path_factory.mktemp("real"))))
 
 
-@pytest.fixture
-def real_avazu(avazu, shared_data):
-    return avazu(shared_data / "avazu" / "train_8k.csv")
+@pytest.fixture(scope="module")
+def real_avazu(shared_data, tmp_path_factory):
+    path = str(shared_data / "avazu" / "train_8k.csv")
+    return ready(Avazu(path, prepared=str(tmp_path_factory.mktemp("real"))))
 
 
 def test_real_criteo_has_13_numbers_and_26_categories(real_criteo):

@@ -15,10 +15,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.preparation import assert_same, prepared, together, with_cell
 
-from datamodules.prepared.store import ARRAYS, SPLITS, Arrays, Manifest
-from datamodules.tabular.encoder import Encoder
-from datamodules.tabular.prepare import Splitting, encode_file, prepare
+from datamodules.prepared.arrays import ARRAYS, Arrays
+from datamodules.prepared.encoder import Encoder
+from datamodules.prepared.folder import SPLITS, Manifest
+from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.source import RawField, RawFile
+from datamodules.tabular.splitting import Splitting
 
 SCALING = {
     "floor_log_squared": lambda x: math.floor(math.log(x) ** 2) if x > 2 else x,
@@ -201,16 +203,16 @@ def avazu_texts(avazu_lines, column):
 
 
 def ids_of(datamodule, field):
+    arrays = together(prepared(datamodule))
     names = [f.name for f in datamodule.schema.categorical]
-    return together(prepared(datamodule)).categorical[:, names.index(field)]
+    return arrays.categorical[:, names.index(field)]
 
 
 @pytest.mark.parametrize("field", ["C1", "site_id", "device_ip", "C21"])
-def test_avazu_ids_are_those_of_the_slow_way(avazu, avazu_file, avazu_lines, field):
-    datamodule = avazu(avazu_file)
-    training = prepared(datamodule)["train"].row
+def test_avazu_ids_are_those_of_the_slow_way(shared_avazu, avazu_lines, field):
+    training = prepared(shared_avazu)["train"].row
     expected = expected_ids(avazu_texts(avazu_lines, field), training, min_count=5)
-    np.testing.assert_array_equal(ids_of(datamodule, field), expected)
+    np.testing.assert_array_equal(ids_of(shared_avazu, field), expected)
 
 
 @pytest.mark.parametrize(
@@ -222,10 +224,10 @@ def test_avazu_ids_are_those_of_the_slow_way(avazu, avazu_file, avazu_lines, fie
     ],
 )
 def test_parts_of_the_hour_tell_rows_apart_as_the_calendar_does(
-    avazu, avazu_file, avazu_lines, field, part
+    shared_avazu, avazu_lines, field, part
 ):
     times = [time.strptime(t, "%y%m%d%H") for t in avazu_texts(avazu_lines, "hour")]
-    pairs = set(zip(ids_of(avazu(avazu_file), field), map(part, times), strict=True))
+    pairs = set(zip(ids_of(shared_avazu, field), map(part, times), strict=True))
     distinct = len({text for _, text in pairs})
     assert (len(pairs), len({i for i, _ in pairs})) == (distinct, distinct)
 
@@ -237,20 +239,20 @@ def test_the_hour_as_timestamp_is_its_text(avazu, avazu_file, avazu_lines):
     np.testing.assert_array_equal(ids_of(datamodule, "hour"), expected)
 
 
-def test_avazus_id_is_dropped(avazu, avazu_file):
-    names = [field.name for field in avazu(avazu_file).schema.fields]
+def test_avazus_id_is_dropped(shared_avazu):
+    names = [field.name for field in shared_avazu.schema.fields]
     assert (len(names), "id" in names) == (24, False)
 
 
-def test_avazu_columns_are_found_by_name(avazu, avazu_file, avazu_lines):
+def test_avazu_columns_are_found_by_name(avazu, prepared_avazu, avazu_lines):
     turned = [",".join(reversed(line.split(","))) for line in avazu_lines]
-    assert_same(prepared(avazu(turned)), prepared(avazu(avazu_file)))
+    assert_same(prepared(avazu(turned)), prepared_avazu)
 
 
-def test_a_column_without_a_name_is_ignored(avazu, avazu_file, avazu_lines):
+def test_a_column_without_a_name_is_ignored(avazu, prepared_avazu, avazu_lines):
     """As pandas writes an index."""
     indexed = ["," + avazu_lines[0], *(f"{i},{line}" for i, line in enumerate(avazu_lines[1:]))]
-    assert_same(prepared(avazu(indexed)), prepared(avazu(avazu_file)))
+    assert_same(prepared(avazu(indexed)), prepared_avazu)
 
 
 # Forms of a file
@@ -261,9 +263,9 @@ def test_gz_equals_plain(criteo, criteo_lines, make_file, prepared_lines):
     assert_same(prepared(criteo(make_file([packed], "train.txt.gz"))), prepared_lines)
 
 
-def test_avazu_gz_equals_plain(avazu, avazu_file, make_file):
+def test_avazu_gz_equals_plain(avazu, avazu_file, make_file, prepared_avazu):
     packed = gzip.compress(avazu_file.read_bytes())
-    assert_same(prepared(avazu(make_file([packed], "train.csv.gz"))), prepared(avazu(avazu_file)))
+    assert_same(prepared(avazu(make_file([packed], "train.csv.gz"))), prepared_avazu)
 
 
 @pytest.mark.parametrize("end", ["", "\r\n"])
@@ -278,9 +280,9 @@ def test_one_line_that_ends_otherwise_shifts_no_row(criteo, criteo_lines):
     assert together(splits).row.max() == 999
 
 
-def test_avazu_crlf_equals_lf(avazu, avazu_lines, avazu_file):
+def test_avazu_crlf_equals_lf(avazu, avazu_lines, prepared_avazu):
     crlf = ("\r\n".join(avazu_lines) + "\r\n").encode()
-    assert_same(prepared(avazu([crlf])), prepared(avazu(avazu_file)))
+    assert_same(prepared(avazu([crlf])), prepared_avazu)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-from support.preparation import flip, prepared, together, with_cell
+from support.preparation import flip, prepared, ready, together, with_cell
 
 from datamodules import Avazu, Criteo
-from datamodules.prepared.store import Manifest
-from datamodules.tabular.prepare import row_hash
+from datamodules.prepared.folder import Manifest
+from datamodules.tabular.splitting import row_hash
 from zoo.data.errors import ZooError
 
 # Malformed rows
@@ -39,12 +39,12 @@ def tolerated(request, criteo_lines, tmp_path_factory):
         for line in with_bad_line(criteo_lines, request.param):
             file.write(line if isinstance(line, bytes) else line.encode() + b"\n")
     datamodule = Criteo(str(folder / "train.txt"), prepared=str(folder / "prepared"))
-    return request.param, datamodule
+    return request.param, ready(datamodule)
 
 
 @pytest.mark.parametrize("reason", BAD_LINES)
 def test_a_malformed_line_is_named(criteo, criteo_lines, reason):
-    with pytest.raises(ZooError, match=rf"line 42: {re.escape(reason)}$"):
+    with pytest.raises(ZooError, match=rf"line 42 of .*train.txt: {re.escape(reason)}$"):
         prepared(criteo(with_bad_line(criteo_lines, reason), max_bad_rows=0))
 
 
@@ -61,7 +61,7 @@ def test_a_malformed_line_leaves_the_others_their_numbers(tolerated):
 @pytest.mark.parametrize("label", ["", "2", "-1", "0.5", "1.0", "true", " 1", "nan"])
 def test_a_label_is_0_or_1(criteo, criteo_lines, label):
     lines = [*criteo_lines[:-1], with_cell(criteo_lines[-1], 0, label)]
-    with pytest.raises(ZooError, match=r"line 1000: its label \(label\) is not 0 or 1"):
+    with pytest.raises(ZooError, match=r"line 1000 of .*: its label \(label\) is not 0 or 1"):
         prepared(criteo(lines, max_bad_rows=0))
 
 
@@ -70,7 +70,7 @@ def test_a_label_is_0_or_1(criteo, criteo_lines, label):
 )
 def test_what_is_not_a_finite_number(criteo, criteo_lines, text):
     lines = [with_cell(criteo_lines[0], 3, text), *criteo_lines[1:]]
-    with pytest.raises(ZooError, match="line 1: I3 is not a number"):
+    with pytest.raises(ZooError, match=r"line 1 of .*train.txt: I3 is not a number"):
         prepared(criteo(lines, max_bad_rows=0))
 
 
@@ -84,13 +84,13 @@ def test_what_is_a_number(criteo, criteo_lines, text, number):
 
 def test_reasons_are_counted_apart(criteo, criteo_lines):
     bad = ["x", *(make(criteo_lines[0]) for make in BAD_LINES.values()), "y"]
-    rejected = criteo([*criteo_lines, *bad], max_bad_rows=0.1).manifest.rejected
+    rejected = ready(criteo([*criteo_lines, *bad], max_bad_rows=0.1)).manifest.rejected
     assert rejected == {**dict.fromkeys(BAD_LINES, 1), "it has 1 columns, not 40": 2}
 
 
 def test_malformed_lines_after_an_undecodable_one_keep_their_numbers(criteo, criteo_lines):
     lines = [b"\xff\xff\n", criteo_lines[0], b"\xfe\n", *criteo_lines[1:5], "x", *criteo_lines[5:]]
-    assert criteo(lines, max_bad_rows=0.1).manifest.rejected_examples == [
+    assert ready(criteo(lines, max_bad_rows=0.1)).manifest.rejected_examples == [
         [1, "it is not UTF-8 text"],
         [3, "it is not UTF-8 text"],
         [8, "it has 1 columns, not 40"],
@@ -99,7 +99,7 @@ def test_malformed_lines_after_an_undecodable_one_keep_their_numbers(criteo, cri
 
 def test_the_header_counts_as_a_line(avazu, avazu_lines):
     lines = [*avazu_lines[:3], b"\xff\n", *avazu_lines[3:5], "x", *avazu_lines[5:]]
-    assert avazu(lines, max_bad_rows=0.1).manifest.rejected_examples == [
+    assert ready(avazu(lines, max_bad_rows=0.1)).manifest.rejected_examples == [
         [4, "it is not UTF-8 text"],
         [7, "it has 1 columns, not 24"],
     ]
@@ -114,12 +114,12 @@ def test_labels_stay_with_their_rows_after_an_undecodable_line(avazu, avazu_line
 
 def test_the_hour_has_a_form(avazu, avazu_lines):
     lines = [*avazu_lines[:-1], with_cell(avazu_lines[-1], 2, "14102125", ",")]
-    with pytest.raises(ZooError, match="line 3001: hour is not of the form YYMMDDHH"):
+    with pytest.raises(ZooError, match=r"line 3001 of .*: hour is not of the form YYMMDDHH"):
         prepared(avazu(lines, max_bad_rows=0))
 
 
 def test_malformed_rows_up_to_the_limit_are_tolerated(criteo, criteo_lines):
-    assert criteo([*criteo_lines[:999], "x"], max_bad_rows=0.001).manifest.rejected
+    assert ready(criteo([*criteo_lines[:999], "x"], max_bad_rows=0.001)).manifest.rejected
 
 
 def test_malformed_rows_past_the_limit_stop(criteo, criteo_lines):
@@ -166,9 +166,9 @@ def test_an_unusable_file_leaves_no_folder(criteo, criteo_lines, tmp_path, case)
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (lambda h: h.replace("site_id,", "").replace(",C21", ""), "lacks the column site_id, C21$"),
-        (lambda h: h.replace("hour,", ""), "its header lacks the column hour$"),
-        (lambda h: h.replace("C20", "C21"), "lacks the column C20$"),
+        (lambda h: h.replace("site_id,", "").replace(",C21", ""), "has no column site_id, C21$"),
+        (lambda h: h.replace("hour,", ""), "its header has no column hour$"),
+        (lambda h: h.replace("C20", "C21"), "has no column C20$"),
         (lambda h: h + ",C1", "its header names a column twice"),
         (lambda h: h.replace("click,", ""), "click|label"),
     ],
@@ -207,7 +207,7 @@ def test_rows_without_time_are_not_split_by_it(criteo, criteo_lines):
 
 
 def test_training_rows_of_one_class(criteo, criteo_lines):
-    """As long as a file has both classes, its training rows may still lack one."""
+    """As long as a file has both classes, its training rows may still be of one."""
     rows = np.arange(200)
     test_row = int(np.flatnonzero(row_hash(rows, 0) % 10 == 9)[0])
     lines = [
@@ -280,7 +280,7 @@ def test_damage_is_found_before_use(criteo, criteo_file, prepared_criteo, tmp_pa
     damage, message = DAMAGE[case]
     damage(shutil.copytree(prepared_criteo[2], tmp_path / "prepared" / prepared_criteo[2].name))
     with pytest.raises(ZooError, match=rf"{message}.*; delete .* to prepare the data again"):
-        criteo(criteo_file).setup("fit")
+        ready(criteo(criteo_file)).setup("fit")
 
 
 def test_checksums_cover_every_file(prepared_criteo):

@@ -12,11 +12,12 @@ from unittest import mock
 
 import pytest
 from support.interruption import killed, killed_in_the_manifest, limit_files, processes, run_process
-from support.preparation import assert_same, prepared
+from support.preparation import assert_same, prepared, ready
 
-from datamodules import Criteo
-from datamodules.prepared.store import Manifest
-from datamodules.synthetic.clicks import CARDINALITIES, PlantedClicks
+from datamodules import Criteo, SyntheticCriteo
+from datamodules.prepared.folder import Manifest
+from datamodules.synthetic.click_truth import CARDINALITIES
+from datamodules.synthetic.clicks import PlantedClicks
 from datamodules.tabular.prepare import prepare
 from zoo.data.errors import ZooError
 
@@ -36,10 +37,11 @@ def prepare_at_once(path, prepared, synthetic, barrier, counts):
     few = tuple(min(n, 3000) for n in CARDINALITIES)  # to be quick
     barrier.wait(60)
     with (
-        mock.patch("datamodules.synthetic.clicks.CARDINALITIES", few),
+        mock.patch("datamodules.synthetic.click_truth.CARDINALITIES", few),
         mock.patch("datamodules.tabular.module.prepare", wraps=prepare) as work,
     ):
-        Criteo(path, prepared=prepared, synthetic=synthetic).prepare_data()
+        made = {"synthetic": synthetic} if synthetic else {}
+        (SyntheticCriteo if made else Criteo)(path, prepared=prepared, **made).prepare_data()
     counts.put(work.call_count)
 
 
@@ -62,11 +64,11 @@ STEPS = {
     "before reading": ("datamodules.tabular.prepare.read_rows", killed),
     "after reading": ("datamodules.tabular.prepare.fit_vocabulary", killed),
     "before the arrays": ("datamodules.tabular.prepare._write_arrays", killed),
-    "in the arrays": ("datamodules.prepared.store.ArraysWriter.write", killed),
+    "in the arrays": ("datamodules.prepared.arrays.ArraysWriter.write", killed),
     "after the arrays": ("datamodules.tabular.prepare.checksums", killed),
-    "before the manifest": ("datamodules.prepared.store.Manifest.save", killed),
-    "in the manifest": ("datamodules.prepared.store.Manifest.save", killed_in_the_manifest),
-    "before the name": ("datamodules.prepared.store.os.replace", killed),
+    "before the manifest": ("datamodules.prepared.folder.Manifest.save", killed),
+    "in the manifest": ("datamodules.prepared.folder.Manifest.save", killed_in_the_manifest),
+    "before the name": ("datamodules.prepared.folder.os.replace", killed),
 }
 
 
@@ -76,7 +78,7 @@ def test_killed_preparation_is_not_taken_for_whole(small, prepared_lines, moment
     assert run_process(prepare_and_die, path, folder, *STEPS[moment]) == -signal.SIGKILL
     datamodule = Criteo(path, prepared=folder)
     assert not datamodule.folder.exists()
-    datamodule.setup("fit")
+    ready(datamodule).setup("fit")
     assert_same(prepared(datamodule), prepared_lines)
     assert [p for p in Path(folder).iterdir() if p.name.endswith(".partial")] == []
 
@@ -120,7 +122,7 @@ def test_two_processes_at_once_make_one_folder(small, tmp_path, synthetic):
 
 def test_ctrl_c_leaves_no_folder(criteo, criteo_lines, tmp_path):
     with (
-        mock.patch("datamodules.prepared.store.ArraysWriter.write", side_effect=KeyboardInterrupt),
+        mock.patch("datamodules.prepared.arrays.ArraysWriter.write", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
         prepared(criteo(criteo_lines))
@@ -138,9 +140,9 @@ def test_ctrl_c_stops_a_long_query(engine):
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_is_told_in_words(criteo, criteo_lines):
+def test_a_full_disk_is_reported(criteo, criteo_lines):
     with (
-        mock.patch("datamodules.prepared.store.ArraysWriter.write", side_effect=FULL),
+        mock.patch("datamodules.prepared.arrays.ArraysWriter.write", side_effect=FULL),
         pytest.raises(ZooError, match=r"cannot write .*criteo-.*: No space left on device"),
     ):
         prepared(criteo(criteo_lines))
@@ -148,7 +150,7 @@ def test_a_full_disk_is_told_in_words(criteo, criteo_lines):
 
 def test_a_full_disk_leaves_no_folder(criteo, criteo_lines, tmp_path):
     with (
-        mock.patch("datamodules.prepared.store.ArraysWriter.write", side_effect=FULL),
+        mock.patch("datamodules.prepared.arrays.ArraysWriter.write", side_effect=FULL),
         pytest.raises(ZooError),
     ):
         prepared(criteo(criteo_lines))
@@ -156,7 +158,7 @@ def test_a_full_disk_leaves_no_folder(criteo, criteo_lines, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1000, 20_000])
-def test_writes_that_fail_are_told_in_words(small, size):
+def test_writes_that_fail_are_reported(small, size):
     path, folder = small
     messages = processes.SimpleQueue()
     assert run_process(prepare_with_small_files, path, folder, size, messages) == 0

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.preparation import assert_same, prepared, together
 
-from datamodules.prepared.store import SPLITS
-from datamodules.tabular.prepare import _hash_statement, row_hash
+from datamodules.prepared.folder import SPLITS
+from datamodules.tabular.splitting import _hash_statement, row_hash
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,0 +1,124 @@
+"""Arrays of prepared data: memory-mapped when read, appended to when written.
+
+    <name>-<key>/train/ val/ test/         numerical.npy categorical.npy label.npy row.npy
+    <name>-<key>-cross-<key>/train/ ..     ids.npy, of a cross field of these rows
+
+Shapes: n rows, N numerical fields, C categorical fields.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+
+from datamodules.prepared.folder import to_prepare_again
+from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
+
+ARRAYS = ("numerical", "categorical", "label", "row")
+IDS = "ids"  # the array of a cross field
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The rows of one split, or of a file to predict, memory-mapped.
+
+    Attributes:
+        numerical: float32 [n, N].
+        categorical: int32 [n, C].
+        label: float32 [n].
+        row: int64 [n], number of the row in the raw file.
+        crosses: An [n] array of unsigned integers for each cross field, which batches hold
+            behind the categorical ones.
+    """
+
+    numerical: np.ndarray
+    categorical: np.ndarray
+    label: np.ndarray
+    row: np.ndarray
+    crosses: tuple[np.ndarray, ...] = ()
+
+    @classmethod
+    def open(cls, folder: Path, crosses: Sequence[Path] = ()) -> "Arrays":
+        """Maps the arrays of a folder, and the ids of folders of crosses, read-only."""
+        arrays = {array: load_array(folder, array, "r") for array in ARRAYS}
+        return cls(**arrays, crosses=tuple(load_array(cross, IDS, "r") for cross in crosses))
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows in batches, row numbers left out."""
+        crosses = 4 * len(self) * len(self.crosses)
+        return self.numerical.nbytes + self.categorical.nbytes + self.label.nbytes + crosses
+
+
+def load_array(folder: Path, array: str, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    """An array of a split, which lies in a folder of prepared data.
+
+    Args:
+        folder: Folder of the split.
+        array: Name of the array, without `.npy`.
+        mmap_mode: `r` maps the file read-only; None reads it into memory.
+
+    Raises:
+        ZooError: where the file is missing or damaged.
+    """
+    try:
+        return np.load(folder / f"{array}.npy", mmap_mode=mmap_mode)
+    except (OSError, ValueError, EOFError) as error:
+        place = folder / f"{array}.npy"
+        raise ZooError(f"{place} is damaged: {error}; {to_prepare_again(folder.parent)}") from error
+
+
+@contextmanager
+def array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[BinaryIO]:
+    """A .npy file whose values are yet to be written, in order.
+
+    Not a memory map, for which a full disk is a crash of the process.
+    """
+    with open(path, "wb") as file:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": shape,
+        }
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file
+
+
+class ArraysWriter:
+    """Writes `Arrays` of a known number of rows, piece by piece, as a `with` block.
+
+    Args:
+        folder: New folder for the arrays.
+        rows: Number of rows that will be written.
+        schema: Fields of the rows, without crosses.
+    """
+
+    def __init__(self, folder: Path, rows: int, schema: Schema) -> None:
+        folder.mkdir()
+        shapes = ((rows, len(schema.numerical)), (rows, len(schema.categorical)), (rows,), (rows,))
+        self.folder = folder
+        self.dtypes = (np.dtype("<f4"), np.dtype("<i4"), np.dtype("<f4"), np.dtype("<i8"))
+        self.shapes = shapes
+        self.files: list[BinaryIO] = []
+        self.stack = ExitStack()
+
+    def __enter__(self) -> "ArraysWriter":
+        for array, shape, dtype in zip(ARRAYS, self.shapes, self.dtypes, strict=True):
+            file = array_file(self.folder / f"{array}.npy", shape, dtype)
+            self.files.append(self.stack.enter_context(file))
+        return self
+
+    def write(self, *arrays: np.ndarray) -> None:
+        """Appends rows, in the order of the fields of `Arrays`."""
+        for file, array, dtype in zip(self.files, arrays, self.dtypes, strict=True):
+            file.write(np.ascontiguousarray(array, dtype).data)
+
+    def __exit__(self, *exception: object) -> None:
+        self.stack.close()

@@ -1,0 +1,164 @@
+"""Folders of prepared data, and the manifest that vouches for each.
+
+    <name>-<key>/manifest.json     schema, split sizes, rejected rows, checksums
+                 encoder/          what scores new raw rows
+                 train/ val/ test/ arrays (see `datamodules.prepared.arrays`)
+
+A folder is built under a lock in a temporary folder beside it and renamed when complete, so
+that a folder of this name is whole, or was damaged later, which its checksums show.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from zoo.data.errors import ZooError
+
+MANIFEST_FORMAT = 1  # part of the key: another format is another folder
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a prepared folder holds.
+
+    Attributes:
+        source: Path, size and modification time of the raw files.
+        options: All that decides what the folder holds; with `source`, its key.
+        schema: Schema of the rows, as plain data.
+        splits: For each split its `rows` and `positives`.
+        rejected: Number of malformed rows, by reason.
+        rejected_examples: [line, reason] of the first malformed rows.
+        checksums: SHA-256 of every other file of the folder, by relative path.
+        notes: Further counts that a user should know of, by what they count.
+        format: Format of the manifest.
+    """
+
+    source: dict[str, Any]
+    options: dict[str, Any]
+    schema: dict[str, Any]
+    splits: dict[str, dict[str, int]]
+    rejected: dict[str, int]
+    rejected_examples: list[tuple[int, str]]
+    checksums: dict[str, str]
+    notes: dict[str, int] = field(default_factory=dict)
+    format: int = MANIFEST_FORMAT
+
+    def save(self, folder: Path) -> None:
+        """Writes `manifest.json`."""
+        (folder / "manifest.json").write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Reads `manifest.json`.
+
+        Raises:
+            ZooError: where it is missing or damaged.
+        """
+        try:
+            return cls(**json.loads((folder / "manifest.json").read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            message = f"{folder}: manifest.json is damaged; {to_prepare_again(folder)}"
+            raise ZooError(message) from error
+
+    def verify(self, folder: Path) -> None:
+        """Compares every file with its checksum.
+
+        Raises:
+            ZooError: where a file is missing or differs.
+        """
+        for path, expected in self.checksums.items():
+            if not (folder / path).is_file():
+                raise ZooError(f"{folder / path} is missing; {to_prepare_again(folder)}")
+            if checksum(folder / path) != expected:
+                raise ZooError(
+                    f"{folder / path} does not match its checksum; {to_prepare_again(folder)}"
+                )
+
+
+def to_prepare_again(folder: Path) -> str:
+    """What a user does about a damaged folder, as the end of a message."""
+    return f"delete {folder} to prepare the data again"
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files below a folder, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): checksum(path) for path in files}
+
+
+def source_identity(path: Path) -> dict[str, Any]:
+    """What distinguishes one version of a raw file from another."""
+    if not path.is_file():
+        raise ZooError(f"no such file: {path} (data.path)")
+    status = path.stat()
+    return {
+        "path": str(path.resolve()),
+        "size": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+    }
+
+
+def key(source: dict[str, Any], options: dict[str, Any]) -> str:
+    """Sixteen hexadecimal digits that differ for different source or options."""
+    text = json.dumps([MANIFEST_FORMAT, source, options], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Holds the lock of a file or folder to be made, which other processes wait for."""
+    lock = FileLock(target.with_name(f"{target.name}.lock"))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0.5)
+    except Timeout:
+        Console(stderr=True).print(f"waiting for another process to make {target}")
+        lock.acquire()
+    except OSError as error:
+        raise ZooError(f"cannot write to {target.parent}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` if the block ends well, and is removed if not.
+
+    Hold the lock: what an earlier process left behind when it was killed is removed.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, folder)
+    except OSError as error:
+        raise ZooError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Makes a folder by `fill(temporary folder)` unless this or another process has made it."""
+    with locked(folder):
+        if not folder.exists():
+            with atomic_folder(folder) as partial:
+                fill(partial)

@@ -1,0 +1,88 @@
+"""Which rows an epoch brings to a process, and in which order.
+
+Every row comes exactly once an epoch, on exactly one rank; all ranks make the same number of
+steps; the order depends on the seed and the epoch alone, so a resumed run sees the rows that
+the unbroken run would have seen.
+
+Shapes: B rows of a batch.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from zoo.data.errors import ZooError
+
+ROWS_PER_BLOCK = 256  # consecutive rows read together when shuffling from disk
+ROWS_PER_WINDOW = 65_536  # rows shuffled among each other, from randomly chosen blocks
+
+
+class Share:
+    """The batches of one process: equally many on all, every row once.
+
+    Batches of an epoch differ by a row at most: a last one of few rows would move the weights as
+    far as the others, and the wrong way.
+
+    Args:
+        rows: Number of rows of all processes.
+        batch_size: Largest number of rows of a batch on one process (one more where the rows of
+            the processes differ).
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, rows: int, batch_size: int, rank: int, world_size: int) -> None:
+        if rows < world_size:
+            raise ZooError(f"{rows} rows cannot be dealt to {world_size} processes")
+        self.rows = rows
+        self.start, self.stop = (rows * r // world_size for r in (rank, rank + 1))
+        self.steps = -(-(rows // world_size) // batch_size)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def slices(self) -> Iterator[slice]:
+        """The positions of each batch in the order of all rows."""
+        rows = self.stop - self.start
+        bounds = [self.start + rows * step // self.steps for step in range(self.steps + 1)]
+        for first, stop in pairwise(bounds):
+            yield slice(first, stop)
+
+
+def shuffled_windows(
+    share: Share, random: np.random.Generator
+) -> Iterator[tuple[list[slice], list[np.ndarray]]]:
+    """A new order of rows on disk: blocks are permuted, and rows within windows of blocks.
+
+    Yields:
+        Of each window the slices to be read together, and for each of its batches the positions
+        [B] of its rows among those read.
+    """
+    n = share.rows
+    blocks = random.permutation(-(-n // ROWS_PER_BLOCK))
+    sizes = np.minimum((blocks + 1) * ROWS_PER_BLOCK, n) - blocks * ROWS_PER_BLOCK
+    ends = np.cumsum(sizes)
+    bounds = [(part.start, part.stop) for part in share.slices()]
+    # windows of equal size: a short last one would not mix
+    windows = -(-share.steps * share.batch_size // ROWS_PER_WINDOW)
+    for batches in np.array_split(bounds, min(windows, share.steps)):
+        low, high = batches[0][0], batches[-1][1]
+        order = random.permutation(high - low)
+        pieces = _positions(blocks, sizes, ends, low, high)
+        yield pieces, [order[first - low : last - low] for first, last in batches]
+
+
+def _positions(
+    blocks: np.ndarray, sizes: np.ndarray, ends: np.ndarray, low: int, high: int
+) -> list[slice]:
+    """Slices of the arrays that hold positions low .. high of the blocks laid end to end."""
+    pieces = []
+    for i in range(int(np.searchsorted(ends, low, side="right")), len(blocks)):
+        begin = ends[i] - sizes[i]
+        if begin >= high:
+            break
+        offset = blocks[i] * ROWS_PER_BLOCK - begin
+        pieces.append(slice(max(low, begin) + offset, min(high, ends[i]) + offset))
+    return pieces

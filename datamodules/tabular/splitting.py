@@ -1,0 +1,104 @@
+"""Which rows train, validate and test: by a hash of the row's number, or by time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
+from datamodules.tabular.encoder import ROWS_PER_CHUNK
+from zoo.data.errors import ZooError
+
+TIME = "time of the row"  # extra column of the table `rows` where the split is by time
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How rows are dealt to training, validation and test.
+
+    Attributes:
+        by: `hash` of the row number, or `time`.
+        ratio: Relative sizes of training, validation and test.
+        seed: Seed of the hash.
+        time: With `time`, an SQL expression over the raw columns that sorts as time does.
+    """
+
+    by: Literal["hash", "time"]
+    ratio: Sequence[int]
+    seed: int = 0
+    time: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.ratio) != 3 or min(self.ratio) < 1:
+            raise ZooError(f"data.split_ratio needs three positive numbers, got {list(self.ratio)}")
+        if self.by == "time" and self.time is None:
+            raise ZooError("these rows have no time to be split by: use data.split=hash")
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """Columns that the split needs beside the fields."""
+        return {TIME: self.time} if self.by == "time" and self.time else {}
+
+    def assign(self, engine: Engine) -> None:
+        """Sets `split` of the table `rows`: 0 for training, 1 for validation, 2 for test."""
+        ((count,),) = engine.run("SELECT count(*) FROM rows")
+        split = self._expression(engine)
+        for start in range(0, count, ROWS_PER_CHUNK):
+            chunk = f"rowid >= {start} AND rowid < {start + ROWS_PER_CHUNK}"
+            engine.run(f"UPDATE rows SET split = {split} WHERE {chunk}")
+
+    def _expression(self, engine: Engine) -> str:
+        if self.by == "time":
+            validation, test = self._times(engine)
+            time = sql_identifier(TIME)
+            return f"CASE WHEN {time} < {validation} THEN 0 WHEN {time} < {test} THEN 1 ELSE 2 END"
+        bucket = f"{_hash_statement(self.seed)} % {sum(self.ratio)}"
+        train, validation, _ = self.ratio
+        return (
+            f"CASE WHEN {bucket} < {train} THEN 0 WHEN {bucket} < {train + validation} THEN 1 "
+            "ELSE 2 END"
+        )
+
+    def _times(self, engine: Engine) -> tuple[str, str]:
+        """The first times of validation and test; rows of one time stay together."""
+        time = sql_identifier(TIME)
+        counts = engine.run(
+            f"SELECT {time}, count(*) FROM rows WHERE problem IS NULL GROUP BY 1 ORDER BY 1"
+        )
+        if len(counts) < 3:
+            raise ZooError(
+                f"the file holds {len(counts)} distinct times; a split by time needs at least "
+                "three: use data.split=hash"
+            )
+        share = np.cumsum([count for _, count in counts]) / sum(count for _, count in counts)
+        train, validation, _ = np.cumsum(self.ratio) / sum(self.ratio)
+        # the time at which the wanted share is first reached ends its split
+        first = min(int(np.searchsorted(share, train - 1e-9)) + 1, len(counts) - 2)
+        second = min(
+            max(int(np.searchsorted(share, validation - 1e-9)) + 1, first + 1), len(counts) - 1
+        )
+        return sql_literal(counts[first][0]), sql_literal(counts[second][0])
+
+
+def row_hash(row: np.ndarray, seed: int) -> np.ndarray:
+    """[n] hash values that split rows: multiplicative congruences with xor-shifts between them,
+    the same in SQL and NumPy, on every machine and in every version."""
+    mixed = (row.astype(np.int64) * 1_103_515_245 + 1) % 2_147_483_647
+    mixed = (mixed ^ (mixed >> 15)) * 1_597_334_677 % 2_147_483_629
+    mixed = mixed ^ (mixed >> 13) ^ _seed_bits(seed)
+    mixed = mixed * 2_246_822_519 % 4_294_967_291
+    return (mixed ^ (mixed >> 16)) * 1_812_433_253 % 2_147_483_587
+
+
+def _seed_bits(seed: int) -> int:
+    """31 bits that differ in about half for neighbouring seeds."""
+    return (seed + 1) * 2_654_435_761 % 2_147_483_647
+
+
+def _hash_statement(seed: int) -> str:
+    mixed = "((rows.rowid * 1103515245 + 1) % 2147483647)"
+    mixed = f"(xor({mixed}, {mixed} >> 15) * 1597334677 % 2147483629)"
+    mixed = f"xor(xor({mixed}, {mixed} >> 13), {_seed_bits(seed)})"
+    mixed = f"({mixed} * 2246822519 % 4294967291)"
+    return f"(xor({mixed}, {mixed} >> 16) * 1812433253 % 2147483587)"
