@@ -11,19 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.explaining import QUICK, instance
 
-from zoo import Batch
-from zoo.glider.detect import (
-    Detector,
-    Result,
+from zoo.data.batch import concatenate
+from zoo.glider.detector import Detector, Result, permuted, read_results
+from zoo.glider.perturb import OnOff, bernoulli_masks, generator
+from zoo.glider.statistics import (
     adjust,
     order_weights,
     permutation_p_value,
-    permuted,
-    read_results,
     summarise,
     uniform_p_values,
 )
-from zoo.glider.perturb import OnOff, bernoulli_masks, generator
 
 
 def results(found, null, instances=20):
@@ -160,7 +157,7 @@ def test_a_chunk_that_is_done_is_not_explained_again(tmp_path):
         on = (rows.categorical >= 0).float()
         return 3 * on[:, 0] * on[:, 1]
 
-    rows = Batch(*(torch.cat([part] * 3) for part in instance()[:3]))
+    rows = concatenate([instance()] * 3)
     detector = Detector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
     detector.predict_step(torch.tensor(0))
     first = read_results(tmp_path)
@@ -176,9 +173,7 @@ def test_an_instance_is_explained_alike_in_any_chunk(tmp_path):
         on = (rows.categorical >= 0).float()
         return on[:, 0] * on[:, 1] + rows.numerical[:, 0] * rows.numerical[:, 1] * on[:, 0]
 
-    rows = Batch(
-        *(torch.cat(parts) for parts in zip(*(instance(s)[:3] for s in range(3)), strict=True))
-    )
+    rows = concatenate([instance(seed) for seed in range(3)])
     detector = Detector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
     together, alone = detector.explain([0, 1, 2]), detector.explain([1])
     assert together[1].found == alone[0].found

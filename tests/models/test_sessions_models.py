@@ -91,7 +91,7 @@ def test_a_skip_that_goes_on_is_learned_and_attributed(model_class):
         batch.past[..., 0] = torch.arange(T) - last  # events since
         batches.append(batch._replace(label=skipped * batch.future_mask))
     network = build(model_class, width=40, learning_rate=0.01)
-    with pytest.warns(UserWarning, match="^expert interaction has most to say"):
+    with pytest.warns(UserWarning, match="^expert interaction has the largest attribution"):
         trainer = train_some(network, batches)
     assert trainer.callback_metrics["val/acc"] > 0.97
 
@@ -113,7 +113,7 @@ def test_every_precision_trains_alike(model_class, precision):
         train_some(found, batches, precision=precision)
     found, tolerance = found.float(), 0.1 if precision == "bf16-mixed" else 1e-3
     batch = random_batch(50, 9)
-    # of experts that know nothing, rounding decides which of them the mixture hears
+    # of experts without evidence, rounding decides which of them is selected
     found, expected = found.expert_outputs(batch), expected.expert_outputs(batch)
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 

@@ -7,7 +7,7 @@ from zoo.glider.madex import MadexConfig
 from zoo.glider.surrogate import SurrogateConfig
 
 SMALL = SurrogateConfig(hidden_units=(32, 16), max_epochs=15)
-QUICK = MadexConfig(explainer=SMALL, samples=(1000, 200, 200))
+QUICK = MadexConfig(surrogate=SMALL, samples=(1000, 200, 200))
 
 
 def instance(seed=0):
