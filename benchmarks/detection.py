@@ -1,4 +1,4 @@
-"""Candidate detection where the truth is known: means and standard deviations over seeds.
+"""Interaction detection where the truth is known: means and standard deviations over seeds.
 
     python benchmarks/detection.py nid --seeds 5
     python benchmarks/detection.py madex --trials 10 --instances 20
@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from zoo.glider.madex import Explanation, MadexConfig, explain
 from zoo.glider.nid import nid_pairs
 from zoo.glider.perturb import TruncatedNormal, bernoulli_masks, generator, score
-from zoo.glider.surrogate import GRADIENT_NID, NID, Samples, SurrogateConfig, fit, standardise
+from zoo.glider.surrogate import GRADIENT_NID, NID, SurrogateConfig
+from zoo.glider.surrogate_training import Samples, fit, standardise
 
 FEATURES = 10
 
@@ -138,7 +139,7 @@ def draw(function: Callable[[Tensor], Tensor], count: int, random: torch.Generat
 
 def run_nid(seeds: int) -> None:
     """B1, with networks of that paper's size."""
-    settings = SurrogateConfig((140, 100, 60, 20), l1=2e-4, learning_rate=1e-3, patience=10)
+    config = SurrogateConfig((140, 100, 60, 20), l1=2e-4, learning_rate=1e-3, patience=10)
     table = make_table(f"pairwise AUC of NID, {seeds} seeds", "", "AUC")
     averages = np.zeros((len(FUNCTIONS), seeds))
     for i, (function, interactions) in enumerate(FUNCTIONS):
@@ -149,7 +150,7 @@ def run_nid(seeds: int) -> None:
         train, val = standardise(
             Samples(x[:, :10_000], y[:, :10_000]), Samples(x[:, 10_000:], y[:, 10_000:])
         )
-        networks, _ = fit(train, val, settings, [generator(i, seed) for seed in range(seeds)])
+        networks, _ = fit(train, val, config, [generator(i, seed) for seed in range(seeds)])
         truth = [pair in true_pairs(interactions) for pair in PAIRS]
         for seed, strengths in enumerate(nid_pairs(networks)):
             averages[i, seed] = roc_auc_score(truth, [float(strengths[pair]) for pair in PAIRS])
@@ -243,7 +244,7 @@ def run_madex(
     instances: int,
     sigmas: Sequence[float],
     unbounded: Sequence[str],
-    settings: MadexConfig,
+    config: MadexConfig,
 ) -> None:
     """B2: the k interactions of each instance without those inside others (Algorithm 1).
 
@@ -251,7 +252,7 @@ def run_madex(
     three may come first and explain nothing by itself, hence a patience of two; a superset of the
     truth gains up to 0.003 by chance, and 0.013 where the black box has learned a bit of it.
     """
-    explainers = {"nid": replace(NID, linear=True), "gradient_nid": GRADIENT_NID}
+    surrogates = {"nid": replace(NID, linear=True), "gradient_nid": GRADIENT_NID}
     columns = [column for f in range(1, 5) for column in (f"F{f}", "published")]
     for name in black_boxes:
         table = make_table(f"R-precision, {trials} trials x {instances} instances", "", *columns)
@@ -266,8 +267,8 @@ def run_madex(
                 points = 2 * torch.rand(instances, FEATURES, generator=random) - 1
                 for (detector, sigma), results in found.items():
                     if detector == "nid" or len(truth) == 2:
-                        explainer = explainers[detector]
-                        mine = replace(settings, detector=detector, explainer=explainer)
+                        surrogate = surrogates[detector]
+                        mine = replace(config, detector=detector, surrogate=surrogate)
                         limit = math.inf if detector in unbounded else 1.0
                         neighbours = TruncatedNormal(sigma, low=-limit, high=limit)
                         explanations = explain_many(scores, points, neighbours, mine, trial)
@@ -285,18 +286,18 @@ def explain_many(
     scores: Callable[[Tensor], Tensor],
     points: Tensor,
     neighbours: TruncatedNormal,
-    settings: MadexConfig,
+    config: MadexConfig,
     seed: int,
 ) -> list[Explanation]:
     """MADEX at several points at once."""
     xs, ys = [], []
     for i, point in enumerate(points):
-        x, rows = neighbours.draw(point, sum(settings.samples), generator(seed, i))
+        x, rows = neighbours.draw(point, sum(config.samples), generator(seed, i))
         xs.append(x)
         ys.append(score(scores, rows))
     generators = [generator(seed, i, 1) for i in range(len(points))]
     centres = torch.zeros_like(points)
-    return explain(torch.stack(xs), torch.stack(ys), centres, settings, generators)
+    return explain(torch.stack(xs), torch.stack(ys), centres, config, generators)
 
 
 def run_games(seeds: int) -> None:
@@ -321,9 +322,9 @@ def run_games(seeds: int) -> None:
             x = bernoulli_masks(6000, features, generator(seed))
             y = sum(c * x[:, list(term)].prod(1) for term, c in weights.items())
             for detector, truth in (("nid", terms), ("gradient_nid", pairs)):
-                settings = MadexConfig(detector, patience=5)
+                config = MadexConfig(detector, patience=5)
                 (found,) = explain(
-                    x[None], y[None], torch.ones(1, features), settings, [generator(seed, 1)]
+                    x[None], y[None], torch.ones(1, features), config, [generator(seed, 1)]
                 )
                 detected = {i.features for i in found.interactions[: len(truth)]}
                 recalls[detector].append(len(detected & truth) / len(truth))
@@ -357,14 +358,14 @@ def main() -> None:
     if options.benchmark == "nid":
         run_nid(options.seeds)
     elif options.benchmark == "madex":
-        settings = MadexConfig(
+        config = MadexConfig(
             min_gain=options.min_gain,
             patience=2,
             prune_subsets=True,
             region_points=options.region_points,
         )
         sizes = (options.trials, options.instances, options.sigmas, options.unbounded)
-        run_madex(options.black_boxes, options.detectors, *sizes, settings)
+        run_madex(options.black_boxes, options.detectors, *sizes, config)
     else:
         run_games(options.seeds)
 

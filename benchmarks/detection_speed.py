@@ -10,7 +10,7 @@ Both contestants get the same samples, settings, threads, initial weights and or
 `seconds` are those of training and ranking, neighbours and scores left out; they take turns, and
 the figure is the median over the repeats.
 
-- zoo: `zoo.glider.surrogate.fit`, many networks at once.
+- zoo: `zoo.glider.surrogate_training.fit`, many networks at once.
 - loop: one `nn.Sequential` at a time, with `torch.optim.Adam`, and the same rule for stopping.
 
 `same top` is the share of instances whose strongest interaction is the same for both.
@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from zoo.glider.nid import Candidate, nid
 from zoo.glider.perturb import bernoulli_masks, generator
-from zoo.glider.surrogate import NID, Networks, Samples, fit, standardise
+from zoo.glider.surrogate import NID, SurrogateNetworks
+from zoo.glider.surrogate_training import Samples, fit, standardise
 
 TRAIN, VAL = 5000, 500
 GAMES = 30
@@ -61,7 +62,7 @@ def explain_together(train: Samples, val: Samples, chunk: int) -> list[list[Cand
     for first in range(0, len(train.x), chunk):
         part = torch.arange(first, min(first + chunk, len(train.x)))
         generators = [generator(1, i) for i in part.tolist()]
-        networks, _ = fit(train.select(part), val.select(part), NID, generators)
+        networks, _ = fit(train.of(part), val.of(part), NID, generators)
         rankings += [list(islice(ranking, TOP)) for ranking in nid(networks)]
     return rankings
 
@@ -73,14 +74,14 @@ def explain_one_by_one(train: Samples, val: Samples) -> list[list[Candidate]]:
         network = fit_sequential(train.x[i], train.y[i], val.x[i], val.y[i], generator(1, i))
         linears = [layer for layer in network if isinstance(layer, nn.Linear)]
         layers = [(x.weight.detach().T[None], x.bias.detach()[None, None]) for x in linears]
-        rankings += [list(islice(r, TOP)) for r in nid(Networks(NID, layers, None))]
+        rankings += [list(islice(r, TOP)) for r in nid(SurrogateNetworks(NID, layers, None))]
     return rankings
 
 
 def start(features: int, random: torch.Generator) -> nn.Sequential:
     """A network with the initial weights of ours."""
     layers: list[nn.Module] = []
-    for weight, bias in Networks.random(features, NID, [random]).layers:
+    for weight, bias in SurrogateNetworks.random(features, NID, [random]).layers:
         linear = nn.Linear(*weight.shape[1:])
         linear.weight.data, linear.bias.data = weight[0].T.contiguous(), bias[0, 0].clone()
         layers += [linear, nn.ReLU()]

@@ -58,7 +58,7 @@ CONTENT = (
 MOVIELENS = {"control": ("ncf_mlp", ()), "content alone": ("interpretable_mlp", CONTENT)}
 MOVIELENS |= {"experts": ("interpretable_mlp", ())}
 PLANTED = ("--data.synthetic.crosses=[[C6, C14]]", "--data.synthetic.cross_strength=3")
-# the expert of all learns from every row and speaks where the pair is not sure
+# the expert of all learns from every row and is selected where the pair is not confident
 PLANTED_EXPERTS = tuple(
     f"--model.init_args.{option}" for option in ("fallback=true", "auxiliary=1", "power=4")
 )
@@ -82,7 +82,7 @@ def explained(model: InterpretableMLP, data: Any) -> tuple[Tensor, Tensor, Tenso
 def ranked(model: InterpretableMLP, data: Any) -> dict[str, list[float]]:
     """HR@10 and NDCG@10 of each expert alone, and of all by the power of the inference gate.
 
-    Beside the latter the share of all test rows in which each expert has most to say.
+    Beside the latter the share of all test rows in which each expert's attribution is largest.
     """
     data.setup("test")
     with torch.no_grad():
@@ -99,7 +99,7 @@ def ranked(model: InterpretableMLP, data: Any) -> dict[str, list[float]]:
         model.inference_power = power
         log_alpha = model.log_selection(z)
         most = torch.bincount(log_alpha.argmax(1), minlength=z.shape[1]) / len(z)
-        logits = mixture_logit(z + model.unsure, log_alpha)
+        logits = mixture_logit(z + model.prior_output, log_alpha)
         found[f"inference power {power}"] = measure(logits) + most.tolist()
     return found
 
@@ -184,7 +184,7 @@ def run_movielens(options: argparse.Namespace, folder: Path) -> None:
     for name, values in stacked.items():
         figure.add_row(name, *(mean_and_deviation(column) for column in values.T.tolist()))
     console.print(figure)
-    columns = ("hr@10", "ndcg@10", *(f"most to say: {name}" for name in names))
+    columns = ("hr@10", "ndcg@10", *(f"largest: {name}" for name in names))
     table = make_table("the same models; of all test rows", "ranked by", *columns)
     for name in rankings[0]:
         values = zip(*(ranking[name] for ranking in rankings), strict=True)

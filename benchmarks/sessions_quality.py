@@ -61,8 +61,8 @@ def attributed(
     """What the experts say of the test tracks.
 
     Returns:
-        share of each mechanism's tracks in which its right expert has most to say, and the mean
-        attribution of the expert of the interactions at each place of the second half.
+        share of each mechanism's tracks in which its right expert has the largest attribution, and
+        the mean attribution of the expert of the interactions at each place of the second half.
     """
     data = SyntheticSkipSessions(
         str(root / LOGS),
@@ -117,7 +117,7 @@ def run(sessions: int, seeds: int, folder: Path) -> None:
     ceiling = [[100 * r[f"ceiling/{m}"] for r in found["last"]] for m in METRICS]
     table.add_row("true probabilities", *map(mean_and_deviation, ceiling))
     console.print(table)
-    table = make_table("the right expert has most to say", "of tracks that", *MIXTURES)
+    table = make_table("the right expert has the largest attribution", "of tracks that", *MIXTURES)
     for name in RIGHT:
         cells = [mean_and_deviation([share[name] for share in shares[m]]) for m in MIXTURES]
         table.add_row(f"{name} decided", *cells)

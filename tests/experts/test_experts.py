@@ -63,7 +63,8 @@ def test_an_expert_that_takes_all_is_told():
             head.bias.fill_(bias)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(accelerator="cpu", **quiet)
-    with pytest.warns(UserWarning, match="expert all has most to say in 100.0% of the val rows"):
+    message = "expert all has the largest attribution in 100.0% of the val rows"
+    with pytest.warns(UserWarning, match=message):
         trainer.validate(network, data, verbose=False)
 
 

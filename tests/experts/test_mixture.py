@@ -85,7 +85,7 @@ def test_three_experts_by_hand():
 
 
 def test_a_fallback_takes_what_those_inside_it_leave_by_hand():
-    """Gates 0.5 and 0.2, and one in place of 0.9: 0.5 * 0.8 = 0.4 is left, sure or not."""
+    """Gates 0.5 and 0.2, and one in place of 0.9: 0.5 * 0.8 = 0.4 is left, confident or not."""
     z = torch.tensor([[0.5, -0.2, 0.9], [0.5, -0.2, 0.0]], dtype=torch.float64).atanh()
     lattice = Lattice(SCHEMA, {"a": ["n0"], "b": ["n1"], "ab": ["n0", "n1"]})
     assert lattice.greatest == 2
@@ -140,7 +140,7 @@ def test_selections_are_held_constant_in_the_loss():
 
 @pytest.mark.parametrize("gate", GATES)
 def test_silence_costs_an_expert_what_its_children_have_decided(gate):
-    """KL(1/2 || f) where one child has the gate g is sure to that degree; nothing else costs."""
+    """KL(1/2 || f) times how confident the children are by their gates; nothing else costs."""
     f = torch.tensor([[0.5, -0.2, 0.9]], dtype=torch.float64)
     z = f.atanh().requires_grad_()
     lattice = Lattice(SCHEMA, {"a": ["n0"], "b": ["n1"], "ab": ["n0", "n1"]})

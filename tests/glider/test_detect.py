@@ -1,6 +1,9 @@
 """`train.py detect`, from a run directory to interactions.json and back into a model."""
 
+import contextlib
+import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +15,14 @@ import torch
 from support.running import QUIET, ROOT, command, error_of
 
 import datamodules
-import zoo.glider.detect
+import zoo.glider.detector
 
 SMALL_CHUNKS = """
 import train
-import zoo.glider.detect
+import zoo.glider.detector
 
 if __name__ == "__main__":
-    zoo.glider.detect.CHUNK = 2
+    zoo.glider.detector.INSTANCES_PER_CHUNK = 2
     train.main()
 """
 
@@ -28,16 +31,63 @@ if __name__ == "__main__":
 def workplace(tmp_path, monkeypatch):
     """Each test runs in a folder of its own; small chunks let a few instances make several."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(zoo.glider.detect, "CHUNK", 2)
+    monkeypatch.setattr(zoo.glider.detector, "INSTANCES_PER_CHUNK", 2)
 
 
-@pytest.fixture
-def run(criteo_file):
+@pytest.fixture(scope="module")
+def trained(criteo_file, tmp_path_factory):
+    """The run directory of a short fit, read-only."""
     config = ROOT / "configs/criteo/deepfm.yaml"
     small = ["--model.hidden_units=[16]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
     given = ["--data.path", criteo_file, "--data.min_count=3", "--name=t", "--trainer.max_epochs=1"]
-    command("fit", "--config", config, *given, *small, *QUIET)
-    return Path("runs/t/version_0")
+    with contextlib.chdir(tmp_path_factory.mktemp("trained")):
+        command("fit", "--config", config, *given, *small, *QUIET)
+        return Path("runs/t/version_0").absolute()
+
+
+@pytest.fixture(scope="module")
+def planted(trained, tmp_path_factory):
+    """The same run, but of a model whose only term is C1 x C2, read-only."""
+    run = shutil.copytree(trained, tmp_path_factory.mktemp("planted") / "run")
+    plant(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def detection(planted):
+    """The folder where `detect` ran on the planted model, read-only, and what it printed."""
+    folder = planted.parent
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        mock.patch("zoo.glider.detector.INSTANCES_PER_CHUNK", 2),
+    ):
+        command(*given(planted, *FEW), *QUIET)
+    return folder, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def of_one_row(planted, tmp_path_factory):
+    """The text of the interactions of a single row, from a model in float32."""
+    with contextlib.chdir(tmp_path_factory.mktemp("one")):
+        command(*given(planted, *ONE), *QUIET)
+        return Path("interactions.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def crossed(planted, detection):
+    """The run directory of a fit with the cross field that was detected, read-only."""
+    folder, _ = detection
+    crosses = ["--data.crosses=interactions.json", "--data.top_k=1", "--name=crossed"]
+    with contextlib.chdir(folder):
+        command("fit", "--config", planted / "config.yaml", *crosses)
+    return folder / "runs/crossed/version_0"
+
+
+@pytest.fixture
+def run(trained):
+    """The run directory of a short fit, which a test may change."""
+    return Path(shutil.copytree(trained, "runs/t/version_0"))
 
 
 def given(run, *more):
@@ -46,6 +96,7 @@ def given(run, *more):
 
 
 FEW = ["--instances=3", "--permutations=0"]
+ONE = ["--instances=1", "--permutations=0"]
 
 
 def plant(run):
@@ -66,42 +117,35 @@ def plant(run):
     torch.save(checkpoint, file)
 
 
-def test_detect_finds_the_only_interaction_of_a_model(run, capsys):
-    plant(run)
-    command(*given(run, *FEW), *QUIET)
-    found = json.loads(Path("interactions.json").read_text())
+def test_detect_finds_the_only_interaction_of_a_model(detection):
+    folder, printed = detection
+    found = json.loads((folder / "interactions.json").read_text())
     assert found["format"] == 1
     assert found["instances"] == 3
     assert found["model"] == "DeepFM"
     first = found["interactions"][0]
     assert (first["fields"], first["count"]) == (["C1", "C2"], 3)
-    assert "C1 x C2" in capsys.readouterr().out
-    assert "Plotly" in Path("interactions.html").read_text(errors="ignore")
-    assert not list(Path().glob(".interactions*"))
+    assert "C1 x C2" in printed
+    assert "Plotly" in (folder / "interactions.html").read_text(errors="ignore")
+    assert not list(folder.glob(".interactions*"))
 
 
-def test_what_counts_as_an_interaction_is_an_option(run):
+def test_what_counts_as_an_interaction_is_an_option(planted):
     """A row's interaction explains a part of the variance: more than 0.001, less than 0.99."""
-    plant(run)
     options = ("--patience=3", "--prune_subsets=true", "--region_points=2", "--min_gain=0.99")
-    command(*given(run, *FEW, *options), *QUIET)
+    command(*given(planted, *FEW, *options), *QUIET)
     assert json.loads(Path("interactions.json").read_text())["interactions"] == []
 
 
-def test_what_is_detected_becomes_a_cross_field(run, criteo_file):
-    plant(run)
-    command(*given(run, *FEW), *QUIET)
-    crosses = ["--data.crosses=interactions.json", "--data.top_k=1", "--name=crossed"]
-    command("fit", "--config", run / "config.yaml", *crosses)
-    checkpoint = torch.load("runs/crossed/version_0/checkpoints/best.ckpt", weights_only=True)
+def test_what_is_detected_becomes_a_cross_field(crossed):
+    checkpoint = torch.load(crossed / "checkpoints/best.ckpt", weights_only=True)
     fields = checkpoint["hyper_parameters"]["schema"]["fields"]
     assert fields[-1]["name"] == "C1 x C2"
     assert fields[-1]["group"] == "cross"
 
 
-def test_an_interrupted_detection_goes_on_where_it_stopped(run):
-    plant(run)
-    original = zoo.glider.detect.Detector.explain
+def test_an_interrupted_detection_goes_on_where_it_stopped(planted):
+    original = zoo.glider.detector.Detector.explain
     asked = []
 
     def once(self, indices):
@@ -110,9 +154,9 @@ def test_an_interrupted_detection_goes_on_where_it_stopped(run):
         asked.append(list(indices))
         return original(self, indices)
 
-    stopping = mock.patch.object(zoo.glider.detect.Detector, "explain", once)
+    stopping = mock.patch.object(zoo.glider.detector.Detector, "explain", once)
     with stopping, pytest.raises(SystemExit):
-        command(*given(run, *FEW), *QUIET)
+        command(*given(planted, *FEW), *QUIET)
     assert not Path("interactions.json").exists()
     assert asked == [[0, 1]]
 
@@ -120,65 +164,57 @@ def test_an_interrupted_detection_goes_on_where_it_stopped(run):
         asked.append(list(indices))
         return original(self, indices)
 
-    with mock.patch.object(zoo.glider.detect.Detector, "explain", rest):
-        command(*given(run, *FEW), *QUIET)
+    with mock.patch.object(zoo.glider.detector.Detector, "explain", rest):
+        command(*given(planted, *FEW), *QUIET)
     assert asked == [[0, 1], [2]]
     assert json.loads(Path("interactions.json").read_text())["instances"] == 3
 
 
-def test_a_field_that_is_crossed_takes_its_cross_along(run):
-    plant(run)
-    command(*given(run, *FEW), *QUIET)
-    crosses = ["--data.crosses=interactions.json", "--data.top_k=1", "--name=crossed"]
-    command("fit", "--config", run / "config.yaml", *crosses)
-    command(*given(Path("runs/crossed/version_0"), *FEW), *QUIET)
+def test_a_field_that_is_crossed_takes_its_cross_along(crossed):
+    crosses = crossed.parents[2] / "interactions.json"
+    command(*given(crossed, *ONE, f"--data.crosses={crosses}"), *QUIET)
     found = json.loads(Path("interactions.json").read_text())
     assert found["fields"] == [*(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])
-def test_a_model_of_any_precision_is_explained_in_float32(precision, run):
-    plant(run)
-    command(*given(run, *FEW), *QUIET)
-    expected = Path("interactions.json").read_text()
-    command(*given(run, *FEW, f"--trainer.precision={precision}"), *QUIET)
-    assert Path("interactions.json").read_text() == expected
+def test_a_model_of_any_precision_is_explained_in_float32(precision, planted, of_one_row):
+    command(*given(planted, *ONE, f"--trainer.precision={precision}"), *QUIET)
+    assert Path("interactions.json").read_text() == of_one_row
 
 
-@pytest.mark.parametrize(
-    "other", ["--instances=4", "--data.max_bad_rows=0.5", "--data.scaling=none"]
-)
-def test_an_unfinished_detection_is_not_mixed_up_with_another(other, run):
+@pytest.mark.parametrize("other", ["--instances=4", "--data.split_seed=1", "--data.scaling=none"])
+def test_an_unfinished_detection_is_not_mixed_up_with_another(other, trained):
     interrupted = mock.patch.object(
-        zoo.glider.detect.Detector, "explain", mock.Mock(side_effect=KeyboardInterrupt)
+        zoo.glider.detector.Detector, "explain", mock.Mock(side_effect=KeyboardInterrupt)
     )
     with interrupted, pytest.raises(SystemExit):
-        command(*given(run, *FEW), *QUIET)
-    message = error_of(*given(run, *FEW, other), *QUIET)
+        command(*given(trained, *FEW), *QUIET)
+    message = error_of(*given(trained, *FEW, other), *QUIET)
     assert "unfinished detection of another model, of other data or with other opt" in message
 
 
-def test_mistakes_are_told_in_one_sentence(run):
-    assert "the validation split has" in error_of(*given(run, "--instances=1000000"), *QUIET)
-    assert "instances must be at least 1" in error_of(*given(run, "--instances=0"), *QUIET)
+def test_mistakes_are_reported_in_one_sentence(trained):
+    assert "the validation split has" in error_of(*given(trained, "--instances=1000000"), *QUIET)
+    assert "instances must be at least 1" in error_of(*given(trained, "--instances=0"), *QUIET)
     leasts = {"permutations": 0, "seed": 0, "top_k": 1, "max_order": 2}
     leasts |= {"patience": 1, "region_points": 0}
     for option, least in leasts.items():
-        message = error_of(*given(run, f"--{option}={least - 1}"), *QUIET)
+        message = error_of(*given(trained, f"--{option}={least - 1}"), *QUIET)
         assert f"{option} must be at least {least}, got {least - 1}" in message
     for gain in ("-0.1", "1"):
-        message = error_of(*given(run, f"--min_gain={gain}"), *QUIET)
+        message = error_of(*given(trained, f"--min_gain={gain}"), *QUIET)
         assert "min_gain must be at least 0 and less than 1" in message
     Path("folder").mkdir()
     for output in ("picture.html", "folder", "."):
-        message = error_of(*given(run, f"--output={output}"), *QUIET)
+        message = error_of(*given(trained, f"--output={output}"), *QUIET)
         assert "must name a file such as interactions.json" in message
-    message = error_of(*given(run, *FEW, "--trainer.limit_predict_batches=0.5"), *QUIET)
+    message = error_of(*given(trained, *FEW, "--trainer.limit_predict_batches=0.5"), *QUIET)
     assert "2 of 3 rows have been explained" in message
-    assert "detect needs a checkpoint" in error_of("detect", "--config", run / "config.yaml")
+    assert "detect needs a checkpoint" in error_of("detect", "--config", trained / "config.yaml")
 
 
-def test_a_model_with_nan_weights_is_told(run):
+def test_a_model_with_nan_weights_is_reported(run):
     file = run / "checkpoints/best.ckpt"
     checkpoint = torch.load(file, weights_only=True)
     checkpoint["state_dict"]["bias"].fill_(torch.nan)
@@ -213,12 +249,11 @@ def test_a_model_of_main_effects_has_no_significant_interaction(run):
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_instances(run):
-    plant(run)
+def test_two_processes_share_the_instances(planted):
     many = ["--instances=5", "--permutations=0"]  # three chunks
     Path("main.py").write_text(SMALL_CHUNKS)
-    command(*given(run, *many, "--output=one.json"), *QUIET)
-    arguments = given(run, *many, "--output=two.json", "--trainer.devices=2")
+    command(*given(planted, *many, "--output=one.json"), *QUIET)
+    arguments = given(planted, *many, "--output=two.json", "--trainer.devices=2")
     arguments += ["--trainer.strategy=ddp", "--trainer.accelerator=cpu", *QUIET]
     subprocess.run([sys.executable, "main.py", *map(str, arguments)], check=True)
     one, two = (json.loads(Path(f"{name}.json").read_text()) for name in ("one", "two"))

@@ -13,7 +13,8 @@ from zoo.glider import madex as madex_module
 from zoo.glider.madex import MadexConfig, madex
 from zoo.glider.nid import Candidate
 from zoo.glider.perturb import OFF, OnOff, TruncatedNormal, bernoulli_masks, generator, lime_weights
-from zoo.glider.surrogate import NID, Samples, SurrogateConfig, fit
+from zoo.glider.surrogate import NID, SurrogateConfig
+from zoo.glider.surrogate_training import Samples, fit
 
 ON_OFF_LIME = OnOff(torch.zeros(0), "lime")
 

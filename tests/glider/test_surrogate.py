@@ -1,4 +1,4 @@
-"""GLIDER's explainers: networks trained side by side, and NID's strengths."""
+"""GLIDER's surrogates: networks trained side by side, and NID's strengths."""
 
 import pytest
 import torch
@@ -9,14 +9,15 @@ from support.explaining import SMALL
 from zoo import ZooError
 from zoo.glider.nid import Candidate, gradient_nid, influence, nid, nid_pairs, outermost
 from zoo.glider.perturb import bernoulli_masks, generator
-from zoo.glider.surrogate import Networks, Samples, SurrogateConfig, error, fit, standardise
+from zoo.glider.surrogate import SurrogateConfig, SurrogateNetworks
+from zoo.glider.surrogate_training import Samples, error, fit, standardise
 
 
 def network(*weights, activation="relu", linear=None):
     """One network of given weights [in, out], without biases."""
     settings = SurrogateConfig(tuple(w.shape[1] for w in weights[:-1]), activation=activation)
     layers = [(w[None], torch.zeros(1, 1, w.shape[1])) for w in weights]
-    return Networks(settings, layers, linear)
+    return SurrogateNetworks(settings, layers, linear)
 
 
 # Strengths
@@ -124,7 +125,7 @@ def test_networks_that_have_finished_leave_and_change_nothing_for_the_others(mon
     constant = Samples(train.x, torch.zeros_like(train.y))
     both = Samples(torch.cat((constant.x, train.x)), torch.cat((constant.y, train.y)))
     sizes = []
-    from zoo.glider import surrogate as module
+    from zoo.glider import surrogate_training as module
 
     original = module._train_epoch
 
@@ -162,7 +163,7 @@ def test_a_network_becomes_the_same_whatever_it_is_trained_beside():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gradients_are_those_of_autograd(activation, linear, weighted):
     parameters = SurrogateConfig((8, 5), activation, linear, l1=0.01)
-    networks = Networks.random(4, parameters, [generator(i) for i in range(3)])
+    networks = SurrogateNetworks.random(4, parameters, [generator(i) for i in range(3)])
     networks = networks.map(torch.Tensor.requires_grad_)
     random = generator(7)
     x, y, weight = (

@@ -8,7 +8,8 @@ from support.inspection import changed, command, lightning_warnings, refusal, sh
 from support.small_checkpoints import ROWS
 
 from zoo import ZooError
-from zoo.glider.detect import Result, summarise
+from zoo.glider.detector import Result
+from zoo.glider.statistics import summarise
 from zoo.inspect.interactions import interactions_in
 
 pytestmark = lightning_warnings

@@ -52,7 +52,7 @@ def test_sparse_steps_equal_dense_steps_of_torch(data):
 )
 @settings(deadline=None, max_examples=60)
 def test_values_are_summed_by_row(ids, threshold, count):
-    with mock.patch("zoo.nn.optim.DIGITS_FROM", threshold):
+    with mock.patch("zoo.nn.optim.RADIX_SORT_FROM", threshold):
         values = torch.randn(len(ids), 3, dtype=torch.double)
         offset = count - 41  # ids that need 64 bits where there are so many rows
         rows, sums = sum_by_row(torch.tensor(ids) + offset, values, count)
@@ -186,10 +186,22 @@ def test_the_embedding_equals_its_formula(rows, numerical, embed_numerical, firs
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("embed_numerical", [False, True])
+def test_a_model_may_take_the_first_order_part_alone(embed_numerical):
+    schema = Schema((Field("n", "numerical"), Field("c", "categorical", 3)))
+    embedding = FusedEmbedding(schema, 2, embed_numerical)
+    ids = torch.tensor([[1], [1], [2]])
+    batch = Batch(numerical=torch.ones(3, 1), categorical=ids, label=torch.zeros(3))
+    embedding(batch).linear.sum().backward()
+    expected = torch.tensor([[0.0, 0, 0], [0, 0, 2], [0, 0, 1]])  # two vectors, one weight
+    torch.testing.assert_close(embedding.table.grad, expected)
+    assert embedding.numerical_weight.grad.item() == 3
+
+
 @pytest.mark.parametrize("rows", [1, 4, 5, 11])
 @pytest.mark.parametrize("residual", [True, False])
 def test_an_interacting_layer_equals_attention_in_double_precision(monkeypatch, rows, residual):
-    monkeypatch.setattr(zoo.ctr.autoint, "CHUNK", 4)
+    monkeypatch.setattr(zoo.ctr.autoint, "ROWS_PER_CHUNK", 4)
     torch.manual_seed(0)
     single = InteractingLayer(3, 12, 2, residual)  # narrow enough for the joined matrices
     torch.nn.init.normal_(single.weight, std=0.5)
@@ -205,7 +217,7 @@ def test_an_interacting_layer_equals_attention_in_double_precision(monkeypatch, 
 
 @pytest.mark.parametrize("chunk", [1, 7 * 3 * 4, 1 << 20])
 def test_chunks_of_outer_products_add_up(monkeypatch, chunk):
-    monkeypatch.setattr(zoo.ctr.xdeepfm, "CHUNK", chunk)
+    monkeypatch.setattr(zoo.ctr.xdeepfm, "NUMBERS_PER_CHUNK", chunk)
     torch.manual_seed(0)
     layer = CompressedInteractionLayer(3, 4, 6)
     names, weights = zip(*layer.named_parameters(), strict=True)

@@ -27,9 +27,9 @@ def random_batch(rows=6, seed=0):
     generator = torch.Generator().manual_seed(seed)
     ids = [torch.randint(f.cardinality, (rows,), generator=generator) for f in SCHEMA.categorical]
     return Batch(
-        torch.randn(rows, 2, generator=generator),
-        torch.stack(ids, 1),
-        torch.randint(2, (rows,), generator=generator).float(),
+        numerical=torch.randn(rows, 2, generator=generator),
+        categorical=torch.stack(ids, 1),
+        label=torch.randint(2, (rows,), generator=generator).float(),
     )
 
 

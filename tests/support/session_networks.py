@@ -3,11 +3,11 @@
 import warnings
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
 from zoo import Field, InterpretableGRU, InterpretableTransformer, Schema, SessionBatch
+from zoo.data.module import ZooDataModule
 
 SCHEMA = Schema(
     (
@@ -57,24 +57,24 @@ def random_batch(sessions=5, seed=0, past=None, future=None):
     future_mask = ends(future or lengths[1].clamp(max=T_NEXT).tolist(), T_NEXT)
     labels = torch.randint(2, (sessions, T_NEXT), generator=generator)
     batch = SessionBatch(
-        torch.randn(sessions, T, len(NAMES), generator=generator),
-        ends(past or lengths[0].tolist(), T),
-        torch.randn(sessions, T_NEXT, len(FUTURE), generator=generator),
-        future_mask,
-        labels * future_mask.float(),
-        torch.arange(sessions) * 2,
+        past=torch.randn(sessions, T, len(NAMES), generator=generator),
+        past_mask=ends(past or lengths[0].tolist(), T),
+        future=torch.randn(sessions, T_NEXT, len(FUTURE), generator=generator),
+        future_mask=future_mask,
+        label=labels * future_mask.float(),
+        row=torch.arange(sessions) * 2,
     )
     batch.past[..., NAMES.index("skip_2")].gt_(0)
     return batch
 
 
-class Sessions(pl.LightningDataModule):
+class Sessions(ZooDataModule):
     """Random sessions.
 
     Args:
-        predict_path: unused.
-        predict_output: unused.
-        encoder: unused.
+        predict_path: File to score, which is not read.
+        predict_output: File of the predictions.
+        encoder: Folder of an encoder, which is not read.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Sessions(pl.LightningDataModule):
         encoder: str | None = None,
     ):
         super().__init__()
-        self.schema = SCHEMA
         self.predict_path, self.predict_output, self.encoder = predict_path, predict_output, encoder
         self.predict_rows = 5 * 2 + 3
 
-    def ceiling(self):
-        return {}
+    @property
+    def schema(self):
+        return SCHEMA
 
     def train_dataloader(self):
         return DataLoader([random_batch(5, seed) for seed in range(4)], batch_size=None)

@@ -5,7 +5,7 @@ heads, H heads.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from zoo.nn.embedding import Embedded
 from zoo.nn.linear import onednn_products, takes_onednn
 from zoo.nn.mlp import deep_part
 
-CHUNK = 512  # rows that a CPU takes at once
+ROWS_PER_CHUNK = 512  # on a CPU: what lies between the products stays in its cache
 
 
 class _Interact(torch.autograd.Function):
@@ -41,7 +41,7 @@ class _Interact(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scores: Tensor, values: Tensor, residual: Tensor) -> Tensor:
         out = x.new_empty(*x.shape[:2], len(values))
         saved = []
-        for e, target in zip(x.split(CHUNK), out.split(CHUNK), strict=True):
+        for e, target in zip(x.split(ROWS_PER_CHUNK), out.split(ROWS_PER_CHUNK), strict=True):
             flat = e.view(-1, x.shape[2])
             projected = (flat @ scores.t()).view(len(e), -1, x.shape[2])
             alpha = torch.bmm(projected, e.transpose(1, 2)).softmax(-1)
@@ -55,11 +55,13 @@ class _Interact(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @onednn_products()
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x, scores, values, residual, out, *saved = ctx.saved_tensors
         dx = torch.empty_like(x)
         dscores, dvalues, dresidual = (torch.zeros_like(w) for w in (scores, values, residual))
-        chunks = (t.split(CHUNK) for t in (x, dx, out, gradient))
+        chunks = (t.split(ROWS_PER_CHUNK) for t in (x, dx, out, gradient))
         for e, de, o, g, projected, alpha, mixed in zip(
             *chunks, saved[::3], saved[1::3], saved[2::3], strict=True
         ):
@@ -88,10 +90,10 @@ class InteractingLayer(nn.Module):
     The scores are not divided by the square root of the heads' width, as in the paper.
 
     Args:
-        width: D.
-        attention_dim: A.
-        heads: H.
-        residual: add W_res e_m.
+        width: Width of a field's representation that enters the layer, D.
+        attention_dim: Width of a field's representation that leaves it, A.
+        heads: Number of heads, H.
+        residual: Add W_res e_m.
     """
 
     def __init__(self, width: int, attention_dim: int, heads: int, residual: bool) -> None:
@@ -105,8 +107,10 @@ class InteractingLayer(nn.Module):
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Query, key and value, each [B, H, F, A / H], and the residual [B, F, A]."""
         parts = (x @ self.weight).chunk(4 if self.residual else 3, -1)
-        split = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts[:3])
-        return (*split, parts[3] if self.residual else None)
+        query, key, value = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts[:3]
+        )
+        return query, key, value, parts[3] if self.residual else None
 
     def _joined(self) -> tuple[Tensor, Tensor, Tensor]:
         """The matrices of `_Interact`."""
@@ -147,17 +151,17 @@ class AutoInt(CTRModule):
     their values too.
 
     Args:
-        schema: of the batches.
-        attention_layers: number of interacting layers.
-        attention_dim: width of a layer over all heads; None keeps that of the embeddings.
-        heads: of a layer; they divide its width.
-        residual: add a projection of a layer's input to its output.
-        hidden_units: widths of the deep network's layers; null leaves the deep part out.
-        dropout: share of the deep network's activations that training drops.
-        batch_norm: normalise before each activation.
-        first_order: add sum_f w_f(x_f) to the logit.
-        embed_numerical: numerical fields also get a vector, value times vector.
-        shared: the options of `CTRModule`.
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        attention_layers: Number of interacting layers.
+        attention_dim: Width of a layer over all heads; null keeps that of the embeddings.
+        heads: Number of heads of a layer; they divide its width.
+        residual: Add a projection of a layer's input to its output.
+        hidden_units: Widths of the deep network's layers; null leaves the deep part out.
+        dropout: Share of the deep network's activations that training drops.
+        batch_norm: Normalise before each activation.
+        first_order: Add sum_f w_f(x_f) to the logit.
+        embed_numerical: Give numerical fields an embedding too, value times vector.
+        shared: Options of `CTRModule`.
     """
 
     def __init__(
@@ -214,7 +218,7 @@ class AutoInt(CTRModule):
         """
         x, weights = self.embedding(batch).vectors, []
         for layer in self.attention_layers:
-            weights.append(layer.attention(x))
+            weights.append(cast(InteractingLayer, layer).attention(x))
             x = layer(x)
         numerical = self.schema.numerical if self.embedding.embeds_numerical else ()
         return tuple(field.name for field in (*numerical, *self.schema.categorical)), weights

@@ -24,8 +24,8 @@ class CTRModule(RowModule):
     A subclass implements `interact`.
 
     Args:
-        schema: of the batches.
-        shared: the options of `RowModule`.
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        shared: Options of `RowModule`.
     """
 
     def __init__(self, schema: Schema | Mapping[str, Any], **shared: Any) -> None:
@@ -42,7 +42,7 @@ class CTRModule(RowModule):
         return self.bias + embedded.linear + self.interact(embedded)
 
     def on_train_start(self) -> None:
-        """Starts the bias at the log-odds of the training clicks, if the data know them.
+        """Starts the bias at the log-odds of the training clicks, if their share is known.
 
         Otherwise the first steps of all weights go into learning the click rate.
         """

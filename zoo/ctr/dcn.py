@@ -33,9 +33,9 @@ class CrossNetwork(nn.Module):
     so one product of x_0 with all w_l and L numbers a row give what L passes over [B, W] would.
 
     Args:
-        width: W.
-        layers: number of cross layers.
-        parameterization: `vector` or `matrix`.
+        width: Width of the input, W.
+        layers: Number of cross layers.
+        parameterization: Form of the layers, `vector` or `matrix`.
     """
 
     def __init__(self, width: int, layers: int, parameterization: str) -> None:
@@ -78,14 +78,14 @@ class DCN(CTRModule):
     first-order part; the matrix form from Wang et al., *DCN V2*, WWW 2021).
 
     Args:
-        schema: of the batches.
-        cross_layers: number of cross layers.
-        parameterization: `vector` is the network of 2017, `matrix` that of 2021.
-        hidden_units: widths of the deep network's layers.
-        dropout: share of the deep network's activations that training drops.
-        batch_norm: normalise before each activation.
-        first_order: add sum_f w_f(x_f) to the logit.
-        shared: the options of `CTRModule`.
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        cross_layers: Number of cross layers.
+        parameterization: Form of the cross layers: `vector` as in 2017, `matrix` as in 2021.
+        hidden_units: Widths of the deep network's layers.
+        dropout: Share of the deep network's activations that training drops.
+        batch_norm: Normalise before each activation.
+        first_order: Add sum_f w_f(x_f) to the logit.
+        shared: Options of `CTRModule`.
     """
 
     def __init__(

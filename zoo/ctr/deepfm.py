@@ -29,7 +29,9 @@ class _PairwiseProducts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> Tensor:
         vectors, total = ctx.saved_tensors
         scale = gradient[:, None, None]
         return torch.addcmul(total.unsqueeze(1) * scale, vectors, scale, value=-1)
@@ -45,11 +47,11 @@ class DeepFM(CTRModule):
     equations 1 to 4). Numerical fields take part in the FM only if `embed_numerical`.
 
     Args:
-        schema: of the batches.
-        hidden_units: widths of the deep network's layers.
-        dropout: share of the deep network's activations that training drops.
-        batch_norm: normalise before each activation.
-        shared: the options of `CTRModule`.
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        hidden_units: Widths of the deep network's layers.
+        dropout: Share of the deep network's activations that training drops.
+        batch_norm: Normalise before each activation.
+        shared: Options of `CTRModule`.
     """
 
     def __init__(

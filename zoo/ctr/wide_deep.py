@@ -21,11 +21,11 @@ class WideDeep(CTRModule):
     field, and crosses where the data have them). Layers of 1024, 512 and 256 as in its Figure 4.
 
     Args:
-        schema: of the batches.
-        hidden_units: widths of the deep network's layers.
-        dropout: share of the deep network's activations that training drops.
-        batch_norm: normalise before each activation.
-        shared: the options of `CTRModule`.
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        hidden_units: Widths of the deep network's layers.
+        dropout: Share of the deep network's activations that training drops.
+        batch_norm: Normalise before each activation.
+        shared: Options of `CTRModule`.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from zoo.nn.embedding import Embedded
 from zoo.nn.linear import onednn_products, sum_of_rows
 from zoo.nn.mlp import deep_part
 
-CHUNK = 1 << 20  # numbers of an outer product on a CPU: about what its cache holds
+NUMBERS_PER_CHUNK = 1 << 20  # of outer products on a CPU: about what its cache holds
 
 
 class _OuterProducts(torch.autograd.Function):
@@ -41,7 +41,9 @@ class _OuterProducts(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @onednn_products()
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradients of the four arguments."""
         x, x0, weight, out = ctx.saved_tensors
         gradient = torch.ops.aten.threshold_backward(gradient, out, 0).contiguous()
@@ -62,7 +64,7 @@ def _outer(x: Tensor, x0: Tensor) -> Tensor:
 def _chunks(x: Tensor, x0: Tensor) -> Iterator[slice]:
     rows = len(x)
     if x.device.type == "cpu":
-        rows = max(1, CHUNK // (x.shape[1] * x0.shape[1]))
+        rows = max(1, NUMBERS_PER_CHUNK // (x.shape[1] * x0.shape[1]))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
@@ -70,15 +72,17 @@ class CompressedInteractionLayer(nn.Linear):
     """X^k of a `CompressedInteractionNetwork` from X^{k-1} and X^0, rows by maps.
 
     Args:
-        maps: M.
-        n_fields: F.
-        size: H.
+        maps: Number of feature maps that enter the layer, M.
+        n_fields: Number of fields, F.
+        size: Number of feature maps that leave the layer, H.
     """
 
     def __init__(self, maps: int, n_fields: int, size: int) -> None:
         super().__init__(maps * n_fields, size)
 
-    def forward(self, x: Tensor, x0: Tensor) -> Tensor:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # of two inputs
+        self, x: Tensor, x0: Tensor
+    ) -> Tensor:
         """[R, M], [R, F] -> [R, H]."""
         return _OuterProducts.apply(x, x0, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
@@ -93,12 +97,12 @@ class CompressedInteractionNetwork(nn.Module):
     other half are read out; otherwise all maps do both.
 
     Args:
-        n_fields: F.
-        layer_sizes: H of each layer.
-        split_half: see above.
+        n_fields: Number of fields, F.
+        layer_sizes: Number of feature maps of each layer, H.
+        split_half: Read out one half of a layer's maps, and feed the other to the next layer.
 
     Attributes:
-        width: number of maps that are read out.
+        width: Number of maps that are read out.
     """
 
     def __init__(self, n_fields: int, layer_sizes: Sequence[int], split_half: bool) -> None:
@@ -140,13 +144,13 @@ class xDeepFM(CTRModule):
     equations 6 to 9; on Criteo three CIN layers of 200 and two deep layers of 400).
 
     Args:
-        schema: of the batches.
-        cin_layers: feature maps of each layer of the interaction network.
-        split_half: half of a layer's maps are read out, the other half feed the next layer.
-        hidden_units: widths of the deep network's layers.
-        dropout: share of the deep network's activations that training drops.
-        batch_norm: normalise before each activation.
-        shared: the options of `CTRModule`.
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        cin_layers: Number of feature maps of each layer of the interaction network.
+        split_half: Read out one half of a layer's maps, and feed the other to the next layer.
+        hidden_units: Widths of the deep network's layers.
+        dropout: Share of the deep network's activations that training drops.
+        batch_norm: Normalise before each activation.
+        shared: Options of `CTRModule`.
     """
 
     def __init__(

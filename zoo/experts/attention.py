@@ -24,9 +24,9 @@ class MaskedAttention(nn.Module):
     `torch.nn.MultiheadAttention`.
 
     Args:
-        lattice: of the experts.
-        width: w.
-        heads: of each expert; they divide its width.
+        lattice: Subsets of the experts.
+        width: Width of each expert's features, w.
+        heads: Number of heads of each expert; they divide its width.
     """
 
     def __init__(self, lattice: Lattice, width: int, heads: int) -> None:
@@ -40,9 +40,9 @@ class MaskedAttention(nn.Module):
         """[B, T', H * w] what each query takes from the memory.
 
         Args:
-            query: [B, T', H * w].
-            memory: [B, T, H * w].
-            mask: bool [B, T], true where the memory may be looked at; so somewhere in each row.
+            query: [B, T', H * w] features that ask.
+            memory: [B, T, H * w] features that are attended to.
+            mask: bool [B, T], true where the memory may be attended to; at least once in each row.
         """
         q = self.query(query).unflatten(2, (self.heads, -1))
         k, v = self.memory(memory).unflatten(2, (2, self.heads, -1)).unbind(2)
@@ -72,11 +72,11 @@ class TransformerBlock(nn.Module):
     (Vaswani et al. 2017, sections 3.1 and 3.3), by experts.
 
     Args:
-        lattice: of the experts.
-        width: w.
-        heads: of each expert.
-        feed_forward: hidden units of each expert.
-        dropout: share of the activations that training drops.
+        lattice: Subsets of the experts.
+        width: Width of each expert's features, w.
+        heads: Number of heads of each expert.
+        feed_forward: Number of hidden units of each expert.
+        dropout: Share of the activations that training drops.
     """
 
     def __init__(

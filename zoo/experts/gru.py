@@ -27,9 +27,9 @@ class MaskedGRU(nn.Module):
     an expert read its own state and those of the experts inside it, stopped.
 
     Args:
-        lattice: of the experts.
-        columns: of each expert, among those of x.
-        width: w.
+        lattice: Subsets of the experts.
+        columns: Columns of x that each expert sees.
+        width: Width of each expert's state, w.
     """
 
     def __init__(self, lattice: Lattice, columns: Sequence[Sequence[int]], width: int) -> None:
@@ -41,9 +41,9 @@ class MaskedGRU(nn.Module):
         """[B, T, H * w] the states at all times, and [B, H * w] the last.
 
         Args:
-            x: [B, T, fields].
-            mask: bool [B, T]; where it is false, the state stays as it is.
-            state: [B, H * w] before the first time.
+            x: [B, T, fields] inputs.
+            mask: bool [B, T], false where the state stays as it is.
+            state: [B, H * w] states before the first time.
         """
         matrix = self.hidden.matrix()
         states = []
@@ -69,15 +69,15 @@ class InterpretableGRU(SessionMixture):
     Attribution*, RecSys 2020, section 3.4.3). A single subset of all fields is the plain network.
 
     Args:
-        schema: of the batches.
-        shared: the options of `SessionMixture`.
+        schema: Fields of the batches, all numerical; see `Schema`.
+        shared: Options of `SessionMixture`.
     """
 
     def __init__(self, schema: Schema | Mapping[str, Any], **shared: Any) -> None:
         super().__init__(schema, **shared)
-        known = (self.schema.numerical, self.schema.future)
+        parts = (self.schema.numerical, self.schema.future)
         self.past, self.future = (
-            MaskedGRU(self.lattice, self._columns(fields), self.width) for fields in known
+            MaskedGRU(self.lattice, self._columns(fields), self.width) for fields in parts
         )
 
     def encode(self, batch: SessionBatch) -> Tensor:

@@ -22,19 +22,19 @@ class Lattice:
     """Named subsets S_1 .. S_H of a schema's fields, partially ordered by inclusion.
 
     Args:
-        schema: of the batches.
-        subsets: for each name the fields in it, each given by its own name, by that of its
-            group, or by `*` for all; a name that is both means the group. None is the single
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        subsets: Fields of each subset by its name; a field is given by its own name, by that of
+            its group, or by `*` for all; a name that is both means the group. None is the single
             subset `all` of all fields.
 
     Attributes:
-        names: of the subsets.
-        fields: of each subset, in the order of the schema.
-        below: omega(i) of each subset: the subsets strictly inside it.
-        unused: fields in no subset.
+        names: Names of the subsets.
+        fields: Names of the fields of each subset, in the order of the schema.
+        below: Numbers of the subsets strictly inside each subset, omega(i).
+        unused: Names of the fields in no subset.
 
     Raises:
-        ZooError: where a subset is empty, names what does not exist, or equals another.
+        ZooError: Where a subset is empty, names what does not exist, or equals another.
     """
 
     def __init__(self, schema: Schema, subsets: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -60,7 +60,7 @@ class Lattice:
 
     @property
     def children(self) -> tuple[tuple[int, ...], ...]:
-        """For each subset the largest ones inside it: the edges of the Hasse diagram."""
+        """The largest subsets inside each subset: the edges of the Hasse diagram."""
         return tuple(
             tuple(j for j in inside if not any(j in self.below[k] for k in inside))
             for inside in self.below
@@ -68,7 +68,7 @@ class Lattice:
 
     @property
     def greatest(self) -> int | None:
-        """The subset that all the others lie inside of, where there is one."""
+        """The subset that holds all the others, where there is one."""
         return next(
             (i for i, inside in enumerate(self.below) if len(inside) == len(self) - 1), None
         )
@@ -84,6 +84,10 @@ class Lattice:
         """[sum outputs, sum inputs] bool: the weights of equation 14 that exist.
 
         Block (i, j), outputs[i] by inputs[j], is true where S_j is S_i or lies inside it.
+
+        Args:
+            outputs: Number of outputs of each expert.
+            inputs: Number of inputs of each expert.
         """
         rows = [0, *accumulate(outputs)]
         columns = [0, *accumulate(inputs)]

@@ -6,7 +6,7 @@ Shapes: B batch, H experts, in_i and out_i widths of expert i.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,9 +29,9 @@ class MaskedLinear(nn.Module):
     back from an expert into those it builds on. Only existing blocks are stored and multiplied.
 
     Args:
-        lattice: of the experts.
-        inputs: in_i of each expert.
-        outputs: out_i of each expert.
+        lattice: Subsets of the experts.
+        inputs: Number of inputs of each expert, in_i.
+        outputs: Number of outputs of each expert, out_i.
     """
 
     def __init__(self, lattice: Lattice, inputs: Sequence[int], outputs: Sequence[int]) -> None:
@@ -53,8 +53,8 @@ class Restriction(nn.Module):
         h_i = W_i (x o m_i) + b_i
 
     Args:
-        columns: of each expert, among those of x.
-        outputs: out_i of each expert.
+        columns: Columns of x that each expert sees.
+        outputs: Number of outputs of each expert, out_i.
     """
 
     def __init__(self, columns: Sequence[Sequence[int]], outputs: Sequence[int]) -> None:
@@ -74,7 +74,7 @@ class _Products(torch.autograd.Function):
         y_i = sum_{(k, a, b) in pieces_i} x_k[:, a:b] W_i[:, a':b']^T + b_i
 
     where the pieces' columns lie side by side in W_i, a' to b' the piece's. The gradient flows
-    back through the first `learned` pieces of each expert, null all.
+    back through the first `learned` pieces of each expert; None is all of them.
 
     In memory, inputs and outputs are [in, B] and [out, B], of which any rows are a matrix without
     a copy; to the outside they are transposed views.
@@ -100,15 +100,17 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         count = len(ctx.pieces)
         inputs, weights = ctx.saved_tensors[:-count], ctx.saved_tensors[-count:]
-        gradients = [g.t().contiguous() for g in gradients]
+        columns = [g.t().contiguous() for g in gradients]
         needed = ctx.needs_input_grad[2:]
         back: list[Tensor | None] = [None] * len(inputs)
         of_weights = []
         with onednn_products():
-            for mine, weight, g in zip(ctx.pieces, weights, gradients, strict=True):
+            for mine, weight, g in zip(ctx.pieces, weights, columns, strict=True):
                 blocks = (g @ inputs[k][a:b].t() for k, a, b in mine)
                 of_weights.append(torch.cat([weight[:, :0], *blocks], 1))  # no piece, no block
                 learned = mine[: ctx.learned]
@@ -116,13 +118,13 @@ class _Products(torch.autograd.Function):
                     if needed[k]:
                         back[k] = _add_product(back[k], len(inputs[k]), a, b, block.t(), g)
         of_inputs = [None if x is None else x.t() for x in back]
-        return None, None, *of_inputs, *of_weights, *(g.sum(1) for g in gradients)
+        return None, None, *of_inputs, *of_weights, *(g.sum(1) for g in columns)
 
 
 def _add_product(
     total: Tensor | None, rows: int, a: int, b: int, left: Tensor, right: Tensor
 ) -> Tensor:
-    """A matrix of `rows` rows (null: zeros), to whose rows a .. b - 1 left @ right is added."""
+    """The total of `rows` rows (None: zeros), with left @ right added to its rows a .. b - 1."""
     if total is None and b - a == rows:
         return left @ right
     total = right.new_zeros(rows, right.shape[1]) if total is None else total
@@ -131,7 +133,7 @@ def _add_product(
 
 
 def _blocks(weight: Tensor, pieces: Sequence[Piece]) -> Iterator[Tensor]:
-    """Of a weight [out, in] what belongs to each piece, [out, b - a]."""
+    """The columns of a weight [out, in] that belong to each piece, [out, b - a]."""
     start = 0
     for _, a, b in pieces:
         yield weight[:, start : start + b - a].contiguous()  # oneDNN is slow on parts of rows
@@ -141,20 +143,23 @@ def _blocks(weight: Tensor, pieces: Sequence[Piece]) -> Iterator[Tensor]:
 def _linears(pieces: Sequence[Sequence[Piece]], outputs: Sequence[int]) -> nn.ModuleList:
     """The parameters of each expert."""
     sizes = [sum(b - a for _, a, b in mine) for mine in pieces]
-    experts = nn.ModuleList(Linear(n, out) for n, out in zip(sizes, outputs, strict=True))
+    experts = [Linear(n, out) for n, out in zip(sizes, outputs, strict=True)]
     for expert in experts:
         initialise(expert)
-    return experts
+    return nn.ModuleList(experts)
 
 
-def parameters_of(linears: Iterable[nn.Linear]) -> list[Tensor]:
-    """Their weights, then their biases."""
-    linears = list(linears)
+def parameters_of(experts: nn.ModuleList) -> list[Tensor]:
+    """The weights of linear layers, then their biases."""
+    linears = [expert for expert in experts if isinstance(expert, nn.Linear)]
     return [linear.weight for linear in linears] + [linear.bias for linear in linears]
 
 
 def cast_as_linear(*tensors: Tensor) -> list[Tensor]:
-    """As autocast casts the inputs of a linear layer; it does not reach into our functions."""
+    """The tensors as autocast casts the inputs of a linear layer.
+
+    It does not reach into functions with a `backward` of their own.
+    """
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return list(tensors)
@@ -162,7 +167,11 @@ def cast_as_linear(*tensors: Tensor) -> list[Tensor]:
 
 
 class ExpertNorm(nn.Module):
-    """Layer normalisation of each expert's features by themselves."""
+    """Layer normalisation of each expert's features by themselves.
+
+    Args:
+        widths: Width of each expert's features, in_i.
+    """
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()

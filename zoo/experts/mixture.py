@@ -1,7 +1,7 @@
 """How experts are gated, selected, joined and trained.
 
 Afchar & Hennequin, RecSys 2020, sections 3.1 and 3.3. All in terms of z, of which F = tanh(z) is
-the expert's output, and in logarithms, so that a sure expert rounds nothing away:
+the expert's output, and in logarithms, so that nothing of a confident expert is rounded away:
 
     f = (F + 1) / 2 = sigmoid(2 z)                                          (equation 5)
     alpha_i = g_i prod_{j in omega(i)} (1 - g_j)                            (section 3.3.2)
@@ -22,7 +22,7 @@ GATES = ("abs", "square", "smooth")
 NORMALIZATIONS = ("none", "sample", "expert")
 Gate = Literal["abs", "square", "smooth"]
 Normalization = Literal["none", "sample", "expert"]
-TINY = 1e-12  # |z| of an expert that knows nothing: all equal where no expert knows anything
+NO_EVIDENCE = 1e-12  # least |z|: experts without evidence are selected alike where all are
 
 
 def log_gate(z: Tensor, gate: Gate, power: float = 3.0) -> tuple[Tensor, Tensor]:
@@ -30,8 +30,13 @@ def log_gate(z: Tensor, gate: Gate, power: float = 3.0) -> tuple[Tensor, Tensor]
 
     `abs` |F| (equation 6), `square` F^2, `smooth` 2 |F|^p / (1 + |F|^(p - 1)) of power p, the two
     of section 3.3.3 that dampen what is near zero.
+
+    Args:
+        z: Outputs of experts before tanh.
+        gate: Name of the gate.
+        power: Power p of the smooth gate.
     """
-    a = z.abs().clamp_min(TINY)
+    a = z.abs().clamp_min(NO_EVIDENCE)
     small = torch.exp(-2 * a)
     log_f = torch.where(  # log |F|, exact at both ends
         a < 0.5,
@@ -61,12 +66,13 @@ def log_selection(
 
     Args:
         z: [B, H] outputs of the experts before tanh.
-        inclusion: [H, H] of `Lattice.inclusion`.
-        gate: see `log_gate`.
-        power: see `log_gate`.
-        fallback: the expert around all the others, `Lattice.greatest`, if it is to speak where
-            they do not, sure or not: its g is one, hence alpha = prod_j (1 - g_j). Null is the
-            paper: where nobody is sure, the surest speaks.
+        inclusion: [H, H] inclusion of their subsets; see `Lattice.inclusion`.
+        gate: Name of the gate; see `log_gate`.
+        power: Power of the smooth gate; see `log_gate`.
+        fallback: Number of the expert whose subset holds all the others, `Lattice.greatest`, if it
+            is to be selected where they are not, confident or not: its g is one, hence
+            alpha = prod_j (1 - g_j). None is the paper: where no expert is confident, the most
+            confident of them is selected.
     """
     log_g, log_rest = log_gate(z, gate, power)
     if fallback is not None:
@@ -81,7 +87,7 @@ def mixture_logit(z: Tensor, log_alpha: Tensor) -> Tensor:
 
 
 def attribution(log_alpha: Tensor) -> Tensor:
-    """[B, H] alpha_i / sum_i alpha_i: how much each expert has to say."""
+    """[B, H] alpha_i / sum_i alpha_i: the share of each expert in the prediction."""
     return log_alpha.softmax(-1)
 
 
@@ -97,9 +103,9 @@ def gem_loss(
 
     Args:
         z: [B, H] outputs of the experts before tanh.
-        label: [B], 0 or 1.
-        log_alpha: [B, H].
-        normalization: see above.
+        label: [B] labels, 0 or 1.
+        log_alpha: [B, H] log alpha of the experts; see `log_selection`.
+        normalization: Normalization of the weights w, as above.
     """
     alpha = log_alpha.detach().exp()
     if normalization == "sample":
@@ -121,27 +127,27 @@ def auxiliary_loss(z: Tensor, label: Tensor) -> Tensor:
 
     Args:
         z: [B, H] outputs of the experts before tanh.
-        label: [B], 0 or 1.
+        label: [B] labels, 0 or 1.
     """
     target = label.unsqueeze(1).expand_as(z)
     return functional.binary_cross_entropy_with_logits(2 * z, target)
 
 
 def silence_loss(z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0) -> Tensor:
-    """What it costs an expert to speak where those inside it are sure, mean over the batch.
+    """The cost of an expert's output where those inside it are confident, mean over the batch.
 
         L = mean_b sum_i (1 - prod_{j in omega(i)} (1 - g_j)) KL(1/2 || f_i)
 
-    with the product held constant. The GEM loss gives such rows next to no weight, so that
-    nothing else keeps an expert from what it once learned of them: it stays sure, and takes over
-    wherever its children waver. Not in the paper, whose section 3.3.1 asks for the sparsest
-    selection that explains the data.
+    with the product held constant. The GEM loss gives such rows next to no weight, so that an
+    expert keeps what it once learned of them: it stays confident, and is selected wherever its
+    children are less so. Not in the paper, whose section 3.3.1 asks for the sparsest selection that
+    explains the data.
 
     Args:
         z: [B, H] outputs of the experts before tanh.
-        inclusion: [H, H] of `Lattice.inclusion`.
-        gate: see `log_gate`.
-        power: see `log_gate`.
+        inclusion: [H, H] inclusion of their subsets; see `Lattice.inclusion`.
+        gate: Name of the gate; see `log_gate`.
+        power: Power of the smooth gate; see `log_gate`.
     """
     log_rest = log_gate(z.detach(), gate, power)[1]
     decided = -torch.expm1(log_rest @ inclusion.T)
@@ -150,10 +156,10 @@ def silence_loss(z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0) -
 
 
 class AttributionMetrics(Metric):
-    """What the experts of a split have to say: exact sums over all rows and ranks.
+    """Attributions of a split: exact sums over all rows and ranks.
 
     Args:
-        experts: H.
+        experts: Number of experts, H.
     """
 
     full_state_update = False
@@ -177,7 +183,7 @@ class AttributionMetrics(Metric):
         self.rows += len(a)
 
     def compute(self) -> dict[str, Tensor]:
-        """`mean` [H], `largest` [H] (share of rows in which it has most to say), `entropy` []."""
+        """`mean` [H], `largest` [H] (share of rows in which it is the largest), `entropy` []."""
         return {
             "mean": self.total / self.rows,
             "largest": self.largest / self.rows,

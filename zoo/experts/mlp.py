@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,22 +26,22 @@ class InterpretableMLP(MixtureModule, RowModule):
 
     (Afchar & Hennequin, *Making Neural Networks Interpretable with Attribution*, RecSys 2020,
     sections 3.3 and 3.4; four experts of 128-64-32-16 in section 4.2). An expert over many fields
-    builds on the features of those over fewer, and speaks only where they are unsure. With the
-    paper's prior of 1/2, f_i is (F_i + 1) / 2; an expert that is unsure says the prior (see
-    `MixtureModule`). A single subset of all fields is the plain network.
+    builds on the features of those over fewer, and is selected only where they are not confident.
+    With the paper's prior of 1/2, f_i is (F_i + 1) / 2; an expert without evidence predicts the
+    prior (see `MixtureModule`). A single subset of all fields is the plain network.
 
     The embedding of a field is part of the input: the experts that see the field share it.
 
     Args:
-        schema: of the batches.
-        hidden_units: widths of the layers of each expert; or for each subset those of its own,
-            as many for all: an expert that sees little needs little.
-        dropout: share of the activations that training drops.
-        layer_norm: normalise each expert's features before each activation.
-        embedding_std: standard deviation of the initial embeddings.
-        optimizer: `adagrad`, `adam` or `sgd`.
-        learning_rate: of the optimizer.
-        shared: the options of `MixtureModule` and `RowModule`.
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        hidden_units: Widths of the layers of each expert; or for each subset those of its own,
+            as many for all: an expert of few fields needs few units.
+        dropout: Share of the activations that training drops.
+        layer_norm: Normalise each expert's features before each activation.
+        embedding_std: Standard deviation of the initial embeddings.
+        optimizer: Optimizer of all parameters: `adagrad`, `adam` or `sgd`.
+        learning_rate: Learning rate of the optimizer.
+        shared: Options of `MixtureModule` and `RowModule`.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class InterpretableMLP(MixtureModule, RowModule):
         dropout: float = 0.0,
         layer_norm: bool = False,
         embedding_std: float = 0.01,
-        optimizer: str = "adam",
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adam",
         learning_rate: float = 0.001,
         **shared: Any,
     ) -> None:
@@ -80,7 +80,7 @@ class InterpretableMLP(MixtureModule, RowModule):
         return [
             (f"layer {i} of expert {name}", relu)
             for i, layer in enumerate(self.activations, 1)
-            for name, relu in zip(self.experts, layer, strict=True)
+            for name, relu in zip(self.experts, cast(nn.ModuleList, layer), strict=True)
         ]
 
     def outputs_of(self, embedded: Embedded) -> Tensor:
@@ -90,7 +90,7 @@ class InterpretableMLP(MixtureModule, RowModule):
             features = layer(features)
             if self.norms is not None:
                 features = self.norms[i](features)
-            pairs = zip(self.activations[i], features, strict=True)
+            pairs = zip(cast(nn.ModuleList, self.activations[i]), features, strict=True)
             features = [self.dropout(relu(feature)) for relu, feature in pairs]
         return torch.cat(self.head(features), 1)
 
@@ -102,7 +102,7 @@ class InterpretableMLP(MixtureModule, RowModule):
 def _widths(
     hidden_units: Sequence[int] | Mapping[str, Sequence[int]], names: Sequence[str]
 ) -> list[tuple[int, ...]]:
-    """Of each layer the widths of all experts."""
+    """The widths of all experts in each layer."""
     given = hidden_units
     if not isinstance(given, Mapping):
         given = dict.fromkeys(names, given)

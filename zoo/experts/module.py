@@ -1,4 +1,4 @@
-"""What all mixtures of experts share: subsets, loss, prediction, and the attribution's log.
+"""What all mixtures of experts share: subsets, loss, prediction, and logged attributions.
 
 Shapes: B batch, H experts; [B] stands for [B, T'] in models of sessions.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.data.errors import require
 from zoo.data.schema import Schema
@@ -30,8 +30,9 @@ from zoo.experts.mixture import (
 )
 from zoo.models.base import ZooModule, missing
 from zoo.models.description import Description, Expert
+from zoo.models.metrics import MetricDict
 
-COLLAPSED = 0.99  # share of rows in which one expert has most to say, from which it is told
+COLLAPSED = 0.99  # share of rows with one expert in front from which a warning is given
 
 
 class MixtureModule(ZooModule):
@@ -46,27 +47,34 @@ class MixtureModule(ZooModule):
     trained by plain binary cross-entropy. A subclass implements `expert_outputs`.
 
     Args:
-        schema: of the batches.
-        subsets: for each expert's name its fields, by name, by group, or `*` for all; null is one
-            expert that sees all.
-        gate: of an unsure expert: `abs` |F|, `square` F^2 or `smooth`
-            2 |F|^p / (1 + |F|^(p - 1)).
-        inference_gate: gate of predictions; null takes `gate`. The steeper it is, the surer an
-            expert must be to keep those around it from speaking.
-        power: p of the smooth gate.
-        inference_power: p of the smooth inference gate; null takes `power`.
-        normalization: of the weights of the loss: `none` (the paper), `sample` or `expert`.
-        fallback: let the expert whose subset holds all the others speak wherever they do not, sure
-            or not (see `log_selection`); the paper leaves such rows to the surest.
-        auxiliary: weight of `auxiliary_loss`, by which every expert learns from every row; 0 is
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        subsets: Fields of each expert by its name; fields are given by name, by group, or by `*`
+            for all. Null is one expert that sees all.
+        gate: Gate of the loss, how confident an expert counts by its output F: `abs` |F|, `square`
+            F^2 or `smooth` 2 |F|^p / (1 + |F|^(p - 1)).
+        inference_gate: Gate of predictions; null takes `gate`. The steeper it is, the more
+            confident an expert must be to keep those around it from being selected.
+        power: Power p of the smooth gate.
+        inference_power: Power p of the smooth inference gate; null takes `power`.
+        normalization: Normalization of the weights of the loss: `none` (the paper), `sample` or
+            `expert`.
+        fallback: Select the expert whose subset holds all the others wherever they are not
+            selected, confident or not (see `log_selection`); the paper leaves such rows to the most
+            confident expert.
+        auxiliary: Weight of `auxiliary_loss`, by which every expert learns from every row; 0 is
             the paper.
-        silence: weight of `silence_loss`, which keeps experts from speaking where those inside
-            them are sure; 0 is the paper.
-        prior: what an expert predicts that knows nothing, where its gate is zero: the share of
-            positives where they are far from half of the rows. By the paper's |F| an expert
-            that has learned nothing but a share of 0.2 counts as sure by 0.6.
-        shared: the options of the other models of such batches.
+        silence: Weight of `silence_loss`, which keeps experts from being selected where those
+            inside them are confident; 0 is the paper.
+        prior: Probability that an expert without evidence predicts, where its gate is zero: the
+            share of positives, where they are far from half of the rows. By the paper's |F| an
+            expert that has learned nothing but a share of 0.2 counts as confident by 0.6.
+        shared: Options of `RowModule` or `SessionModule`.
+
+    Attributes:
+        inclusion: [H, H] 1 at (i, j) where the subset of j lies strictly inside that of i.
     """
+
+    inclusion: Tensor
 
     def __init__(
         self,
@@ -107,13 +115,13 @@ class MixtureModule(ZooModule):
         self.inference_gate: Gate = inference_gate or gate
         self.power = power
         self.inference_power = inference_power
-        self.normalization = normalization
+        self.normalization: Normalization = normalization
         self.auxiliary = auxiliary
         self.silence = silence
-        self.unsure = math.log(prior / (1 - prior)) / 2
+        self.prior_output = math.log(prior / (1 - prior)) / 2  # c
         self.register_buffer("inclusion", self.lattice.inclusion(), persistent=False)
         splits = ("val/", "test/") if len(self.lattice) > 1 else ()
-        self.attributions = nn.ModuleDict(
+        self.attributions = MetricDict(
             {split: AttributionMetrics(len(self.lattice)) for split in splits}
         )
 
@@ -136,16 +144,16 @@ class MixtureModule(ZooModule):
         missing(self, "expert_outputs", "outputs of the experts")
 
     def log_selection(self, z: Tensor) -> Tensor:
-        """[B, H] log alpha of predictions from the experts' outputs z, [B, H]."""
+        """[B, H] log alpha of predictions, from [B, H] the experts' outputs z."""
         gate, power = self.inference_gate, self.inference_power
         return log_selection(z, self.inclusion, gate, power, self.fallback)
 
     def explain(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """[B] logits, and [B, H] the attribution: what each expert has to say, sums to one."""
+        """[B] logits, and [B, H] the attribution to each expert, which sums to one."""
         return self._mix(self.expert_outputs(batch))
 
     def selection(self, batch: Any) -> Tensor:
-        """[B, H] log alpha of predictions: how sure each expert is, and those inside it are not."""
+        """[B, H] log alpha of predictions: how confident each is, and those inside it are not."""
         return self.log_selection(self.expert_outputs(batch).float())
 
     def forward(self, batch: Any) -> Tensor:
@@ -155,7 +163,7 @@ class MixtureModule(ZooModule):
     def _mix(self, z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.float()
         log_alpha = self.log_selection(z)
-        return mixture_logit(z + self.unsure, log_alpha), attribution(log_alpha)
+        return mixture_logit(z + self.prior_output, log_alpha), attribution(log_alpha)
 
     def _step(self, batch: Any, split: str) -> Tensor:
         z = self.expert_outputs(batch).float()
@@ -169,16 +177,16 @@ class MixtureModule(ZooModule):
         if split in self.attributions:
             self.attributions[split].update(attributed[scored])
         z, label, log_alpha = z[scored], batch.label[scored], log_alpha[scored]
-        loss = gem_loss(z + self.unsure, label, log_alpha, self.normalization)
+        loss = gem_loss(z + self.prior_output, label, log_alpha, self.normalization)
         if self.auxiliary and len(self.lattice) > 1:
-            loss = loss + self.auxiliary * auxiliary_loss(z + self.unsure, label)
+            loss = loss + self.auxiliary * auxiliary_loss(z + self.prior_output, label)
         if self.silence:
             loss = loss + self.silence * silence_loss(z, self.inclusion, self.gate, self.power)
         return loss
 
     @property
     def prediction_columns(self) -> tuple[str, ...]:
-        """What `predict_step` gives beside the keys."""
+        """Columns that `predict_step` returns beside the keys."""
         named = (f"attribution_{name}" for name in self.lattice.names)
         return (*super().prediction_columns, *named)
 
@@ -206,6 +214,6 @@ class MixtureModule(ZooModule):
         share, i = found["largest"].max(0)
         if share >= COLLAPSED and not self.trainer.sanity_checking:
             rank_zero_warn(
-                f"expert {self.lattice.names[int(i)]} has most to say in {share:.1%} of the "
-                f"{split.rstrip('/')} rows: its prediction is hardly explained"
+                f"expert {self.lattice.names[int(i)]} has the largest attribution in {share:.1%} "
+                f"of the {split.rstrip('/')} rows: predictions are hardly explained"
             )

@@ -30,10 +30,10 @@ class SessionMixture(MixtureModule, SessionModule):
     reaches it. A subclass implements `encode`.
 
     Args:
-        schema: of the batches.
-        width: of the features of all experts together, an equal share for each.
-        dropout: share of the activations that training drops.
-        shared: the options of `MixtureModule` and `SessionModule`.
+        schema: Fields of the batches, all numerical; see `Schema`.
+        width: Width of the features of all experts together, an equal share for each.
+        dropout: Share of the activations that training drops.
+        shared: Options of `MixtureModule` and `SessionModule`.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class SessionMixture(MixtureModule, SessionModule):
         require(value > 0 and value % experts == 0, rule, value)
         return value // experts
 
-    def _columns(self, known: tuple[Field, ...]) -> list[list[int]]:
-        """Of each expert, its columns among those of a part of the session."""
+    def _columns(self, part: tuple[Field, ...]) -> list[list[int]]:
+        """The columns of each expert among the fields of one part of the session."""
         columns = [
-            [c for c, field in enumerate(known) if field.name in fields]
+            [c for c, field in enumerate(part) if field.name in fields]
             for fields in self.lattice.fields
         ]
         if [] in columns:

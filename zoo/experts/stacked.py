@@ -23,9 +23,9 @@ class StackedRestriction(nn.Module):
     """The first linear layer: each expert sees the columns of its subset alone (equation 8).
 
     Args:
-        columns: of each expert, among those of x.
-        outputs: out.
-        parts: number of results.
+        columns: Columns of x that each expert sees.
+        outputs: Number of outputs of each expert, out.
+        parts: Number of results, P.
     """
 
     def __init__(self, columns: Sequence[Sequence[int]], outputs: int, parts: int = 1) -> None:
@@ -51,16 +51,16 @@ class StackedLinear(nn.Module):
     existing blocks alone.
 
     Args:
-        lattice: of the experts.
-        inputs: in.
-        outputs: out.
-        parts: number of results, such as the gates of a recurrent unit.
+        lattice: Subsets of the experts.
+        inputs: Number of inputs of each expert, in.
+        outputs: Number of outputs of each expert, out.
+        parts: Number of results, P, such as the gates of a recurrent unit.
 
     Attributes:
         blocks: [K, P, out, in] the blocks that exist.
-        rows: [K] the expert i of each.
-        columns: [K] the expert j of each.
-        bias: [P, H, out].
+        rows: [K] the expert i of each block.
+        columns: [K] the expert j of each block.
+        bias: [P, H, out] biases.
     """
 
     rows: Tensor
@@ -95,8 +95,8 @@ class StackedLinear(nn.Module):
         """[..., H * in] -> [..., P * H * out], the parts one after the other.
 
         Args:
-            x: features.
-            matrix: of `matrix()`, where there is more than one product with it.
+            x: [..., H * in] features.
+            matrix: What `matrix()` returned, where there is more than one product with it.
         """
         matrix = self.matrix() if matrix is None else matrix
         rows, bias = x.flatten(0, -2), self.bias.flatten()
@@ -122,7 +122,9 @@ class _MaskedProduct(torch.autograd.Function):
         return torch.addmm(bias, x, weight.t())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         back = None
         if ctx.needs_input_grad[0]:
@@ -138,8 +140,8 @@ class StackedNorm(nn.Module):
     """Layer normalisation of each expert's features by themselves.
 
     Args:
-        experts: H.
-        width: in.
+        experts: Number of experts, H.
+        width: Width of each expert's features, in.
     """
 
     def __init__(self, experts: int, width: int) -> None:

@@ -29,17 +29,19 @@ class InterpretableTransformer(SessionMixture):
     width 128). As there, the tracks of B do not attend to each other. A single subset of all
     fields is the plain Transformer.
 
-    No positional encoding is added: an expert knows the order of the events by the fields of
+    No positional encoding is added: an expert sees the order of the events through the fields of
     position in its subset, or not at all.
 
     A session without a past is encoded as one event of zeros.
 
     Args:
-        schema: of the batches.
-        blocks: of the encoder, and of the decoder.
-        heads: of all experts together, an equal number for each; they divide the width.
-        feed_forward: hidden units of the blocks' feed-forward networks, of all experts together.
-        shared: the options of `SessionMixture`.
+        schema: Fields of the batches, all numerical; see `Schema`.
+        blocks: Number of blocks of the encoder, and of the decoder.
+        heads: Number of heads of all experts together, an equal number for each; they divide the
+            width.
+        feed_forward: Number of hidden units of the blocks' feed-forward networks, of all experts
+            together.
+        shared: Options of `SessionMixture`.
     """
 
     def __init__(
@@ -55,9 +57,9 @@ class InterpretableTransformer(SessionMixture):
         mine = self._share("heads", heads)
         width = self.width * len(self.lattice)
         require(self.width % mine == 0, f"heads must divide the width {width}", heads)
-        known = (self.schema.numerical, self.schema.future)
+        parts = (self.schema.numerical, self.schema.future)
         self.past, self.future = (
-            StackedRestriction(self._columns(fields), self.width) for fields in known
+            StackedRestriction(self._columns(fields), self.width) for fields in parts
         )
         options = (mine, self._share("feed_forward", feed_forward), self.dropout.p)
         self.encoder, self.decoder = (

@@ -18,18 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
-from zoo.data.interactions import write_interactions
+from zoo.data.interactions import SIGNIFICANCE_LEVEL, write_interactions
 from zoo.data.module import ZooDataModule
-from zoo.glider.detect import (
-    LEVEL,
-    Detector,
-    check_instances,
-    read_results,
-    sample_rows,
-    summarise,
-)
+from zoo.glider.detector import Detector, check_instances, read_results, sample_rows
 from zoo.glider.madex import MadexConfig
 from zoo.glider.perturb import OnOff
+from zoo.glider.statistics import summarise
 
 SHOWN = 20  # interactions in the terminal
 
@@ -91,7 +85,7 @@ class Detection:
             self.permutations,
             self.seed,
         )
-        chunks = DataLoader(cast(Dataset[int], detector.chunks()), batch_size=None)
+        chunks = DataLoader(cast(Dataset[int], detector.chunk_starts()), batch_size=None)
         # Lightning's own, whatever a subclass of Trainer takes
         Trainer.predict(trainer, detector, dataloaders=chunks, return_predictions=False)
         trainer.strategy.barrier("all explained")
@@ -174,11 +168,12 @@ def report(found: dict[str, Any]) -> None:
         table.add_row(" x ".join(row["fields"]), f"{row['count']:,}", null, *p_values)
     console.print(table)
     fidelity = found["fidelity"]
-    significant = sum(row["q_permutation"] < LEVEL for row in found["interactions"])
+    significant = sum(row["q_permutation"] < SIGNIFICANCE_LEVEL for row in found["interactions"])
     console.print(
-        f"{significant} of {len(found['interactions']):,} are significant (q < {LEVEL}); mean R^2 "
-        f"of the explainers {fidelity['network']:.3f}, of main effects {fidelity['linear']:.3f}, "
-        f"with the interactions {fidelity['with_interactions']:.3f}"
+        f"{significant} of {len(found['interactions']):,} are significant "
+        f"(q < {SIGNIFICANCE_LEVEL}); mean R^2 of the explainers {fidelity['network']:.3f}, of "
+        f"main effects {fidelity['linear']:.3f}, with the interactions "
+        f"{fidelity['with_interactions']:.3f}"
     )
 
 
@@ -193,7 +188,7 @@ def picture(found: dict[str, Any]) -> Any:
         chosen = [
             (rank, row)
             for rank, row in zip(ranks, rows, strict=True)
-            if (row["q_permutation"] < LEVEL) == significant
+            if (row["q_permutation"] < SIGNIFICANCE_LEVEL) == significant
         ]
         figure.add_scatter(
             x=[rank for rank, _ in chosen],
@@ -218,7 +213,7 @@ def picture(found: dict[str, Any]) -> Any:
     figure.add_hline(
         critical,
         line_dash="dash",
-        annotation_text=f"uniform null, p < {LEVEL}",
+        annotation_text=f"uniform null, p < {SIGNIFICANCE_LEVEL}",
         annotation_position="top left",
     )
     figure.update_layout(

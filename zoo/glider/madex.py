@@ -1,7 +1,7 @@
 """MADEX: the interactions of a black box around one instance.
 
-Tsang et al., *Feature Candidate Interpretability: A Case for Explaining Ad-Recommendation
-Systems via Neural Candidate Detection*, ICLR 2020, section 3.
+Tsang et al., *Feature Interaction Interpretability: A Case for Explaining Ad-Recommendation
+Systems via Neural Interaction Detection*, ICLR 2020, section 3.
 
 Shapes: K instances, N samples, d features.
 """
@@ -17,7 +17,8 @@ from torch import Tensor
 from zoo.data.errors import ZooError
 from zoo.glider.nid import Candidate, gradient_nid, nid, outermost, ranked_pairs
 from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights, score
-from zoo.glider.surrogate import GRADIENT_NID, NID, Samples, SurrogateConfig, fit, standardise
+from zoo.glider.surrogate import GRADIENT_NID, NID, SurrogateConfig
+from zoo.glider.surrogate_training import Samples, fit, standardise
 
 DETECTORS = {"nid": NID, "gradient_nid": GRADIENT_NID}
 
@@ -27,22 +28,25 @@ class MadexConfig:
     """How MADEX samples, detects and stops (Tsang et al. 2020, section 6.1).
 
     Attributes:
-        detector: `nid` (any order) or `gradient_nid` (pairs).
-        explainer: settings of the networks; None takes those of the detector.
-        samples: numbers of training, validation and test samples.
-        max_order: of an interaction; None is any, GradientNID's is 2.
-        max_interactions: candidates for the k-threshold.
-        min_gain: share of the variance that an interaction must explain on the validation
+        detector: How interactions are read off the surrogate: `nid` (any order) or
+            `gradient_nid` (pairs).
+        surrogate: Shape and training of the networks; None takes what suits the detector.
+        samples: Numbers of training, validation and test samples.
+        max_order: Largest number of features of an interaction; None is any number (of
+            GradientNID 2).
+        max_interactions: Number of candidates for the k-threshold.
+        min_gain: Share of the variance that an interaction must explain on the validation
             samples, beyond the others.
-        patience: candidates in a row that do not reach it, after which no more are tried.
-        prune_subsets: of those that do, leave out those that lie inside another.
-        lime_weights: samples count by LIME's weights (on/off neighbours only).
-        region_points: GradientNID averages over this many training samples; 0 takes the
+        patience: Number of candidates in a row that do not reach it, after which no more are
+            tried.
+        prune_subsets: Leave out interactions that lie inside others of the instance.
+        lime_weights: Weigh the samples as LIME does (on/off neighbours only).
+        region_points: Number of training samples that GradientNID averages over; 0 takes the
             instance alone, as the paper.
     """
 
     detector: str = "nid"
-    explainer: SurrogateConfig | None = None
+    surrogate: SurrogateConfig | None = None
     samples: tuple[int, int, int] = (5000, 500, 500)
     max_order: int | None = None
     max_interactions: int = 50
@@ -66,12 +70,12 @@ class MadexConfig:
 
 
 class Explanation(NamedTuple):
-    """What MADEX says of one instance.
+    """What MADEX found around one instance.
 
     Attributes:
-        interactions: those of the ranking that the k-threshold keeps, strongest first.
-        ranking: the candidates, strongest first.
-        fidelity: R^2 on the test samples: of the network, of a linear model, of the linear
+        interactions: Candidates that the k-threshold keeps, strongest first.
+        ranking: All candidates, strongest first.
+        fidelity: R^2 on the test samples of the network, of a linear model, and of the linear
             model with the products of the interactions.
     """
 
@@ -84,28 +88,28 @@ def madex(
     scores: Callable[[Any], Any],
     instance: Any,
     neighbours: OnOff | TruncatedNormal,
-    settings: MadexConfig = MadexConfig(),
+    config: MadexConfig = MadexConfig(),
     seed: int = 0,
 ) -> Explanation:
     """The interactions of a black box around an instance.
 
     Args:
-        scores: the black box: rows to logits, whatever it is made of.
-        instance: a batch of one row, or [d] continuous features.
-        neighbours: how to draw rows around it.
-        settings: see `MadexConfig`.
-        seed: of all that is random.
+        scores: The black box, any function from rows to logits.
+        instance: A batch of one row, or [d] continuous features.
+        neighbours: How to draw rows around the instance.
+        config: How MADEX samples, detects and stops; see `MadexConfig`.
+        seed: Seed of samples and networks.
 
     Raises:
-        ZooError: where the instance has a single feature, or a score is not finite.
+        ZooError: Where the instance has a single feature, or a score is not finite.
     """
-    if settings.lime_weights and not isinstance(neighbours, OnOff):
+    if config.lime_weights and not isinstance(neighbours, OnOff):
         raise ZooError("lime_weights are of on/off neighbours, these are continuous")
     random = generator(seed)
-    x, rows = neighbours.draw(instance, sum(settings.samples), random)
+    x, rows = neighbours.draw(instance, sum(config.samples), random)
     y = score(scores, rows)
     centre = neighbours.centre(instance)[None]
-    (explanation,) = explain(x[None], y[None], centre, settings, [random])
+    (explanation,) = explain(x[None], y[None], centre, config, [random])
     return explanation
 
 
@@ -113,44 +117,45 @@ def explain(
     x: Tensor,
     y: Tensor,
     centres: Tensor,
-    settings: MadexConfig,
+    config: MadexConfig,
     generators: Sequence[torch.Generator],
 ) -> list[Explanation]:
-    """The interactions of K functions, from samples [K, N, d] and their values [K, N].
+    """The interactions of K functions, from samples of each.
 
-    `centres` [K, d] are the instances among the samples' coordinates; each function has its own
-    generator.
+    Args:
+        x: [K, N, d] samples.
+        y: [K, N] values of the functions.
+        centres: [K, d] the instances, in the coordinates of the samples.
+        config: How MADEX detects and stops; see `MadexConfig`.
+        generators: Random numbers of each function's surrogate.
     """
     if x.shape[2] < 2:
         raise ZooError("an interaction needs two features, these data have one")
-    columns = [x, y, lime_weights(x)] if settings.lime_weights else [x, y]
-    parts = zip(*(column.split(settings.samples, 1) for column in columns), strict=True)
-    train, val, test = standardise(*(Samples(*part) for part in parts))
-    explainer = settings.explainer or DETECTORS[settings.detector]
-    networks, _ = fit(train, val, explainer, generators)
-    if settings.detector == "nid":
-        rankings = nid(networks, settings.max_order)
+    samples = Samples(x=x, y=y, weight=lime_weights(x) if config.lime_weights else None)
+    train, val, test = standardise(*samples.split(config.samples))
+    surrogate = config.surrogate or DETECTORS[config.detector]
+    networks, _ = fit(train, val, surrogate, generators)
+    if config.detector == "nid":
+        rankings = nid(networks, config.max_order)
     else:
-        points = (
-            train.x[:, : settings.region_points] if settings.region_points else centres[:, None]
-        )
+        points = train.x[:, : config.region_points] if config.region_points else centres[:, None]
         rankings = ranked_pairs(gradient_nid(networks, points))
     with torch.no_grad():
         predicted = networks(test.x)
     explanations = []
     for k, ranking in enumerate(rankings):
         train_k, val_k, test_k = (s.of(k) for s in (train, val, test))
-        candidates = list(islice(ranking, settings.max_interactions))
-        found, *linear = _threshold(train_k, val_k, test_k, candidates, settings)
-        network = r2(predicted[k], test_k)
-        if settings.prune_subsets:
+        candidates = list(islice(ranking, config.max_interactions))
+        found, linear, joined = _threshold(train_k, val_k, test_k, candidates, config)
+        if config.prune_subsets:
             found = outermost(found)
-        explanations.append(Explanation(found, candidates, (network, *linear)))
+        fidelity = (r2(predicted[k], test_k), linear, joined)
+        explanations.append(Explanation(found, candidates, fidelity))
     return explanations
 
 
 def r2(predicted: Tensor, samples: Samples) -> float:
-    """1 - the mean squared error over the target's variance; 1 for a constant that is met."""
+    """1 - the mean squared error over the target's variance; 1 for an exact constant."""
     target = samples.y.double()
     weight = torch.ones_like(target) if samples.weight is None else samples.weight.double()
     weight = weight / weight.sum()
@@ -160,15 +165,15 @@ def r2(predicted: Tensor, samples: Samples) -> float:
 
 
 def _threshold(
-    train: Samples, val: Samples, test: Samples, ranking: Sequence[Candidate], settings: MadexConfig
+    train: Samples, val: Samples, test: Samples, ranking: Sequence[Candidate], config: MadexConfig
 ) -> tuple[list[Candidate], float, float]:
     """The interactions that help, and R^2 on the test samples without and with them.
 
     As in section 3.3, products of the interactions join a linear regression, the strongest first,
     while they help. The regression learns from the training samples; the validation samples
-    decide. A set that lies inside one that has joined may do without helping: that says nothing of
-    those that follow. In the end those are left out that the others make superfluous, such as a
-    union of two interactions that ranked before them.
+    decide. A set inside one that has joined may fail to help without counting as a failure, as
+    that says nothing of those that follow. In the end those are left out that the others make
+    superfluous, such as a union of two interactions that ranked before them.
     """
     designs = [_design(s.x, ranking) for s in (train, val, test)]
     weighted = designs[0] if train.weight is None else designs[0] * train.weight.unsqueeze(1)
@@ -189,24 +194,25 @@ def _threshold(
     for j, (features, _) in enumerate(ranking):
         tried.append(j)
         found = r2_of(tried, designs[1], val)
-        if found >= best + settings.min_gain:
+        if found >= best + config.min_gain:
             kept, best, failed = tried.copy(), found, 0
         elif not any(set(features) < set(ranking[i].features) for i in kept):
             failed += 1
-            if failed == settings.patience:
+            if failed == config.patience:
                 break
     while kept:
         without = {j: r2_of([i for i in kept if i != j], designs[1], val) for j in kept}
         least = max(kept, key=lambda j: without[j])
-        if without[least] < best - settings.min_gain:
+        if without[least] < best - config.min_gain:
             break
         kept.remove(least)
         best = without[least]
-    return [ranking[j] for j in kept], *(r2_of(p, designs[2], test) for p in ([], kept))
+    found = [ranking[j] for j in kept]
+    return found, r2_of([], designs[2], test), r2_of(kept, designs[2], test)
 
 
 def _design(x: Tensor, ranking: Sequence[Candidate]) -> Tensor:
-    """[N, 1 + d + len(ranking)] ones, features, products of the interactions' features."""
+    """[N, 1 + d + len(ranking)] ones, features, products of the candidates' features."""
     x = x.double()
-    products = [x[:, list(interaction.features)].prod(1) for interaction in ranking]
+    products = [x[:, list(candidate.features)].prod(1) for candidate in ranking]
     return torch.stack([torch.ones_like(x[:, 0]), *x.unbind(1), *products], 1)

@@ -11,17 +11,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.data.errors import ZooError
-from zoo.glider.surrogate import Networks
+from zoo.glider.surrogate import SurrogateNetworks
 
 
 class Candidate(NamedTuple):
-    """Features that interact, in ascending order, and how strongly."""
+    """A set of features that may interact.
+
+    Attributes:
+        features: Numbers of the features, ascending.
+        strength: How strongly they interact in a network, as NID or GradientNID measures it.
+    """
 
     features: tuple[int, ...]
     strength: float
 
 
-def influence(networks: Networks) -> Tensor:
+def influence(networks: SurrogateNetworks) -> Tensor:
     """[K, H] z = |w_y|^T |W_L| .. |W_2|: a bound on what a unit of the first layer can do.
 
     Tsang et al., *Detecting Statistical Interactions from Neural Network Weights*, ICLR 2018,
@@ -33,7 +38,7 @@ def influence(networks: Networks) -> Tensor:
     return z.squeeze(2)
 
 
-def nid_pairs(networks: Networks) -> Tensor:
+def nid_pairs(networks: SurrogateNetworks) -> Tensor:
     """[K, d, d] pairwise strengths: sum_i z_i min(|w_ia|, |w_ib|)."""
     first = networks.layers[0][0].abs()
     z = influence(networks)
@@ -46,42 +51,52 @@ def nid_pairs(networks: Networks) -> Tensor:
     )
 
 
-def nid(networks: Networks, max_order: int | None = None) -> list[Iterator[Candidate]]:
+def nid(networks: SurrogateNetworks, max_order: int | None = None) -> list[Iterator[Candidate]]:
     """Interactions of any order by greedy ranking, strongest first, for each network.
 
-    There are thousands, so they come one by one.
+    There are thousands, so they are made one by one.
 
     At a unit with its features by descending |w|, the candidates are the first two, the first
     three, and so on; a candidate's strength is the sum, over the units at which it is one, of z_i
     times the smallest |w_i| in it (Tsang et al. 2018, algorithm 1, equation 4 with the minimum).
     The set of all features is a candidate as any other.
+
+    Args:
+        networks: The networks, K of them.
+        max_order: Largest number of features of a candidate; None is any number.
     """
     first = networks.layers[0][0].abs().transpose(1, 2).cpu()  # [K, H, d]
     smallest, order = first.sort(2, descending=True)
     strength = smallest * influence(networks).cpu().unsqueeze(2)
     top = min(max_order or first.shape[2], first.shape[2])
-    # a random code for each feature makes the sum over a set its name, whatever the order
+    # a random code for each feature makes the sum over a set its key, whatever the order
     codes = torch.randint(
         -(2**62), 2**62, (first.shape[2],), generator=torch.Generator().manual_seed(0)
     )
-    names = codes[order].cumsum(2)
-    return [_ranked(*k) for k in zip(names[:, :, 1:top], strength[:, :, 1:top], order, strict=True)]
+    keys = codes[order].cumsum(2)
+    return [_ranked(*k) for k in zip(keys[:, :, 1:top], strength[:, :, 1:top], order, strict=True)]
 
 
-def _ranked(names: Tensor, strength: Tensor, order: Tensor) -> Iterator[Candidate]:
-    """The candidates of a network, [H, orders], merged over units."""
-    distinct, place = names.flatten().unique(return_inverse=True)
+def _ranked(keys: Tensor, strength: Tensor, order: Tensor) -> Iterator[Candidate]:
+    """The candidates of a network, strongest first, merged over its units.
+
+    Args:
+        keys: [H, orders] key of the set of each candidate.
+        strength: [H, orders] what each unit contributes to the strength of the candidate.
+        order: [H, d] features of each unit by descending |w|.
+    """
+    distinct, place = keys.flatten().unique(return_inverse=True)
     total = torch.zeros(len(distinct)).index_add_(0, place, strength.flatten())
     where = torch.empty(len(distinct), dtype=torch.long)
     where[place] = torch.arange(len(place))
     ranking = total.argsort(descending=True, stable=True)
     ranking = ranking[total[ranking] > 0]
     for first, found in zip(where[ranking].tolist(), total[ranking].tolist(), strict=True):
-        unit, end = divmod(first, names.shape[1])
+        unit, end = divmod(first, keys.shape[1])
         yield Candidate(tuple(sorted(order[unit, : end + 2].tolist())), found)
 
 
-def gradient_nid(networks: Networks, points: Tensor) -> Tensor:
+def gradient_nid(networks: SurrogateNetworks, points: Tensor) -> Tensor:
     """[K, d, d] pairwise strengths: (d^2 g / dx_a dx_b)^2, averaged over points [K, P, d].
 
     Tsang et al. 2020, section 3.2.2; at one point, the instance, as there. The mean over points
@@ -92,13 +107,13 @@ def gradient_nid(networks: Networks, points: Tensor) -> Tensor:
 
         d^2 g / dx^2 = sum_l J_l^T diag(delta_l * softplus''(a_l)) J_l
     """
-    if networks.settings.activation != "softplus":
+    if networks.config.activation != "softplus":
         raise ZooError("GradientNID needs softplus: the curvature of a ReLU network is zero")
     with torch.no_grad():
         return torch.stack([_curvature(networks[k : k + 1], x) for k, x in enumerate(points)])
 
 
-def _curvature(network: Networks, x: Tensor) -> Tensor:
+def _curvature(network: SurrogateNetworks, x: Tensor) -> Tensor:
     """[d, d] the mean over points [P, d] of one network's squared second derivatives."""
     layers = [(weight[0], bias[0]) for weight, bias in network.layers]
     h, jacobian = x, torch.eye(x.shape[1], device=x.device)
@@ -133,8 +148,8 @@ def ranked_pairs(strengths: Tensor) -> list[list[Candidate]]:
     return found
 
 
-def outermost(interactions: Sequence[Candidate]) -> list[Candidate]:
-    """Those that lie inside no other."""
-    sets = [frozenset(interaction.features) for interaction in interactions]
-    pairs = zip(interactions, sets, strict=True)
-    return [interaction for interaction, s in pairs if not any(s < other for other in sets)]
+def outermost(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that lie inside no other."""
+    sets = [frozenset(candidate.features) for candidate in candidates]
+    pairs = zip(candidates, sets, strict=True)
+    return [candidate for candidate, s in pairs if not any(s < other for other in sets)]

@@ -1,4 +1,4 @@
-"""Neighbours of an instance, on which an explainer learns what a black box does around it.
+"""Neighbours of an instance, on which a surrogate learns what a black box does around it.
 
 Shapes: N neighbours, d features (the fields of a row).
 """
@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.batch import Batch
+from zoo.data.batch import Batch, chunks
 from zoo.data.errors import ZooError
 
 OFF = -1  # id of a categorical field that is off: its embedding and weight are zero
 
 
 def lime_masks(count: int, features: int, generator: torch.Generator) -> Tensor:
-    """LIME's sampler, [N, d] of 0 and 1: the number of features that are off is uniform on 1..d.
+    """[N, d] of 0 and 1, LIME's sampler: the number of features that are off is uniform on 1..d.
 
     Ribeiro et al., KDD 2016, as in their code. The features are correlated then, by 0.32 at
     d = 39, as rows with few (many) of them off share that.
@@ -30,7 +30,7 @@ def lime_masks(count: int, features: int, generator: torch.Generator) -> Tensor:
 
 
 def bernoulli_masks(count: int, features: int, generator: torch.Generator) -> Tensor:
-    """Every feature on with probability 1/2, independently, [N, d] of 0 and 1.
+    """[N, d] of 0 and 1: every feature is on with probability 1/2, independently.
 
     Detection wants uncorrelated features (Tsang et al. 2020, section 3.2).
     """
@@ -62,9 +62,9 @@ class OnOff:
     A cross field is no feature: it is on where all that it crosses are.
 
     Attributes:
-        means: [n_numerical] training means.
-        sampler: `bernoulli` or `lime`.
-        crosses: of each of the last categorical fields, the features that it crosses.
+        means: [number of numerical fields] means over the training rows.
+        sampler: Which features are on: `bernoulli` or `lime`.
+        crosses: Features that each of the last categorical fields crosses.
     """
 
     means: Tensor
@@ -76,7 +76,13 @@ class OnOff:
             raise ZooError(f"sampler must be one of {[*SAMPLERS]}, got {self.sampler!r}")
 
     def draw(self, instance: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Batch]:
-        """Masks [N, d] over the numerical, then the categorical fields, and the rows they mean."""
+        """[N, d] masks over the numerical, then the categorical fields, and the rows they give.
+
+        Args:
+            instance: A batch of one row.
+            count: Number of neighbours, N.
+            generator: Random numbers of the masks.
+        """
         numerical, categorical = instance.numerical, instance.categorical
         if len(instance.label) != 1:
             raise ZooError(f"the instance must be a batch of one row, got {len(instance.label)}")
@@ -89,9 +95,9 @@ class OnOff:
         on = torch.cat((on, *of_crosses), 1)
         means = self.means.to(numerical.device)
         rows = Batch(
-            torch.where(on[:, :split], numerical, means),
-            torch.where(on[:, split:], categorical, OFF),
-            instance.label.expand(count),
+            numerical=torch.where(on[:, :split], numerical, means),
+            categorical=torch.where(on[:, split:], categorical, OFF),
+            label=instance.label.expand(count),
         )
         return masks, rows
 
@@ -103,17 +109,17 @@ class OnOff:
 
 @dataclass(frozen=True)
 class TruncatedNormal:
-    """Draws from N(x, sigma^2 I), cut off at some sigmas: explains one of continuous features.
+    """Draws from N(x, sigma^2 I), truncated: explains a black box of continuous features.
 
-    Tsang et al. 2020, appendix F: sigma = 0.6, cut off at sigma. The explainer sees the
+    Tsang et al. 2020, appendix F: sigma = 0.6, truncated at sigma. The surrogate sees the
     distance from x in units of sigma.
 
     Attributes:
-        sigma: in units of the features.
-        truncate: number of sigmas from x at which the distribution ends.
-        low: where it ends too, of all features or [d]: the least values that the black box has
-            been trained on, beyond which nobody knows what it does.
-        high: the same, of the largest values.
+        sigma: Standard deviation, in units of the features.
+        truncate: Number of sigmas from x at which the distribution ends.
+        low: Lower end of the distribution, one number or [d]: the least values that the black box
+            has been trained on, below which its scores mean nothing.
+        high: Upper end of the distribution, one number or [d]: the largest values.
     """
 
     sigma: float = 0.6
@@ -154,12 +160,16 @@ class TruncatedNormal:
 def score(scores: Callable[[Any], Any], rows: Batch | Tensor, size: int = 16_384) -> Tensor:
     """[N] float32 logits of a black box, a few thousand rows at a time.
 
+    Args:
+        scores: The black box, any function from rows to logits.
+        rows: The rows to score.
+        size: Largest number of rows of a call.
+
     Raises:
-        ZooError: where they are not one finite number a row.
+        ZooError: Where the scores are not one finite number a row.
     """
     if isinstance(rows, Batch):
-        parts = [part.split(size) for part in (rows.numerical, rows.categorical, rows.label)]
-        pieces, count = [Batch(*part) for part in zip(*parts, strict=True)], len(rows.label)
+        pieces, count = chunks(rows, size), len(rows.label)
     else:
         pieces, count = rows.split(size), len(rows)
     with torch.no_grad():

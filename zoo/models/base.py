@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -17,6 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from zoo.data.errors import ZooError, require
 from zoo.data.schema import Schema
 from zoo.models.description import Description, class_name, paragraphs_of
+from zoo.models.metrics import MetricDict
 from zoo.nn.memory import keep_freed_memory
 from zoo.nn.optim import Adagrad
 
@@ -30,20 +32,22 @@ OPTIMIZERS = {
 class ZooModule(LightningModule):
     """A model of probabilities sigmoid(logit), trained by their cross-entropy.
 
-    A subclass implements `forward` and `_score`, and gives `metrics`: for each split's prefix a
-    torchmetrics `Metric`. A checkpoint holds all constructor arguments as plain data, so
-    `load_from_checkpoint(path)` needs nothing else.
+    A subclass implements `forward` and `_score`, and sets `metrics`. A checkpoint holds all
+    constructor arguments as plain data, so `load_from_checkpoint(path)` needs nothing else.
 
     Args:
-        schema: of the batches.
-        optimizer: `adagrad`, `adam` or `sgd`.
-        learning_rate: of the optimizer.
-        plateau_decay: multiply the learning rate by this after each epoch that does not lower
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        optimizer: Optimizer of all parameters: `adagrad`, `adam` or `sgd`.
+        learning_rate: Learning rate of the optimizer.
+        plateau_decay: Factor of the learning rate after each epoch that does not lower
             `val/logloss`; null keeps the rate.
-        min_learning_rate: below which `plateau_decay` does not go.
+        min_learning_rate: Learning rate below which `plateau_decay` does not go.
+
+    Attributes:
+        metrics: A metric for each split, by prefix: `train/` (where wanted), `val/` and `test/`.
     """
 
-    metrics: nn.ModuleDict
+    metrics: MetricDict
 
     def __init__(
         self,
@@ -80,7 +84,7 @@ class ZooModule(LightningModule):
         missing(self, "forward", "logits of a batch")
 
     def scored(self, batch: Any) -> Any:
-        """Index of the labels that a batch is scored by: all."""
+        """Index of the labels that count in loss and metrics: all."""
         return ...
 
     # One step serves all splits
@@ -125,7 +129,7 @@ class ZooModule(LightningModule):
         self.log_dict(
             {split + name: value for name, value in self._measure(split).items()},
             prog_bar=True,
-            sync_dist=True,  # equal on all ranks: this only tells Lightning that it is known
+            sync_dist=True,  # equal on all ranks, but Lightning warns without it
         )
 
     def _measure(self, split: str) -> dict[str, Tensor]:
@@ -137,12 +141,12 @@ class ZooModule(LightningModule):
 
     @property
     def prediction_keys(self) -> tuple[str, ...]:
-        """What `predict_step` tells a line by: whole numbers, of which `row` is the first."""
+        """Columns that identify a line of predictions: whole numbers, `row` first."""
         return ("row",)
 
     @property
     def prediction_columns(self) -> tuple[str, ...]:
-        """What `predict_step` gives beside the keys."""
+        """Columns that `predict_step` returns beside the keys."""
         return ("probability", "label")
 
     def predicted(self, batch: Any) -> dict[str, Tensor]:
@@ -153,7 +157,7 @@ class ZooModule(LightningModule):
         """`row` [B] and the `prediction_columns` [B]."""
         return {"row": row_numbers(batch), **self.predicted(batch)}
 
-    # What it says of itself
+    # What the model says of itself
 
     @classmethod
     def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
@@ -162,14 +166,14 @@ class ZooModule(LightningModule):
         A subclass adds which of its weights belong to which fields.
 
         Args:
-            schema: Fields of the batches.
-            options: Arguments of the constructor but the schema.
+            schema: Fields of the batches and their cardinalities; see `Schema`.
+            options: Arguments of the constructor without the schema.
         """
         return Description(paragraphs_of(inspect.getdoc(cls) or ""))
 
     @property
     def description(self) -> Description:
-        """What this model says of itself."""
+        """What a checkpoint of this model says of it; see `describe`."""
         options = {name: value for name, value in self.hparams.items() if name != "schema"}
         return self.describe(self.schema, options)
 
@@ -179,21 +183,24 @@ class ZooModule(LightningModule):
         return ()
 
     def explain(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Logits, of the shape of the labels, and [.., H] the share of each expert in them."""
+        """Logits, of the shape of the labels, and [.., H] the attribution to each expert."""
         logits = self(batch)
         return logits, logits.new_zeros(*logits.shape, 0)
 
     def selection(self, batch: Any) -> Tensor:
-        """[.., H] log alpha of each expert: how sure it is, and those inside it are not."""
+        """[.., H] log alpha of each expert: how confident it is, and those inside it are not."""
         return self.explain(batch)[1]
 
     def rectified(self) -> list[tuple[str, nn.Module]]:
-        """What each module is called whose output [B, .., units] is that of a ReLU, and itself."""
+        """Name and module of each layer whose output [B, .., units] is that of a ReLU."""
         found = [(name, m) for name, m in self.named_modules() if isinstance(m, nn.ReLU)]
         return [(layer_name(name), module) for name, module in found]
 
     def attention(self, batch: Any) -> tuple[tuple[str, ...], list[Tensor]]:
-        """Names of F fields, and [B, heads, F, F] of each layer how much one takes from another."""
+        """Names of F fields, and [B, heads, F, F] of each layer the weights of the attention.
+
+        A row holds how much the representation of its field takes from each field (column).
+        """
         return (), []
 
     # Optimiser and checkpoint
@@ -203,12 +210,13 @@ class ZooModule(LightningModule):
         if stage == "fit" and self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
 
-    def configure_optimizers(self) -> dict[str, Any] | None:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all parameters, and the decay of its learning rate."""
-        # a kernel for the whole step; on other devices it would not go with clipping and fp16
-        fused = {"fused": True} if self.optimizer == "adam" and self.device.type == "cpu" else {}
-        make = OPTIMIZERS[self.optimizer]
-        optimizer = make(self.parameters(), lr=self.learning_rate, **fused)
+        options: dict[str, Any] = {"lr": self.learning_rate}
+        if self.optimizer == "adam" and self.device.type == "cpu":
+            # a kernel for the whole step; on other devices it would not go with clipping and fp16
+            options["fused"] = True
+        optimizer = OPTIMIZERS[self.optimizer](self.parameters(), **options)
         if self.plateau_decay is None:
             return {"optimizer": optimizer}
         decay = ReduceLROnPlateau(
@@ -218,11 +226,13 @@ class ZooModule(LightningModule):
             threshold=0.0,
             min_lr=self.min_learning_rate,
         )
-        scheduler = {"scheduler": decay, "monitor": "val/logloss"}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": decay, "monitor": "val/logloss"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what a checkpoint says of itself: model, metrics by now, versions; plain data."""
+        """Adds to a checkpoint, as plain data, its model, its metrics so far, and versions."""
         checkpoint["model_class"] = class_name(type(self))
         checkpoint["description"] = self.description.to_dict()
         values = self.trainer.callback_metrics if self._trainer else {}
@@ -246,7 +256,12 @@ class ZooModule(LightningModule):
 def missing(model: ZooModule, method: str, what: str) -> NoReturn:
     """Raises `ZooError` where a subclass has left out a method that it needs.
 
-    Not by `abc`: Lightning's classes have no metaclass that would enforce it.
+    Lightning's classes have no metaclass that would enforce `@abstractmethod`.
+
+    Args:
+        model: The model.
+        method: Name of the method.
+        what: What the method returns or does.
     """
     raise ZooError(f"{type(model).__name__} has no {what}: define its {method}")
 
@@ -254,8 +269,11 @@ def missing(model: ZooModule, method: str, what: str) -> NoReturn:
 def row_numbers(batch: Any) -> Tensor:
     """[B] the numbers of the rows that are scored.
 
+    Args:
+        batch: Rows or sessions to predict.
+
     Raises:
-        ZooError: where the batch does not say.
+        ZooError: Where the batch has no numbers.
     """
     if batch.row is None:
         raise ZooError(

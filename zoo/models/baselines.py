@@ -24,7 +24,7 @@ class SkipBaseline(SessionModule):
     skipped, never zero or one, and one half where there are none.
 
     Args:
-        schema: of the batches; holds the field `skip_2`, which is 0 or 1.
+        schema: Fields of the batches, among them `skip_2`, which is 0 or 1; see `Schema`.
     """
 
     def __init__(self, schema: Schema | Mapping[str, Any]) -> None:
@@ -32,7 +32,8 @@ class SkipBaseline(SessionModule):
         names = [field.name for field in self.schema.numerical]
         if SKIP not in names:
             raise ZooError(
-                f"{type(self).__name__} reads the field {SKIP}, which these data lack; fields: "
+                f"{type(self).__name__} reads the field {SKIP}, which these data do not have; "
+                "fields: "
                 f"{', '.join(names)}"
             )
         self.column = names.index(SKIP)
@@ -54,7 +55,7 @@ class SkipBaseline(SessionModule):
         return super().training_step(batch).requires_grad_()
 
     def configure_optimizers(self) -> None:
-        """There is nothing to optimise."""
+        """No optimizer, as there are no parameters."""
 
 
 class LastSkip(SkipBaseline):
@@ -69,7 +70,7 @@ class LastSkip(SkipBaseline):
 class MeanSkip(SkipBaseline):
     """Rounds the mean of a session's known skips (Afchar & Hennequin 2020, equation 18).
 
-    Of a mean of one half it guesses.
+    Where the mean is one half, it guesses.
     """
 
     def looked_at(self, past_mask: Tensor) -> Tensor:

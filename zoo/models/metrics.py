@@ -3,8 +3,10 @@
 Shapes: B batch, R rows of a split, Q queries, T tracks of a session.
 """
 
+from typing import cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
@@ -13,12 +15,19 @@ from torchmetrics.utilities import dim_zero_cat
 from zoo.data.errors import ZooError
 
 
+class MetricDict(nn.ModuleDict):
+    """Metrics by the prefix of their split, such as `val/`."""
+
+    def __getitem__(self, key: str) -> Metric:
+        return cast(Metric, super().__getitem__(key))
+
+
 class ClickMetrics(Metric):
     """Exact AUC and logloss of a split.
 
     AUC is the probability that a random positive scores above a random negative, ties counting
     one half; logloss is the mean of -y log p - (1 - y) log(1 - p). Logits are kept, in batches,
-    until they are asked for, and gathered from all ranks then.
+    and gathered from all ranks when the metrics are computed.
     """
 
     full_state_update = False
@@ -61,7 +70,7 @@ class RankingMetrics(Metric):
     helps: a positive of that score ranks last, a negative of that score above the positive.
 
     Args:
-        k: ranks that count.
+        k: Number of ranks that count.
     """
 
     full_state_update = False
@@ -131,17 +140,17 @@ class SessionMetrics(Metric):
         self.add_state("sums", sums, dist_reduce_fx="sum")
         self.add_state("counts", sums.long(), dist_reduce_fx="sum")
 
-    def update(self, logits: Tensor, labels: Tensor, known: Tensor) -> None:
-        """Adds a batch: logits [B, T], labels [B, T], and which of them are scored [B, T]."""
-        logits = logits.detach().double().masked_fill(~known, 0)
-        labels = labels.double().masked_fill(~known, 0)
-        right = ((logits > 0) == (labels > 0.5)) & ~logits.isnan() & known
-        right = torch.where((logits == 0) & known, 0.5, right.double())
-        place = known.cumsum(1)
+    def update(self, logits: Tensor, labels: Tensor, scored: Tensor) -> None:
+        """Adds a batch: logits [B, T], labels [B, T], and bool [B, T] which tracks count."""
+        logits = logits.detach().double().masked_fill(~scored, 0)
+        labels = labels.double().masked_fill(~scored, 0)
+        right = ((logits > 0) == (labels > 0.5)) & ~logits.isnan() & scored
+        right = torch.where((logits == 0) & scored, 0.5, right.double())
+        place = scored.cumsum(1)
         # of a guess, L_i L_i is L_i
         average = right * (1 + right.cumsum(1) - right) / place.clamp(min=1)
         tracks = place[:, -1]
-        loss = binary_cross_entropy_with_logits(logits, labels, reduction="none") * known
+        loss = binary_cross_entropy_with_logits(logits, labels, reduction="none") * scored
         self.sums += torch.stack(
             (
                 right.sum(),
@@ -150,7 +159,7 @@ class SessionMetrics(Metric):
                 loss.sum(),
             )
         )
-        first, sessions, total = known[:, 0].sum(), (tracks > 0).sum(), tracks.sum()
+        first, sessions, total = scored[:, 0].sum(), (tracks > 0).sum(), tracks.sum()
         self.counts += torch.stack((total, first, sessions, total))
 
     def compute(self) -> dict[str, Tensor]:
@@ -159,7 +168,13 @@ class SessionMetrics(Metric):
 
 
 def _rivals(logits: Tensor, positive: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-    """[Q], [Q] numbers of negatives that score higher than their positive, and the same."""
+    """[Q] numbers of negatives that score higher than the positive, and [Q] of equal score.
+
+    Args:
+        logits: [R] scores of the rows.
+        positive: [R] bool, true for the positive of each query.
+        query: [R] number of each row's query.
+    """
     queries, place = torch.unique(query, return_inverse=True)
     counts = _count(place, positive, len(queries))
     if (wrong := counts != 1).any():

@@ -13,17 +13,17 @@ from zoo.data.batch import SessionBatch
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 from zoo.models.base import ZooModule, row_numbers
-from zoo.models.metrics import SessionMetrics
+from zoo.models.metrics import MetricDict, SessionMetrics
 
 
 class SessionModule(ZooModule):
     """A model of P(track t of the second part is skipped) = sigmoid(logit_t).
 
     Args:
-        schema: of the batches; all of its fields are numerical.
-        optimizer: `adagrad`, `adam` or `sgd`.
-        learning_rate: of the optimizer.
-        shared: the options of `ZooModule`.
+        schema: Fields of the batches, all numerical; see `Schema`.
+        optimizer: Optimizer of all parameters: `adagrad`, `adam` or `sgd`.
+        learning_rate: Learning rate of the optimizer.
+        shared: Options of `ZooModule`.
     """
 
     def __init__(
@@ -41,19 +41,21 @@ class SessionModule(ZooModule):
                 f"here: {names}"
             )
         splits = ("train/", "val/", "test/")
-        self.metrics = torch.nn.ModuleDict({split: SessionMetrics() for split in splits})
+        self.metrics = MetricDict({split: SessionMetrics() for split in splits})
 
     def scored(self, batch: SessionBatch) -> Tensor:
-        """[B, T'] the tracks that a batch is scored by: those that exist and have a label."""
+        """bool [B, T'], the tracks that count: those that exist and have a label."""
         return batch.labelled
 
     @torch.compiler.disable  # float64 sums gain nothing by it
-    def _score(self, logits: Tensor, batch: SessionBatch, split: str) -> None:
+    def _score(  # pyright: ignore[reportIncompatibleMethodOverride]  # `disable` has no types
+        self, logits: Tensor, batch: SessionBatch, split: str
+    ) -> None:
         self.metrics[split].update(logits, batch.label, self.scored(batch))
 
     @property
     def prediction_keys(self) -> tuple[str, ...]:
-        """A line of predictions is told by its session and its position in the second part."""
+        """Columns that identify a line: the session, and the position in its second part."""
         return ("row", "position")
 
     def predict_step(self, batch: SessionBatch) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from zoo.data.errors import require
 from zoo.data.schema import Schema
 from zoo.models.base import ZooModule
 from zoo.models.description import Description, FieldRows
-from zoo.models.metrics import ClickMetrics, RankingMetrics
+from zoo.models.metrics import ClickMetrics, MetricDict, RankingMetrics
 from zoo.nn.embedding import FusedEmbedding
 
 SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are equal
@@ -25,20 +25,20 @@ class RowModule(ZooModule):
     """A model of P(y = 1) = sigmoid(logit) of one row.
 
     Args:
-        schema: of the batches.
-        embedding_dim: size of each field's embedding vector.
-        embed_numerical: numerical fields also get a vector, value times vector.
-        first_order: add sum_f w_f(x_f) to the logit.
-        embedding_std: standard deviation of the initial embeddings.
-        optimizer: `adagrad`, `adam` or `sgd`.
-        learning_rate: of the optimizer.
-        sparse_gradients: gradients of the embedding table touch the rows of the batch only.
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        embedding_dim: Size of each field's embedding vector.
+        embed_numerical: Give numerical fields an embedding too, value times vector.
+        first_order: Add sum_f w_f(x_f) to the logit.
+        embedding_std: Standard deviation of the initial embeddings.
+        optimizer: Optimizer of all parameters: `adagrad`, `adam` or `sgd`.
+        learning_rate: Learning rate of the optimizer.
+        sparse_gradients: Let gradients of the embedding table hold the rows of the batch alone.
             `auto`: on one device, with an optimizer for which this changes no result (adagrad,
             sgd) and without gradient clipping. NCCL cannot reduce sparse gradients, so several GPUs
             need dense ones; nor can they be clipped.
-        train_metrics: log the exact AUC and logloss of the training rows too, each as scored
+        train_metrics: Log the exact AUC and logloss of the training rows too, each as scored
             just before its step.
-        shared: the options of `ZooModule`.
+        shared: Options of `ZooModule`.
     """
 
     def __init__(
@@ -66,13 +66,12 @@ class RowModule(ZooModule):
             self.schema, embedding_dim, embed_numerical, first_order, embedding_std
         )
         splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
-        self.metrics = torch.nn.ModuleDict({split: ClickMetrics() for split in splits})
-        ranked = ("val/", "test/")
-        self.ranking = torch.nn.ModuleDict({split: RankingMetrics() for split in ranked})
+        self.metrics = MetricDict({split: ClickMetrics() for split in splits})
+        self.ranking = MetricDict({split: RankingMetrics() for split in ("val/", "test/")})
 
     @classmethod
     def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
-        """Also the embeddings, and the first-order weights where it has such."""
+        """Also the embeddings, and the first-order weights where there are any."""
         numerical, categorical = (
             tuple(field.name for field in fields)
             for fields in (schema.numerical, schema.categorical)
@@ -88,7 +87,9 @@ class RowModule(ZooModule):
         )
 
     @torch.compiler.disable  # it would compile anew at every batch that is kept
-    def _score(self, logits: Tensor, batch: Batch, split: str) -> None:
+    def _score(  # pyright: ignore[reportIncompatibleMethodOverride]  # `disable` has no types
+        self, logits: Tensor, batch: Batch, split: str
+    ) -> None:
         if split in self.metrics:
             self.metrics[split].update(logits, batch.label)
         # the few batches of a sanity check hold no whole lists
@@ -97,7 +98,7 @@ class RowModule(ZooModule):
             self.ranking[split].update(logits, batch.label, batch.query)
 
     def _measure(self, split: str) -> dict[str, Tensor]:
-        """`auc` and `logloss`; of lists also `hr@10` and `ndcg@10`."""
+        """`auc` and `logloss`; of ranked lists also `hr@10` and `ndcg@10`."""
         values = super()._measure(split)
         if split in self.ranking and self.ranking[split].update_called:
             values |= self.ranking[split].compute()
@@ -107,9 +108,9 @@ class RowModule(ZooModule):
     def setup(self, stage: str) -> None:
         """Chooses the form of the embedding gradients, which depends on the trainer."""
         super().setup(stage)
-        if self.sparse_gradients == "auto":
+        if isinstance(self.sparse_gradients, bool):
+            self.embedding.sparse = self.sparse_gradients
+        else:
             alone = self.trainer.world_size == 1
             clipped = self.trainer.gradient_clip_val is not None
             self.embedding.sparse = alone and not clipped and self.optimizer in SPARSE_OPTIMIZERS
-        else:
-            self.embedding.sparse = self.sparse_gradients

@@ -20,7 +20,7 @@ def _import_layers() -> ModuleType:
             "interpretable-zoo needs deepctr-torch: pip install deepctr-torch"
         )
     bare = ModuleType("deepctr_torch")
-    bare.__path__ = spec.submodule_search_locations
+    bare.__path__ = spec.submodule_search_locations or []
     sys.modules["deepctr_torch"] = bare
     try:
         return importlib.import_module("deepctr_torch.layers")

@@ -59,7 +59,7 @@ class _LookUp(torch.autograd.Function):
         fields = embedded + ids.shape[1]
         flat = rows.new_empty(len(ids), fields * dim + numerical.shape[1])
         vectors = flat[:, : fields * dim].unflatten(1, (fields, dim))
-        if embedded:
+        if numerical_vectors is not None:
             vectors[:, :embedded] = numerical.unsqueeze(2) * numerical_vectors
         vectors[:, embedded:] = rows[..., :dim]
         flat[:, fields * dim :] = numerical
@@ -67,27 +67,31 @@ class _LookUp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, flat: Tensor | None, vectors: Tensor | None, weights: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         ids, numerical, numerical_vectors, off = ctx.saved_tensors
         dnumerical, dnumerical_vectors = None, None
+        embedded = 0 if numerical_vectors is None else len(numerical_vectors)
+        direct = None
         if flat is not None:
             split = flat.shape[1] - numerical.shape[1]
             direct = flat[:, split:]
             mine = flat[:, :split].unflatten(1, (-1, ctx.dim))
             vectors = mine if vectors is None else mine + vectors
+        if vectors is None:  # the model takes the first-order part alone
+            assert weights is not None
+            vectors = weights.new_zeros(len(ids), embedded + ids.shape[1], ctx.dim)
         rows = vectors.new_empty(*ids.shape, ctx.shape[1])
-        embedded = vectors.shape[1] - ids.shape[1]
         rows[..., : ctx.dim] = vectors[:, embedded:]
         rows[..., ctx.dim :] = 0 if weights is None else weights[:, None, None]
         if off is not None:
             rows.masked_fill_(off.unsqueeze(2), 0)
-        if embedded:
+        if numerical_vectors is not None:
             dnumerical_vectors = torch.einsum("bn,bnd->nd", numerical, vectors[:, :embedded])
         if ctx.needs_input_grad[2]:
-            dnumerical = torch.zeros_like(numerical) if flat is None else direct
-            if embedded:
+            dnumerical = torch.zeros_like(numerical) if direct is None else direct
+            if numerical_vectors is not None:
                 dnumerical = dnumerical + (vectors[:, :embedded] * numerical_vectors).sum(2)
         return (
             _table_gradient(ctx, ids.flatten(), rows.flatten(0, 1)),
@@ -101,6 +105,7 @@ class _LookUp(torch.autograd.Function):
 
 
 def _table_gradient(ctx: Any, ids: Tensor, rows: Tensor) -> Tensor:
+    """The gradient of the table, from [R] its rows and [R, columns] what is added to each."""
     if ctx.sparse:
         # without the explicit choice, torch warns at every step
         return torch.sparse_coo_tensor(ids.unsqueeze(0), rows, ctx.shape, check_invariants=False)
@@ -121,14 +126,18 @@ class FusedEmbedding(nn.Module):
     `first_order` there are no weights, and the table has D columns.
 
     Args:
-        schema: of the batches.
-        embedding_dim: D.
-        embed_numerical: also embed numerical fields.
-        first_order: make the first-order part.
-        init_std: standard deviation of all initial weights.
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        embedding_dim: Size of each field's embedding vector, D.
+        embed_numerical: Give numerical fields vectors too.
+        first_order: Give each value a first-order weight.
+        init_std: Standard deviation of all initial weights.
 
     Attributes:
-        sparse: whether the table's gradient is sparse; the values of the gradient are the same.
+        sparse: Whether the table's gradient is sparse; the values of the gradient are the same.
+        table: [sum(cardinalities), D + 1] vector and weight of each id; D columns without weights.
+        offsets: [C] row of the table at which each categorical field begins.
+        numerical_weight: [N] first-order weights of the numerical fields; None without.
+        numerical_vectors: [N, D] vectors of the numerical fields; None without.
     """
 
     offsets: Tensor
@@ -160,7 +169,9 @@ class FusedEmbedding(nn.Module):
             nn.init.normal_(parameter, std=init_std)
 
     @torch.compiler.disable  # which cannot make sparse gradients
-    def forward(self, batch: Batch) -> Embedded:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # `disable` has no types
+        self, batch: Batch
+    ) -> Embedded:
         """Looks up a batch; in evaluation, an id of -1 is a field that is off: all zeros."""
         ids = batch.categorical + self.offsets
         off = None
@@ -178,10 +189,15 @@ class FusedEmbedding(nn.Module):
         )
         if self.numerical_weight is not None:
             linear = linear + batch.numerical @ self.numerical_weight
-        return Embedded(vectors, linear, flat)
+        return Embedded(vectors=vectors, linear=linear, flat=flat)
 
     def columns(self, schema: Schema, names: Sequence[str]) -> list[int]:
-        """The columns of `Embedded.flat` that hold the given fields, ascending."""
+        """The columns of `Embedded.flat` that hold the given fields, ascending.
+
+        Args:
+            schema: Fields of the batches.
+            names: Names of the fields.
+        """
         found = schema.flat_columns(self.embedding_dim, self.embeds_numerical)
         return sorted(column for name in names for column in found[name])
 
@@ -192,7 +208,7 @@ class FusedEmbedding(nn.Module):
 
     @property
     def n_fields(self) -> int:
-        """F."""
+        """Number of embedded fields, F."""
         embedded = 0 if self.numerical_vectors is None else len(self.numerical_vectors)
         return len(self.offsets) + embedded
 

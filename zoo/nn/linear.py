@@ -21,13 +21,19 @@ class Linear(nn.Linear):
     sums in another order. Everywhere else this is `torch.nn.Linear`.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The product."""
-        return linear(x, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """[B, in], [out, in], [out] -> [B, out], as `torch.nn.functional.linear`; see `Linear`."""
+    """[B, out] x W^T + b, as `torch.nn.functional.linear`; see `Linear`.
+
+    Args:
+        x: [B, in] inputs.
+        weight: [out, in] weights.
+        bias: [out] biases; None adds none.
+    """
     if takes_onednn(x, weight):
         # oneDNN is slow on what is neither contiguous nor its transpose
         return _OneDNNLinear.apply(x.contiguous(), weight.contiguous(), bias)
@@ -35,7 +41,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def takes_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether `linear` of these goes to oneDNN; what is compiled is left to the compiler."""
+    """Whether `linear` of these goes to oneDNN; compiled code is left to the compiler."""
     return (
         HAS_ONEDNN
         and not torch.compiler.is_compiling()
@@ -53,7 +59,9 @@ class _OneDNNLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         with onednn_products():
@@ -73,14 +81,14 @@ def sum_of_rows(x: Tensor) -> Tensor:
 def onednn_products() -> Iterator[None]:
     """Products of matrices and of batches of them go to oneDNN in here.
 
-    PyTorch gives it those of float32 only by leave to round to bfloat16. oneDNN makes no use of
-    that leave but on processors with units for such products (AMX), where it is not given. What
-    is compiled is left to the compiler.
+    PyTorch passes products of float32 to oneDNN only where they may be rounded to bfloat16. oneDNN
+    rounds them only on processors with units for such products (AMX), where nothing is changed.
+    Compiled code is left to the compiler.
     """
     if torch.compiler.is_compiling():
         yield
         return
-    settings = torch.backends.mkldnn.matmul
+    settings = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
     before = settings.fp32_precision
     if HAS_ONEDNN and not torch.cpu._is_amx_tile_supported():
         settings.fp32_precision = "bf16"

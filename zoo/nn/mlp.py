@@ -16,7 +16,16 @@ def deep_part(
     """A multilayer perceptron with ReLU, [B, width] -> [B, hidden_units[-1]].
 
     deepctr-torch's `DNN`, started from Glorot's uniform weights (Glorot & Bengio 2010) instead
-    of its own N(0, 1e-4), from which three layers take an epoch to wake up.
+    of its own N(0, 1e-4), from which three layers learn next to nothing in the first epoch.
+
+    Args:
+        width: Number of inputs.
+        hidden_units: Widths of the layers.
+        dropout: Share of the activations that training drops.
+        batch_norm: Normalise before each activation.
+
+    Raises:
+        ZooError: Where an option is out of its range.
     """
     require(len(hidden_units) > 0, "hidden_units must name at least one layer", hidden_units)
     require(min(hidden_units) > 0, "hidden_units must be positive", hidden_units)

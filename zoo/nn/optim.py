@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag, pad
 
-DIGITS_FROM = 1 << 15  # numbers from which PyTorch sorts by digits on CPUs, which is faster
+RADIX_SORT_FROM = 1 << 15  # ids from which PyTorch sorts by digits on CPUs, which is faster
 
 
 class Adagrad(torch.optim.Adagrad):
@@ -16,12 +16,17 @@ class Adagrad(torch.optim.Adagrad):
         s_i += g_i^2,   p_i -= lr * g_i / (sqrt(s_i) + eps)     for the rows i of the batch
 
     The result is that of torch's own sparse step, and of the dense one, whose other rows do not
-    move: theirs is a gradient of zero. Repeated rows are summed without building further sparse
+    move, as their gradient is zero. Repeated rows are summed without building further sparse
     tensors, which takes most of the time of torch's step.
 
     s starts at 1e-8, as in the code of AutoInt's authors, where torch's starts at 0: from there the
-    first steps of all weights are lr long, however small their gradients, which throws wide layers
-    off.
+    first steps of all weights are lr long, however small their gradients, from which wide layers
+    do not recover.
+
+    Args:
+        args: Parameters and options of `torch.optim.Adagrad`.
+        initial_accumulator_value: Where s starts.
+        kwargs: Options of `torch.optim.Adagrad`.
     """
 
     def __init__(self, *args: Any, initial_accumulator_value: float = 1e-8, **kwargs: Any) -> None:
@@ -29,7 +34,7 @@ class Adagrad(torch.optim.Adagrad):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; the sparse gradients are taken away when they have been used."""
+        """One step; sparse gradients are set to None when they have been used."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -40,13 +45,12 @@ class Adagrad(torch.optim.Adagrad):
             group["fused"] = all(p.device.type == "cpu" for p in group["params"])
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
-                    self._sparse_step(parameter, group)
+                    self._sparse_step(parameter, parameter.grad, group)
                     parameter.grad = None
         super().step()
         return loss
 
-    def _sparse_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        grad = parameter.grad
+    def _sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         rows, summed = sum_by_row(grad._indices()[0], grad._values(), len(parameter))
         if group["maximize"]:
             summed.neg_()
@@ -61,14 +65,19 @@ class Adagrad(torch.optim.Adagrad):
 
 
 def sum_by_row(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Ids below `count` [R] and values [R, D] -> the distinct ids [U], and their sums [U, D].
+    """[U] the distinct ids, ascending, and [U, D] the sums of their values.
 
-    Ascending; the same values always give the same sums.
+    The same values always give the same sums.
+
+    Args:
+        ids: [R] ids, at least 0 and below `count`.
+        values: [R, D] values.
+        count: Number of ids that there may be.
     """
     if count < 2**31:
         ids = ids.int()  # twice as fast to sort
     if ids.device.type == "cpu":  # where few numbers are compared, and many sorted by their digits
-        ids = pad(ids, (0, max(0, DIGITS_FROM - len(ids))), value=count)
+        ids = pad(ids, (0, max(0, RADIX_SORT_FROM - len(ids))), value=count)
     ids, order = (t[: len(values)] for t in ids.sort(stable=True))
     rows, counts = torch.unique_consecutive(ids, return_counts=True)
     starts = counts.cumsum(0) - counts
