@@ -57,11 +57,13 @@ def model_of(name, schema):
     more = more if issubclass(MODELS[name], MixtureModule) else {}
     if not issubclass(MODELS[name], SessionModule):
         more["embedding_std"] = 0.1
+    if name == "InterpretableTransformer":
+        more |= {"blocks": 1, "feed_forward": 16}
     if name == "xDeepFM":
         more["cin_layers"] = [8, 6]
         more["embed_numerical"] = not schema.categorical  # it needs some fields to be embedded
     if name == "AutoInt":
-        more["attention_dim"] = 8
+        more |= {"attention_dim": 8, "attention_layers": 1}
     return small(name, schema, **more)
 
 

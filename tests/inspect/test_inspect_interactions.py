@@ -8,6 +8,7 @@ from support.inspection import changed, command, lightning_warnings, refusal, sh
 from support.small_checkpoints import ROWS
 
 from zoo import ZooError
+from zoo.data.interactions import write_interactions
 from zoo.glider.detector import Result
 from zoo.glider.statistics import summarise
 from zoo.inspect.interactions import interactions_in
@@ -24,7 +25,7 @@ def detected(tmp_path):
         for i, found in enumerate([[(1, 2), (0, 1)], [(1, 2)], [(1, 2), (0, 1, 2)]])
     ]
     path = tmp_path / "interactions.json"
-    path.write_text(json.dumps({"model": "DeepFM", **summarise(results, fields)}))
+    write_interactions(path, {"model": "DeepFM", **summarise(results, fields)})
     return path
 
 

@@ -20,6 +20,7 @@ from zoo.inspect.disagreement import disagree
 from zoo.inspect.interactions import DetectedInteractions
 from zoo.inspect.report import report, write
 from zoo.inspect.scores import score
+from zoo.run.callbacks import RunRecord
 
 SCRIPT = "<script>document.title = 'run'</script>"
 SCHEMA = Schema((Field("n0", "numerical"), Field(SCRIPT, "categorical", 7, "<i>g</i>")))
@@ -192,6 +193,24 @@ def test_a_report_that_cannot_be_written_leaves_nothing(scored, tmp_path):
     with pytest.raises(OSError, match="report"):
         write(tmp_path / "report.html", scored[0])
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_report_of_a_fit_scores_all_rows_of_the_data_at_hand(checkpoint_of, tmp_path):
+    class OfRank(Given):
+        """With a trainer, it would give the rows of one rank."""
+
+        def val_dataloader(self):
+            assert self.trainer is None
+            return super().val_dataloader()
+
+    path = checkpoint_of("DeepFM")
+    data, record = OfRank(load(path).schema, [row_batch()] * 2), RunRecord(tmp_path)
+    trainer = mock.Mock(is_global_zero=True, datamodule=data)
+    record.on_fit_start(trainer, None)
+    data.trainer = trainer
+    record.report(path)
+    assert data.trainer is trainer
+    assert "<td>32</td>" in (tmp_path / "report.html").read_text()
 
 
 @pytest.fixture(scope="module")
