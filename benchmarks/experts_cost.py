@@ -132,7 +132,8 @@ def run_cost(options: argparse.Namespace, folder: Path) -> None:
     sizes = torch.tensor([f.cardinality for f in schema.categorical])
     ids = (torch.rand(rows, len(sizes)) * sizes).int()
     numbers = torch.randint(2, (rows, len(schema.numerical))).float()
-    batch = Batch(numbers, ids, torch.randint(2, (rows,)).float())
+    label = torch.randint(2, (rows,)).float()
+    batch = Batch(numerical=numbers, categorical=ids, label=label)
     units = [128, 64, 32, 16]
     experts = InterpretableMLP(schema, subsets=subsets, hidden_units=units, **shared)
     plain_units = equal_units(schema, network_size(experts))

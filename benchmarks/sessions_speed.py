@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 import yaml
 from common import PROJECT, console, make_table, print_machine, spread
+from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -51,11 +52,11 @@ def make_batch(schema: Schema, sessions: int) -> SessionBatch:
         tracks < torch.randint(TRACKS // 2, TRACKS + 1, (sessions, 1)) for _ in range(2)
     )
     return SessionBatch(
-        torch.randn(sessions, TRACKS, len(schema.numerical)),
-        past_mask,
-        torch.randn(sessions, TRACKS, len(schema.future)),
-        future_mask,
-        torch.randint(2, (sessions, TRACKS)).float() * future_mask,
+        past=torch.randn(sessions, TRACKS, len(schema.numerical)),
+        past_mask=past_mask,
+        future=torch.randn(sessions, TRACKS, len(schema.future)),
+        future_mask=future_mask,
+        label=torch.randint(2, (sessions, TRACKS)).float() * future_mask,
     )
 
 
@@ -215,8 +216,7 @@ def main() -> None:
         *("batch", "sessions/s", "min .. max", "ratio", "min .. max"),
     )
     for size in options.batch_size:
-        batch = make_batch(schema, size)
-        batch = SessionBatch(*(t if t is None else t.to(device) for t in batch))
+        batch = move_data_to_device(make_batch(schema, size), device)
         steps = [make_step(model.to(device), batch) for model in models]
         for step in steps:  # to warm up
             measure(step, device, 3)

@@ -176,7 +176,8 @@ def flops(name: str, schema: Schema) -> float:
     """
     rows = 64
     ids = torch.zeros(rows, len(schema.categorical), dtype=torch.int)
-    batch = Batch(torch.zeros(rows, len(schema.numerical)), ids, torch.zeros(rows))
+    numbers = torch.zeros(rows, len(schema.numerical))
+    batch = Batch(numerical=numbers, categorical=ids, label=torch.zeros(rows))
     model = make_model(name, schema)
     # the counter leaves out the products that are added in place
     in_place = {torch.ops.aten.addmm_: lambda _, a, b, **__: 2 * a[0] * a[1] * b[1]}

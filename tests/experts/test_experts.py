@@ -32,7 +32,7 @@ def run(criteo_file, tmp_path, monkeypatch):
     return Path("runs/t/version_0")
 
 
-def test_a_fit_logs_who_has_what_to_say_and_reloads(run):
+def test_a_fit_logs_the_attributions_and_reloads(run):
     metrics = json.loads((run / "metrics.json").read_text())
     for split in ("val", "test"):
         shares = [metrics[f"{split}/attribution/{name}"] for name in ("numbers", "ids", "all")]
@@ -54,7 +54,7 @@ def test_predictions_of_a_file_hold_the_attribution(run, criteo_file):
     assert attributed.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
 
 
-def test_an_expert_that_takes_all_is_told():
+def test_an_expert_that_is_always_selected_is_reported():
     network = model({"n": ["n0"], "all": ["*"]})
     data = DataLoader([random_batch(20)], batch_size=None)
     with torch.no_grad():

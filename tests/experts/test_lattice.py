@@ -57,12 +57,12 @@ def test_the_hasse_diagram_has_the_edges_that_no_other_edges_imply(given_subsets
         ({"a": ["c1", "c2"], "b": ["item"]}, "a and b hold the same fields"),
     ],
 )
-def test_subsets_that_make_no_sense_are_told(bad, message):
+def test_subsets_that_make_no_sense_are_named(bad, message):
     with pytest.raises(ZooError, match=message):
         Lattice(SCHEMA, bad)
 
 
-def test_fields_in_no_subset_are_said_aloud():
+def test_fields_in_no_subset_are_reported():
     with pytest.warns(UserWarning, match="fields in no subset: n1, c1, c2"):
         InterpretableMLP(SCHEMA, subsets={"user": ["user"]}, hidden_units=[2])
 

@@ -36,7 +36,7 @@ def test_gates_equal_their_formulas(gate, p):
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_sure_experts_round_nothing_away(gate):
+def test_nothing_of_a_confident_expert_is_rounded_away(gate):
     """1 - tanh(30) is 0 in floating point, and 2 e^-60 in truth."""
     _, log_rest = log_gate(torch.tensor([30.0]), gate)
     factor = {"abs": 1, "square": 2, "smooth": 2}[gate]  # of smooth (p + 1) / 2
@@ -153,7 +153,7 @@ def test_silence_costs_an_expert_what_its_children_have_decided(gate):
     assert z.grad[0, 2] > 0  # towards zero
 
 
-def test_experts_that_know_nothing_predict_the_prior_and_say_nothing():
+def test_experts_without_evidence_predict_the_prior_and_are_not_selected():
     network = model(DIAMOND, prior=0.2)
     with torch.no_grad():
         for head in network.head.experts:
@@ -170,7 +170,7 @@ def test_experts_that_know_nothing_predict_the_prior_and_say_nothing():
     torch.testing.assert_close(network(batch).sigmoid(), torch.full((6,), odds / (1 + odds)))
 
 
-def test_extreme_and_empty_opinions_stay_finite():
+def test_extreme_and_zero_outputs_stay_finite():
     z = torch.tensor([[0.0, 0.0], [500.0, -500.0], [1e-30, -1e-30]], requires_grad=True)
     inclusion = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
     for gate in GATES:

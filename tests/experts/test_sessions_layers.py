@@ -19,7 +19,8 @@ from support.session_networks import (
     random_batch,
 )
 
-from zoo import InterpretableGRU, InterpretableTransformer, SessionBatch
+from zoo import InterpretableGRU, InterpretableTransformer
+from zoo.data.batch import take
 from zoo.experts.attention import MaskedAttention, _attend, _attend_by_steps
 from zoo.experts.lattice import Lattice
 from zoo.experts.mixture import GATES, auxiliary_loss, gem_loss, log_selection
@@ -136,18 +137,22 @@ def test_gradient_reaches_every_parameter(model_class):
     assert without == []
 
 
+def twice_as_long(part):
+    """A part of sessions with as much padding as it has events."""
+    return torch.cat([part, torch.zeros_like(part)], 1)
+
+
 @each_model
 def test_longer_padding_changes_nothing(model_class):
     network = build(model_class).eval()
     batch = random_batch(past=[0, 1, 2, 3, 4])
-    longer = SessionBatch(
-        *(torch.cat([t, torch.zeros_like(t)], 1) for t in batch[:5]),
-        batch.row,
-    )
+    parts = ("past", "past_mask", "future", "future_mask", "label")
+    twice = {name: twice_as_long(getattr(batch, name)) for name in parts}
+    longer = batch._replace(**twice)
     expected, found = network(batch), network(longer)[:, :T_NEXT]
     assert expected.isfinite().all()
     torch.testing.assert_close(found[batch.future_mask], expected[batch.future_mask])
-    alone = network(SessionBatch(*(t[2:3] for t in batch)))
+    alone = network(take(batch, slice(2, 3)))
     torch.testing.assert_close(alone, expected[2:3])
 
 

@@ -183,7 +183,7 @@ def test_a_model_of_any_precision_is_explained_in_float32(precision, planted, of
     assert Path("interactions.json").read_text() == of_one_row
 
 
-@pytest.mark.parametrize("other", ["--instances=4", "--data.split_seed=1", "--data.scaling=none"])
+@pytest.mark.parametrize("other", ["--instances=4", "--seed=1", "--data.scaling=none"])
 def test_an_unfinished_detection_is_not_mixed_up_with_another(other, trained):
     interrupted = mock.patch.object(
         zoo.glider.detector.Detector, "explain", mock.Mock(side_effect=KeyboardInterrupt)

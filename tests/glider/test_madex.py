@@ -9,6 +9,7 @@ import torch
 from support.explaining import QUICK, SMALL, instance
 
 from zoo import Batch, ZooError
+from zoo.data.batch import concatenate
 from zoo.glider import madex as madex_module
 from zoo.glider.madex import MadexConfig, madex
 from zoo.glider.nid import Candidate
@@ -17,6 +18,13 @@ from zoo.glider.surrogate import NID, SurrogateConfig
 from zoo.glider.surrogate_training import Samples, fit
 
 ON_OFF_LIME = OnOff(torch.zeros(0), "lime")
+
+
+def one_row(numbers, ids):
+    """A batch of one row."""
+    return Batch(
+        numerical=torch.tensor([numbers]), categorical=torch.tensor([ids]), label=torch.zeros(1)
+    )
 
 
 def pairs_of(explanation):
@@ -29,7 +37,7 @@ def test_madex_finds_the_planted_terms_of_any_callable():
         on = (rows.categorical >= 0).float()
         return on @ torch.tensor([1.0, -2.0]) + 3 * rows.numerical[:, 0] * on[:, 1]
 
-    row = Batch(torch.tensor([[2.0, 1.0]]), torch.tensor([[3, 4]]), torch.zeros(1))
+    row = one_row([2.0, 1.0], [3, 4])
     found = madex(scores, row, OnOff(torch.zeros(2)), QUICK)
     assert pairs_of(found)[0] == (0, 3)
     assert found.fidelity[2] > 0.95 > found.fidelity[1]
@@ -99,7 +107,7 @@ def test_networks_learn_by_limes_weights_if_asked_to(monkeypatch, weighted):
         return fit(train, val, *rest)
 
     monkeypatch.setattr(madex_module, "fit", spy)
-    row = Batch(torch.zeros(1, 0), torch.zeros(1, 10, dtype=torch.long), torch.zeros(1))
+    row = one_row([], [0] * 10)
     chosen = dataclasses.replace(QUICK, lime_weights=weighted)
     found = madex(lambda batch: (batch.categorical[:, :2] == 0).all(1), row, ON_OFF_LIME, chosen)
     assert pairs_of(found) == [(0, 1)]
@@ -153,7 +161,7 @@ def test_a_point_may_be_an_array_or_of_whole_numbers():
 
 
 def test_instances_that_are_none_are_refused():
-    rows = Batch(torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.long), torch.zeros(2))
+    rows = concatenate([instance()] * 2)
     with pytest.raises(ZooError, match="a batch of one row, got 2"):
         madex(lambda rows: rows.label, rows, OnOff(torch.zeros(2)), QUICK)
     with pytest.raises(ZooError, match="the rows have 2 numerical fields"):
@@ -166,7 +174,7 @@ def test_instances_that_are_none_are_refused():
 
 def test_a_cross_field_is_on_where_its_members_are():
     """Features: number 0, ids 1 and 2; the third id column crosses features 0 and 2."""
-    row = Batch(torch.tensor([[5.0]]), torch.tensor([[3, 4, 7]]), torch.zeros(1))
+    row = one_row([5.0], [3, 4, 7])
     neighbours = OnOff(torch.zeros(1), crosses=((0, 2),))
     masks, rows = neighbours.draw(row, 500, generator(0))
     assert masks.shape == (500, 3)

@@ -134,7 +134,8 @@ def test_batches_without_lists_leave_no_trace():
     schema = Schema((Field("a", "categorical", 4),))
     model = DeepFM(schema, embedding_dim=2, hidden_units=[2])
     ids = torch.zeros(2, 1, dtype=torch.int)
-    model.validation_step(Batch(torch.empty(2, 0), ids, torch.tensor([0.0, 1.0])))
+    labels = torch.tensor([0.0, 1.0])
+    model.validation_step(Batch(numerical=torch.empty(2, 0), categorical=ids, label=labels))
     assert not model.ranking["val/"].update_called
     assert model.metrics["val/"].update_called
 

@@ -347,20 +347,19 @@ def test_every_precision_of_the_trainer_trains_alike(model, precision, tolerance
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(
-    ("model_class", "layers"),
-    [
-        (WideDeep, {}),
-        (DeepFM, {}),
-        (DCN, {"cross_layers": 2}),
-        (xDeepFM, {"cin_layers": [4, 3]}),
-        (AutoInt, {"attention_layers": 1}),
-    ],
-)
+FEW_LAYERS = {
+    DCN: {"cross_layers": 2},
+    xDeepFM: {"cin_layers": [4, 3]},
+    AutoInt: {"attention_layers": 1},
+}
+
+
+@pytest.mark.parametrize("model_class", MODELS)
 @pytest.mark.filterwarnings("ignore:.*of a Tensor that is not a leaf", "ignore:.*instantiated")
-def test_a_compiled_model_trains_alike(model_class, layers):
+def test_a_compiled_model_trains_alike(model_class):
     torch.manual_seed(0)
-    model = model_class(SCHEMA, embedding_dim=4, embedding_std=0.5, hidden_units=[8], **layers)
+    few = {"hidden_units": [8], **FEW_LAYERS.get(model_class, {})}
+    model = model_class(SCHEMA, embedding_dim=4, embedding_std=0.5, **few)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     # Adagrad's first steps are of one length, whatever rounding makes of the gradient

@@ -150,7 +150,7 @@ def test_an_option_that_makes_no_sense_is_named(model_class, options, message):
         ({"a": ["interaction"], "b": ["*"]}, "a holds no field that is known of the tracks"),
     ],
 )
-def test_subsets_that_make_no_sense_are_told(model_class, bad, message):
+def test_subsets_that_make_no_sense_are_named(model_class, bad, message):
     with pytest.raises(ZooError, match=message):
         model_class(SCHEMA, subsets=bad, width=8)
 

@@ -168,7 +168,7 @@ def test_the_embedding_equals_its_formula(rows, numerical, embed_numerical, firs
         for name, weight in zip(names, weights, strict=True):
             delattr(module, name)
             setattr(module, name, weight)
-        return tuple(module(Batch(x, ids, label)))
+        return tuple(module(Batch(numerical=x, categorical=ids, label=label)))
 
     def formula(x, *weights):
         weights = dict(zip(names, weights, strict=True))

@@ -97,7 +97,7 @@ class RankingMetrics(Metric):
         """`hr@k` and `ndcg@k`; NaN where there are no queries.
 
         Raises:
-            ZooError: where a query has no positive, or several.
+            ZooError: Where a query has no positive, or several.
         """
         # a list before the states of all ranks are gathered, a tensor after
         parts = [self.logits] if isinstance(self.logits, Tensor) else self.logits
