@@ -215,13 +215,17 @@ def shared_sessions(logs, tracks, tmp_path_factory):
 
 
 @pytest.fixture
-def sessions(tmp_path, logs, tracks):
+def sessions(tmp_path, logs, tracks, shared_sessions):
     """A `SkipSessions` of rows, with its files and prepared folder among the test's."""
 
     def make(rows=logs, table=tracks, **options):
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        rows.to_csv(folder / "log.csv", index=False)
-        table.to_csv(folder / "tf.csv", index=False)
+        parts = ((rows, logs, "log.csv"), (table, tracks, "tf.csv"))
+        for frame, same, name in parts:
+            if frame is same:  # copying is faster than writing
+                shutil.copy(Path(shared_sessions.path).with_name(name), folder)
+            else:
+                frame.to_csv(folder / name, index=False)
         default = {"prepared": str(folder / "prepared"), "batch_size": 64}
         paths = (str(folder / "log.csv"), str(folder / "tf.csv"))
         return SkipSessions(*paths, **{**default, **options})
@@ -257,6 +261,18 @@ def crossed(criteo, criteo_file, crosses_file, prepared_criteo):
         return datamodule
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared_crossed(criteo_file, prepared_criteo, tmp_path_factory):
+    """The `Criteo` of `crossed`, prepared once: a test must not change it."""
+    folder = tmp_path_factory.mktemp("crossed")
+    file = folder / "interactions.json"
+    interactions = [{"fields": fields} for fields in CRITEO]
+    file.write_text(json.dumps({"format": 1, "interactions": interactions}))
+    shutil.copytree(prepared_criteo[2], folder / "prepared" / prepared_criteo[2].name)
+    made = {"prepared": str(folder / "prepared"), "crosses": str(file), "cross_min_share": SHARE}
+    return ready(Criteo(str(criteo_file), **made))
 
 
 @pytest.fixture

@@ -60,9 +60,9 @@ def test_ids_of_avazu_are_those_of_the_slow_way(avazu, avazu_file, crosses_file)
     assert_slow(datamodule, AVAZU, 0.002)
 
 
-def test_the_fixture_has_all_kinds_of_rows(crossed):
+def test_the_fixture_has_all_kinds_of_rows(shared_crossed):
     """Else the comparison shows little: frequent and rare combinations, many and few ids."""
-    ids = opened(crossed())["test"].crosses
+    ids = opened(shared_crossed)["test"].crosses
     assert all((0 < (column == 0).mean() < 1) for column in ids[1:3])
     assert all(len(np.unique(column)) > 10 for column in ids)
 
@@ -197,8 +197,8 @@ def test_unseen_combinations_of_known_values_are_unknown(crossed, criteo_file, m
 # Schema and batches
 
 
-def test_cross_fields_stand_behind_the_categorical_ones(crossed, criteo, criteo_file):
-    fields, plain = (ready(d).schema.fields for d in (crossed(), criteo(criteo_file)))
+def test_cross_fields_stand_behind_the_categorical_ones(shared_crossed, shared_criteo):
+    fields, plain = (data.schema.fields for data in (shared_crossed, shared_criteo()))
     assert fields[: len(plain)] == plain
     names = ["C6 x C14", "I2 x C17", "I8 x C9 x C22", "C1 x C20", "I1 x I5"]
     assert [field.name for field in fields[len(plain) :]] == names
@@ -208,10 +208,10 @@ def test_cross_fields_stand_behind_the_categorical_ones(crossed, criteo, criteo_
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_batches_hold_categories_and_crosses(crossed, resident):
-    datamodule = crossed(resident=resident, batch_size=1000)
-    arrays = opened(datamodule)["val"]
-    found = torch.cat([batch.categorical for batch in datamodule.val_dataloader()]).numpy()
+def test_batches_hold_categories_and_crosses(shared_crossed, resident, monkeypatch):
+    monkeypatch.setattr(shared_crossed, "resident", resident)
+    arrays = opened(shared_crossed)["val"]
+    found = torch.cat([batch.categorical for batch in shared_crossed.val_dataloader()]).numpy()
     np.testing.assert_array_equal(found[:, :26], arrays.categorical)
     np.testing.assert_array_equal(found[:, 26:], np.stack(arrays.crosses, 1))
 
@@ -296,9 +296,8 @@ def test_the_prepared_data_are_never_rewritten(crossed, criteo, criteo_file):
     assert (files_of(base.folder), times_of(base.folder)) == before
 
 
-def test_checksums_cover_every_file(crossed, tmp_path):
-    crossed().prepare_data()
-    for folder in folders(tmp_path):
+def test_checksums_cover_every_file(shared_crossed):
+    for folder in shared_crossed.folders[1:]:
         files = {path.as_posix() for path in files_of(folder)}
         assert set(Manifest.load(folder).checksums) == files - {"manifest.json"}
 

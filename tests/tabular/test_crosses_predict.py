@@ -46,12 +46,23 @@ def scored_test_split(make, path, run):
     return data._arrays["test"].row, logits.sigmoid().numpy()
 
 
-def test_a_model_trains_on_crosses(workplace, criteo_file, crosses_file):
-    run = fit(criteo_file, crosses_file(CRITEO))
-    model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)
+@pytest.fixture(scope="module")
+def fitted_run(criteo_file, tmp_path_factory):
+    """The run directory of a fit with crosses, in the folder where it was started."""
+    folder = tmp_path_factory.mktemp("fit")
+    interactions = [{"fields": fields} for fields in CRITEO]
+    file = folder / "interactions.json"
+    file.write_text(json.dumps({"format": 1, "interactions": interactions}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder / fit(criteo_file, file)
+
+
+def test_a_model_trains_on_crosses(fitted_run):
+    model = DeepFM.load_from_checkpoint(fitted_run / "checkpoints/best.ckpt", weights_only=True)
     assert [field.name for field in model.schema.fields[-2:]] == ["C6 x C14", "I2 x C17"]
-    assert json.loads((run / "metrics.json").read_text())["test/auc"] > 0.5
-    config = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]
+    assert json.loads((fitted_run / "metrics.json").read_text())["test/auc"] > 0.5
+    config = yaml.safe_load((fitted_run / "config.yaml").read_text())["data"]["init_args"]
     assert (config["top_k"], config["cross_bins"]) == (2, 100)
 
 
@@ -72,12 +83,9 @@ def test_a_run_alone_scores_as_its_data(workplace, dataset, request, crosses_fil
     np.testing.assert_allclose(found.probability[row], expected, atol=1e-6)
 
 
-def test_the_encoder_of_a_run_gives_the_same_ids(crossed, criteo, criteo_file, tmp_path):
-    datamodule = crossed()
-    splits, schema = opened(datamodule), datamodule.schema
-    datamodule.save_encoder(tmp_path / "encoder")
-    shutil.rmtree(tmp_path / "prepared")
-    (tmp_path / "interactions.json").unlink()
+def test_the_encoder_of_a_run_gives_the_same_ids(shared_crossed, criteo, criteo_file, tmp_path):
+    splits, schema = opened(shared_crossed), shared_crossed.schema
+    shared_crossed.save_encoder(tmp_path / "encoder")
     alone = criteo(
         tmp_path / "gone.txt",
         encoder=str(tmp_path / "encoder"),
@@ -92,11 +100,11 @@ def test_the_encoder_of_a_run_gives_the_same_ids(crossed, criteo, criteo_file, t
     assert alone.schema == schema
 
 
-def test_a_fit_is_repeated_from_its_run(workplace, criteo_file, crosses_file):
-    run = fit(criteo_file, crosses_file(CRITEO))
-    command("fit", "--config", run / "config.yaml")
-    again = run.with_name("version_1")
-    one, other = (torch.load(r / "checkpoints/last.ckpt")["state_dict"] for r in (run, again))
+def test_a_fit_is_repeated_from_its_run(fitted_run, monkeypatch):
+    monkeypatch.chdir(fitted_run.parents[2])
+    command("fit", "--config", fitted_run / "config.yaml")
+    runs = (fitted_run, fitted_run.with_name("version_1"))
+    one, other = (torch.load(run / "checkpoints/last.ckpt")["state_dict"] for run in runs)
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 

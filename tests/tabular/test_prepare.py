@@ -76,8 +76,8 @@ def test_cardinality_counts_unknown_missing_and_the_frequent_values(prepared_cri
     assert schema.categorical[0].cardinality == 2 + frequent
 
 
-def test_the_vocabulary_is_of_the_training_split_alone(criteo, criteo_lines):
-    held_out = prepared(criteo(criteo_lines))["test"].row
+def test_the_vocabulary_is_of_the_training_split_alone(criteo, criteo_lines, prepared_lines):
+    held_out = prepared_lines["test"].row
     lines = list(criteo_lines)
     for row in held_out:
         lines[row] = with_cell(lines[row], 14, "only-here")
@@ -135,9 +135,9 @@ def tables(draw):
 
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory):
-    """Prepares a small table, then encodes it again as a file to predict."""
+    """Prepares a small table; with `again`, encodes it once more, as a file to predict."""
 
-    def run(rows, min_count):
+    def run(rows, min_count, again=False):
         folder = tmp_path_factory.mktemp("table")
         lines = ["\t".join("" if cell is None else str(cell) for cell in row) for row in rows]
         (folder / "t.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
@@ -156,9 +156,10 @@ def encoded(tmp_path_factory):
             options={},
             **limits,
         )
-        encoder = folder / "prepared" / "encoder"
-        encode_file(folder, file, FIELDS, encoder, **limits)
         splits = {s: Arrays.open(folder / "prepared" / s) for s in SPLITS}
+        if not again:
+            return splits
+        encode_file(folder, file, FIELDS, folder / "prepared" / "encoder", **limits)
         return splits, Arrays.open(folder / "rows")
 
     return run
@@ -173,7 +174,7 @@ def unshrunk(examples):
 @unshrunk(20)
 @given(tables(), st.integers(1, 8))
 def test_any_table_is_encoded_as_in_the_slow_way(encoded, rows, min_count):
-    splits, _ = encoded(rows, min_count)
+    splits = encoded(rows, min_count)
     training = splits["train"].row
     expected = [expected_ids([row[c] for row in rows], training, min_count) for c in (2, 3)]
     np.testing.assert_array_equal(together(splits).categorical.T, expected)
@@ -182,7 +183,7 @@ def test_any_table_is_encoded_as_in_the_slow_way(encoded, rows, min_count):
 @unshrunk(10)
 @given(tables())
 def test_any_number_is_read_to_float32(encoded, rows):
-    splits, _ = encoded(rows, 1)
+    splits = encoded(rows, 1)
     expected = np.array([row[1] or 0 for row in rows], np.float32)
     np.testing.assert_array_equal(together(splits).numerical[:, 0], expected)
 
@@ -190,7 +191,7 @@ def test_any_number_is_read_to_float32(encoded, rows):
 @unshrunk(10)
 @given(tables(), st.integers(1, 4))
 def test_predict_encodes_as_preparation_did(encoded, rows, min_count):
-    splits, again = encoded(rows, min_count)
+    splits, again = encoded(rows, min_count, again=True)
     np.testing.assert_array_equal(again.categorical, together(splits).categorical)
 
 
