@@ -88,7 +88,7 @@ def _published(url: str) -> str:
 
 
 def _fetch(url: str, path: Path) -> str:
-    """Writes what a URL holds; gives its MD5."""
+    """Writes what a URL holds; returns its MD5."""
     digest = hashlib.md5(usedforsecurity=False)
     with open(path, "wb") as file:
         for piece in _pieces(url):

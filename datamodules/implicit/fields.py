@@ -23,7 +23,7 @@ REPEATED = "a later one is of the same user and movie"
 
 @dataclass(frozen=True)
 class ImplicitFeedback:
-    """One row for each user and item that have met, sorted by user and time.
+    """One row for each user and item that have interacted, sorted by user and time.
 
     Attributes:
         user: [R] numbers of users, 0 .. U - 1.
@@ -63,18 +63,18 @@ def implicit_feedback(files: MovieLensFiles, path: Path) -> ImplicitFeedback:
     last[by_pair[:-1][same]] = False
     user, item = user[last], item[last]
     rated = np.unique(item)
-    met, number, count = np.unique(user, return_inverse=True, return_counts=True)
+    raters, number, count = np.unique(user, return_inverse=True, return_counts=True)
     kept = count[number] >= MIN_INTERACTIONS
     if not kept.any():
         raise ZooError(
             f"{path}: no user has the {MIN_INTERACTIONS} interactions that leave-one-out needs"
         )
     left_out = {REPEATED: int((~last).sum()), TOO_FEW: int((~kept).sum())}
-    users = met[count >= MIN_INTERACTIONS]
+    users = raters[count >= MIN_INTERACTIONS]
     return ImplicitFeedback(
         np.searchsorted(users, user[kept]),
         np.searchsorted(rated, item[kept]),
-        _followed(users, (*files.users, *met.tolist())),
+        _followed(users, (*files.users, *raters.tolist())),
         _followed(rated, files.movies),
         len(users),
         len(rated),

@@ -103,10 +103,10 @@ def _write_splits(
     training, validation, held = hold_out(rows.user, rows.item, protocol.split_seed, tests)
     if published:
         notes |= _differences(rows, published, tests, lists)
-    met = _with_tests(rows, held)
+    user, item = _with_tests(rows, held)
     sizes = (rows.items, protocol.eval_negatives)
-    val = sample_lists(*met, validation, *sizes, (protocol.split_seed, 1))
-    test = published or sample_lists(*met, held, *sizes, (protocol.split_seed, 2))
+    val = sample_lists(user, item, validation, *sizes, (protocol.split_seed, 1))
+    test = published or sample_lists(user, item, held, *sizes, (protocol.split_seed, 2))
     train = {"user": rows.user[training], "item": rows.item[training]}
     for split, arrays in (("train", train), ("val", vars(val)), ("test", vars(test))):
         (folder / split).mkdir()
@@ -129,8 +129,8 @@ def _write_splits(
 
 def _with_tests(rows: ImplicitFeedback, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All interactions, and the published test items that are none."""
-    known = np.unique(rows.user[rows.item == held[rows.user]])
-    new = np.setdiff1d(np.arange(rows.users), known)
+    interacted = np.unique(rows.user[rows.item == held[rows.user]])
+    new = np.setdiff1d(np.arange(rows.users), interacted)
     new = new[held[new] < rows.items]
     return np.append(rows.user, new), np.append(rows.item, held[new])
 
@@ -176,13 +176,13 @@ def _differences(
     last = rows.item[np.cumsum(np.bincount(rows.user)) - 1]
     keys = rows.user * len(rows.item_ids) + rows.item
     rival = published.user * len(rows.item_ids) + published.item
-    met = np.isin(rival[~published.label], keys)
+    interacted = np.isin(rival[~published.label], keys)
     return {
         "held-out movies of data.test_list are not their user's last": int(
             ((tests >= 0) & (tests != last)).sum()
         ),
         "negatives of data.test_list are movies that their user has interacted with": int(
-            met.sum()
+            interacted.sum()
         ),
         "negatives of data.test_list are left out, as their list holds the movie already": sum(
             entry.repeated for entry in lists.values()

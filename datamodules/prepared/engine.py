@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,11 +39,13 @@ class Engine:
         self.connection.execute("SET enable_progress_bar = true")
         self.connection.execute("SET enable_progress_bar_print = false")
         self.connection.execute(f"SET memory_limit = {sql_literal(self.memory_limit)}")
+        self.worker = ThreadPoolExecutor(1)
         self.progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
+        self.worker.shutdown()
         self.connection.close()
         shutil.rmtree(self.folder)
 
@@ -63,22 +65,22 @@ class Engine:
     def _interruptible(self, work: Callable[[], Result], task: str | None) -> Result:
         # DuckDB does not see Ctrl-C: it works in a thread while this one listens.
         bar = self.progress.add_task(task, total=100) if task else None
-        with ThreadPoolExecutor(1) as executor:
-            future = executor.submit(work)
-            try:
-                pause = 0.0005
-                while not future.done():
-                    time.sleep(pause)
-                    pause = min(2 * pause, 0.1)
-                    if bar is not None:
-                        done = self.connection.query_progress()
-                        self.progress.update(bar, completed=max(done, 0))
-                result = future.result()
-            except KeyboardInterrupt:
-                self.connection.interrupt()
-                raise
-            except duckdb.Error as error:
-                raise _user_error(error, self) from error
+        future = self.worker.submit(work)
+        try:
+            pause = 0.0005
+            while not future.done():
+                time.sleep(pause)
+                pause = min(2 * pause, 0.1)
+                if bar is not None:
+                    done = self.connection.query_progress()
+                    self.progress.update(bar, completed=max(done, 0))
+            result = future.result()
+        except KeyboardInterrupt:
+            self.connection.interrupt()
+            wait([future])
+            raise
+        except duckdb.Error as error:
+            raise _user_error(error, self) from error
         if bar is not None:
             self.progress.update(bar, completed=100)
         return result

@@ -154,14 +154,14 @@ def _problems(cells: np.ndarray, starts: np.ndarray, malformed: np.ndarray) -> n
     count = np.diff(np.append(starts, len(cells)))
     order = np.arange(len(cells)) - np.repeat(starts, count) + 1
     least, most = np.minimum.reduceat(length, starts), np.maximum.reduceat(length, starts)
-    met = np.bitwise_or.reduceat(np.int64(1) << np.clip(position, 0, 62), starts)
+    positions = np.bitwise_or.reduceat(np.int64(1) << np.clip(position, 0, 62), starts)
     checks = {
         MALFORMED: np.logical_or.reduceat(malformed, starts),
         WRONG_LENGTH: (least != most) | (most > MAX_LENGTH),
         EMPTY_HALF: most < 2,
         TOO_MANY_ROWS: count > most,
         # a repeated position is a missing one
-        TOO_FEW_ROWS: (count < most) | (met != (np.int64(2) << np.clip(most, 0, 61)) - 2),
+        TOO_FEW_ROWS: (count < most) | (positions != (np.int64(2) << np.clip(most, 0, 61)) - 2),
         UNORDERED: np.logical_or.reduceat(position != order, starts),
     }
     return np.select(list(checks.values()), list(checks), 0)

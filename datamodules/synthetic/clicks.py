@@ -162,7 +162,7 @@ def logits_path(path: Path) -> Path:
 
 
 def _generator(truth: Path) -> dict[str, Any] | None:
-    """The options that wrote a generated file; None where no readable truth says so."""
+    """The options that wrote a generated file; None where its truth cannot be read."""
     try:
         return json.loads(truth.read_text())["generator"]
     except (OSError, ValueError, KeyError, TypeError):

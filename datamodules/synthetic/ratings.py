@@ -144,7 +144,7 @@ class PlantedRatings:
 
 
 def _comment(path: Path) -> bytes | None:
-    """What a zip file says of its making; None where it is no zip file."""
+    """The options that wrote a zip file; None where it is not a zip file."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.comment

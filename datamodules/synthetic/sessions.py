@@ -135,7 +135,7 @@ def _write_csv(path: Path, columns: dict[str, pa.Array]) -> None:
 
 
 def _generator(root: Path) -> dict[str, Any] | None:
-    """The options that wrote a folder; None where no readable truth says so."""
+    """The options that wrote a folder; None where its truth cannot be read."""
     try:
         return json.loads((root / "truth.json").read_text())["generator"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -142,8 +142,8 @@ def prepare_crosses(
         interactions: Names of the fields of each cross.
         crossing: How crosses are fitted.
         memory_limit: Bound of the memory that the preparation uses, such as `1GB`.
-        verify: Whether to compare the prepared rows with their checksums first, lest damage go
-            into a cross field, which would outlive it.
+        verify: Whether to compare the prepared rows with their checksums first, so that no cross
+            field is made of damaged rows.
     """
     targets = [(cross_folder(base, members, crossing), members) for members in interactions]
     missing = [(folder, members) for folder, members in targets if not folder.exists()]
