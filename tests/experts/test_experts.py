@@ -1,7 +1,9 @@
 """Interpretable MLPs: fits, predictions, options."""
 
+import contextlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +21,18 @@ from zoo import InterpretableMLP, ZooError
 from zoo.experts.mixture import GATES, NORMALIZATIONS, attribution, log_selection
 
 
-@pytest.fixture
-def run(criteo_file, tmp_path, monkeypatch):
-    """The run directory of a short fit on generated Criteo rows."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def run(criteo_file, tmp_path_factory):
+    """The run directory of a short fit on generated Criteo rows, read-only."""
     subsets = '{numbers: [numerical], ids: [categorical], all: ["*"]}'
-    command(
-        *["fit", "--config", ROOT / "configs/criteo/deepfm.yaml", "--model=zoo.InterpretableMLP"],
-        *[f"--model.subsets={subsets}", "--model.hidden_units=[8]", "--model.embedding_dim=4"],
-        *["--data.path", criteo_file, "--trainer.max_epochs=1", "--name=t", *QUIET],
-    )
-    return Path("runs/t/version_0")
+    with contextlib.chdir(tmp_path_factory.mktemp("experts")):
+        command(
+            *["fit", "--config", ROOT / "configs/criteo/deepfm.yaml"],
+            *["--model=zoo.InterpretableMLP", f"--model.subsets={subsets}"],
+            *["--model.hidden_units=[8]", "--model.embedding_dim=4", "--data.path", criteo_file],
+            *["--trainer.max_epochs=1", "--name=t", *QUIET],
+        )
+        return Path("runs/t/version_0").absolute()
 
 
 def test_a_fit_logs_the_attributions_and_reloads(run):
@@ -42,7 +45,9 @@ def test_a_fit_logs_the_attributions_and_reloads(run):
     assert loaded.lattice.names == ("numbers", "ids", "all")
 
 
-def test_predictions_of_a_file_hold_the_attribution(run, criteo_file):
+def test_predictions_of_a_file_hold_the_attribution(run, criteo_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Path(shutil.copytree(run, "runs/t/version_0"))
     checkpoint = run / "checkpoints/best.ckpt"
     command(
         *["predict", "--config", run / "config.yaml", "--ckpt_path", checkpoint, *QUIET],
@@ -102,7 +107,7 @@ def test_one_subset_is_trained_by_plain_cross_entropy(gate, normalization):
 
 def test_predictions_come_with_their_attribution():
     network = model(DIAMOND).eval()
-    found = network.predict_step(random_batch())
+    found = network.predict_step(random_batch()._replace(row=torch.arange(6)))
     total = sum(found[f"attribution_{name}"] for name in DIAMOND)
     torch.testing.assert_close(total, torch.ones(6))
     torch.testing.assert_close(found["probability"], network(random_batch()).sigmoid())

@@ -17,6 +17,7 @@ from support.session_networks import (
     SCHEMA,
     SUBSETS,
     T_NEXT,
+    Sessions,
     T,
     build,
     each_model,
@@ -240,6 +241,7 @@ def test_rows_of_predictions_may_span_pieces_of_a_file(tmp_path):
     writer = PredictionWriter(tmp_path / "out.parquet")
     model = LastSkip(SCHEMA)
     trainer = mock.Mock(global_rank=0, world_size=1, is_global_zero=True)
+    trainer.datamodule = Sessions()
     trainer.datamodule.predict_rows = 200_000
     writer.on_predict_start(trainer, model)
     row = torch.arange(0, 200_000, 2).repeat_interleave(2)
