@@ -1,7 +1,6 @@
-"""`inspect`: what a checkpoint says of itself, its warnings, and two of them compared."""
+"""`inspect`: what a checkpoint holds."""
 
 import json
-import math
 import subprocess
 import sys
 from unittest import mock
@@ -9,15 +8,14 @@ from unittest import mock
 import pytest
 import pytorch_lightning as pl
 import torch
-from support.inspection import changed, command, each_model, lightning_warnings, refusal, shown
+from support.inspection import changed, command, each_model, lightning_warnings, shown
 from support.running import ROOT
-from support.small_checkpoints import MODELS, ROWS, fitted, saved, small
+from support.small_checkpoints import MODELS, ROWS, small
 
 import train
 import zoo
-from zoo import Field, Schema
+from zoo import Schema
 from zoo.inspect import load
-from zoo.inspect.comparison import Comparison
 from zoo.models.baselines import SkipBaseline
 
 pytestmark = lightning_warnings
@@ -203,109 +201,6 @@ def test_the_run_of_a_model_of_others_is_read(copy_of, tmp_path):
     changed(path, lambda c: c.update(model_class="mine.models.Mine"))
     (tmp_path / "run/config.yaml").write_text("model: {class_path: mine.Mine}")
     assert load(path).run.folder == str(tmp_path / "run")
-
-
-# warnings
-
-
-@pytest.mark.parametrize("optimizer", ["adagrad", "adam", "sgd"])
-def test_embedding_rows_that_were_never_trained_are_found(optimizer, tmp_path):
-    rates = {"adagrad": 0.1, "adam": 0.1, "sgd": 10.0}
-    options = {"optimizer": optimizer, "learning_rate": rates[optimizer]}
-    found = load(fitted(small("WideDeep", **options), tmp_path / "model.ckpt"))
-    rows = [inspected.rows for inspected in found.fields if inspected.rows]
-    assert [row.untrained for row in rows] == [3, 7, 1]  # 4 and above
-    assert {(row.unknown, row.missing) for row in rows} == {(False, False)}
-    (warning,) = found.warnings
-    assert warning.startswith("11 values of the vocabulary have an embedding that was never")
-    assert "<b>c1</b> (7), [red]c0[/red] (3)" in warning
-
-
-def test_untrained_rows_are_not_guessed_without_an_optimizer_or_a_start(deepfm):
-    def forget(content):
-        content["optimizer_states"] = []
-        del content["hyper_parameters"]["embedding_std"]
-
-    found = load(changed(deepfm, forget))
-    rows = [inspected.rows for inspected in found.fields if inspected.rows]
-    assert {row.untrained for row in rows} == {None}
-
-
-def test_weights_that_are_not_finite_or_exploded_are_reported(deepfm):
-    def spoil(content):
-        weights = content["state_dict"]
-        weights["deep.linears.0.weight"][0, :2] = torch.tensor([math.nan, math.inf])
-        weights["head.weight"][0, 0] = -5e4
-
-    found = load(changed(deepfm, spoil))
-    size = small("DeepFM").deep.linears[0].weight.numel()
-    assert found.warnings[:2] == (
-        f"2 of {size} weights of deep.linears.0.weight are NaN or infinite",
-        "a weight of head.weight has grown to 50,000",
-    )
-    assert found.parts["deep"].not_finite == 2
-    assert math.isfinite(found.parts["deep"].rms)
-
-
-def test_a_parameter_without_a_gradient_is_reported(deepfm):
-    def untouched(content):
-        names = list(content["state_dict"])
-        (optimizer,) = content["optimizer_states"]
-        (group,) = optimizer["param_groups"]
-        squares = optimizer["state"][names.index("head.weight")]["sum"]
-        squares.fill_(group["initial_accumulator_value"])
-
-    assert load(changed(deepfm, untouched)).warnings[0] == (
-        "parameters that no gradient ever reached: head.weight"
-    )
-
-
-def test_a_model_that_was_never_trained_is_reported(tmp_path):
-    found = load(saved(small("DCN"), tmp_path / "new.ckpt"))
-    assert found.warnings == ("saved before the first step: all weights are at their random start",)
-    assert not found.training.optimizer_state
-
-
-def test_batch_normalisation_has_buffers_that_are_no_parameters(tmp_path):
-    model = small("DeepFM", batch_norm=True)
-    found = load(fitted(model, tmp_path / "model.ckpt"))
-    assert found.parameters == sum(p.numel() for p in model.parameters())
-    assert found.fields[1].rows.untrained == 3  # the optimiser's state is still that of the table
-
-
-# compare
-
-
-def test_two_checkpoints_side_by_side(checkpoint_of, tmp_path, capsys):
-    one = checkpoint_of("DeepFM")
-    other = Schema(
-        (*ROWS.fields[:2], Field("<b>c1</b>", "categorical", 12), Field("n1", "numerical"))
-    )
-    two = fitted(small("WideDeep", other, dropout=0.5), tmp_path / "two.ckpt", epochs=1)
-    capsys.readouterr()
-    command(one, two, "--json")
-    found = json.loads(capsys.readouterr().out)
-    assert found["schema"] == ROWS.difference(other)
-    assert set(found["fields"]) == {"<b>c1</b>", "[red]c0[/red] x <b>c1</b>", "n1"}
-    assert found["fields"]["n1"][0] is None
-    assert [side["cardinality"] for side in found["fields"]["<b>c1</b>"]] == [11, 12]
-    assert found["options"] == {"model": ["DeepFM", "WideDeep"], "dropout": [0.0, 0.5]}
-    assert found["training"]["epochs"] == [2, 1]
-    for side, path in enumerate((one, two)):
-        assert found["parameters"]["all"][side] == load(path).parameters
-    text = shown(Comparison(load(one), load(two)))
-    assert "categorical, 11 ids, group item" in text
-    assert "schemas: field" in text
-
-
-def test_a_checkpoint_equals_itself(deepfm):
-    same = Comparison(load(deepfm), load(deepfm))
-    assert (same.schema, same.fields, same.options) == (None, {}, {})
-    assert "schemas: equal" in shown(same)
-
-
-def test_three_checkpoints_are_too_many(deepfm):
-    assert refusal(deepfm, deepfm, deepfm) == "inspect takes one or two checkpoints, got 3"
 
 
 def test_the_command_line_prints_json_alone(deepfm):

@@ -242,4 +242,7 @@ def test_what_cannot_be_scored(mixture_run, deepfm, tmp_path):
     assert "C10x" in refusal(checkpoint, checkpoint, "--config", config, "--by=C10x")
     (tmp_path / "c.yaml").write_text("model: zoo.DeepFM\n")
     assert refusal(checkpoint, "--config", tmp_path / "c.yaml").endswith("has no section data")
-    assert "cannot be read" in refusal(checkpoint, "--config", tmp_path / "nowhere.yaml")
+    (tmp_path / "c.yaml").write_text("data: [")
+    assert "c.yaml cannot be read" in refusal(checkpoint, "--config", tmp_path / "c.yaml")
+    nowhere = refusal(checkpoint, "--config", tmp_path / "nowhere.yaml")
+    assert "no file and no shipped config" in nowhere

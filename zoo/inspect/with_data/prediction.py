@@ -35,8 +35,8 @@ def predictions_of(
     probabilities = logits.double().sigmoid().tolist()
     rows = zip(probabilities, labels.tolist(), attribution.tolist(), strict=True)
     for probability, label, shares in rows:
-        known = None if label != label else label  # NaN
-        yield Prediction(probability, known, dict(zip(experts, shares, strict=True)))
+        label_or_none = None if label != label else label  # NaN
+        yield Prediction(probability, label_or_none, dict(zip(experts, shares, strict=True)))
 
 
 def cells(prediction: Prediction, expert: str = "") -> tuple[str, ...]:

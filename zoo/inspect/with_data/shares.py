@@ -39,7 +39,7 @@ def shares_of(scored: Scored) -> tuple[ExpertShare, ...]:
         return ()
     attribution = scored.attribution.double()  # [R, H]
     rows, experts = attribution.shape
-    largest = torch.bincount(attribution.argmax(1), minlength=experts) / rows
+    largest = torch.bincount(attribution.argmax(1), minlength=experts).double() / rows
     columns = (attribution.sum(0) / rows, attribution.amax(0), largest)
     return tuple(map(ExpertShare, scored.experts, *(column.tolist() for column in columns)))
 
