@@ -68,8 +68,8 @@ class ZooDataModule(LightningDataModule):
     Its batches are `zoo.Batch` or `zoo.SessionBatch`, in the order of `schema`. `prepare_data` may
     be called more than once, and by several processes at the same time; `schema` is read after it.
     A constructor that takes an option `encoder` is given the `encoder` folder of the run that
-    `predict` scores with; one that takes `predict_path` and `predict_output` is told by them which
-    file to score and where the predictions go.
+    `predict` scores with; `predict_path` and `predict_output` say which file to score and where
+    the predictions go.
 
     Attributes:
         predict_path: Raw file to score.

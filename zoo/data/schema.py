@@ -19,12 +19,13 @@ class Field:
     """One input of a model.
 
     Args:
-        name: unique within a schema.
-        kind: `numerical` or `categorical`.
-        cardinality: number of ids of a categorical field, unknown and missing included.
-        group: what the field describes (user, item, time, ...); fields of one group belong
+        name: Name of the field, unique within a schema.
+        kind: Kind of its values, `numerical` or `categorical`.
+        cardinality: Number of ids of a categorical field, unknown and missing included; 0 of a
+            numerical one.
+        group: What the field describes (user, item, time, ...); fields of one group belong
             together.
-        past_only: of sessions: not known of the events that are to be predicted.
+        past_only: Whether it is unknown of the events that are to be predicted; of sessions alone.
     """
 
     name: str

@@ -179,21 +179,21 @@ class RunRecord(Callback):
 
     def finish(self, metrics: Mapping[str, float], epochs: int) -> None:
         """Writes `metrics.json` and prints it with the run's paths; rank 0 alone."""
-        facts = {
+        measured = {
             **metrics,
             "epochs": epochs,
             "seconds": round(self.seconds, 3),
             "samples_per_second": round(self.rows / max(self.seconds, 1e-9), 1),
         }
         # JSON has no NaN: the AUC of a single class is null
-        facts = {k: None if math.isnan(v) else v for k, v in facts.items()}
+        measured = {k: None if math.isnan(v) else v for k, v in measured.items()}
         partial = self.run / ".metrics.json.partial"
-        partial.write_text(json.dumps(facts, indent=1))
+        partial.write_text(json.dumps(measured, indent=1))
         os.replace(partial, self.run / "metrics.json")
         table = Table(title="best checkpoint", title_justify="left")
         table.add_column("metric")
         table.add_column("value", justify="right")
-        for name, value in facts.items():
+        for name, value in measured.items():
             digits = 0 if value is None or value >= 1000 or value == int(value) else 5
             table.add_row(name, "-" if value is None else f"{value:,.{digits}f}")
         console = Console()

@@ -15,7 +15,7 @@ NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'None
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
 NOT_A_SUBCLASS = re.compile(r"Expected a path but (\S+) .*\s.*subclass of (\w+)", re.DOTALL)
-# not where the class is found and its own module lacks another
+# not where the class is found and its own module imports a missing one
 NO_CLASS = re.compile(
     r"dot import path string: (\S+)"
     r"|class_path '((\w+)[\w.]*)':[-\s]+(?:module|No module named) '\3(?:\.[\w.]+)?'"
@@ -26,7 +26,7 @@ class ZooParser(ArgumentParser):
     """A parser that takes no abbreviations and names a misspelt option, without the usage.
 
     Attributes:
-        bases: of an option that takes a class, the class of all that it may be.
+        bases: For each option that takes a class, the class that it must be a subclass of.
     """
 
     bases: ClassVar[dict[str, type]] = {}
