@@ -221,6 +221,7 @@ def test_a_fit_that_diverges_later_keeps_the_best_of_before(criteo_file, capfd, 
 
 def test_a_reloaded_checkpoint_predicts_as_before_saving(criteo_file):
     data = datamodules.Criteo(str(criteo_file))
+    data.prepare_data()
     model = DeepFM(data.schema, embedding_dim=4, hidden_units=[8])
     trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.fit(model, data)
@@ -247,7 +248,8 @@ def test_two_processes_and_one_measure_the_same(criteo_file):
 
 
 def test_generated_data_show_their_ceiling(tmp_path):
-    made = ["--data.synthetic.rows=3000", "--trainer.max_epochs=1"]
+    made = ["--data=datamodules.SyntheticCriteo", "--data.synthetic.rows=3000"]
+    made.append("--trainer.max_epochs=1")
     run = fit(tmp_path / "made.txt", *made)
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["ceiling/auc"] > metrics["test/auc"]
@@ -299,6 +301,7 @@ def wait_for(condition, seconds=60):
 
 def test_a_fit_starts_at_the_click_rate(criteo_file):
     data = datamodules.Criteo(str(criteo_file))
+    data.prepare_data()
     model = DeepFM(data.schema, hidden_units=[8], learning_rate=1e-12)
     trainer = pl.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.fit(model, data)
