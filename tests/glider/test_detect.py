@@ -242,7 +242,7 @@ def test_a_model_of_main_effects_has_no_significant_interaction(run):
     state["embedding.table"][:, :dim] = 0
     state["embedding.table"][:, dim:] = torch.randn(len(state["embedding.table"]), 1)
     torch.save(checkpoint, file)
-    command(*given(run, "--instances=3"), *QUIET)
+    command(*given(run, "--instances=6"), *QUIET)
     found = json.loads(Path("interactions.json").read_text())
     assert found["fidelity"]["linear"] == pytest.approx(1, abs=1e-4)
     assert not any(row["q_permutation"] < 0.05 for row in found["interactions"])
