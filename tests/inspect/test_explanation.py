@@ -149,7 +149,7 @@ def test_every_model_is_explained(name, checkpoint_of, tmp_path, capsys):
     scores = explained(found, batch)
     assert "importance: what changes" in shown(scores)
     page = report(found, scores)
-    assert ("a session: who has most to say" in page) == in_sessions
+    assert ("a session: attribution of the tracks" in page) == in_sessions
     assert page.count("Plotly.newPlot(") >= 3
 
 

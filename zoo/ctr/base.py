@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from zoo.data.batch import Batch
+from zoo.data.errors import missing
 from zoo.data.module import datamodule_of
 from zoo.data.schema import Schema
-from zoo.models.base import missing
 from zoo.models.tabular import RowModule
 from zoo.nn.embedding import Embedded
 

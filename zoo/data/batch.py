@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zoo.data.errors import ZooError
 from zoo.data.schema import Field, Schema
 
 
@@ -175,6 +176,20 @@ def chunks(batch: AnyBatch, rows: int) -> Iterator[AnyBatch]:
     """The batch in parts of so many rows at most."""
     for start in range(0, len(batch.label), rows):
         yield take(batch, slice(start, start + rows))
+
+
+def row_numbers(batch: Batch | SessionBatch) -> Tensor:
+    """[B] the numbers of the rows (or sessions) in the file that is scored.
+
+    Raises:
+        ZooError: where the batch does not say them.
+    """
+    if batch.row is None:
+        raise ZooError(
+            "the batches to predict do not say which row of the file each row is: set their `row` "
+            "in predict_dataloader"
+        )
+    return batch.row
 
 
 def _padded(parts: list[Tensor]) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """What is said of a mistake that the user can correct."""
 
+from typing import NoReturn
+
 
 class ZooError(Exception):
     """A mistake that the user can correct.
@@ -12,3 +14,16 @@ def require(condition: bool, rule: str, value: object) -> None:
     """Raises `ZooError` where an option of a model breaks a rule."""
     if not condition:
         raise ZooError(f"model.{rule}, got {value!r}")
+
+
+def missing(owner: object, member: str, what: str) -> NoReturn:
+    """Raises `ZooError` where a subclass has left out a member that it needs.
+
+    Not by `@abstractmethod`, which Lightning's classes, without the metaclass of `abc`, ignore.
+
+    Args:
+        owner: The model or the datamodule.
+        member: Name of the member.
+        what: What the member gives.
+    """
+    raise ZooError(f"{type(owner).__name__} has no {what}: define its {member}")

@@ -18,12 +18,12 @@ Shapes: N numerical fields.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningDataModule, Trainer
 
-from zoo.data.errors import ZooError
+from zoo.data.errors import missing
 from zoo.data.schema import Schema
 
 # The splits, and the stage of Lightning's `setup` that each is part of
@@ -88,25 +88,25 @@ class ZooDataModule(LightningDataModule):
     @property
     def schema(self) -> Schema:
         """The fields of the batches, once `prepare_data` has been called; prepares nothing."""
-        self._lacks("schema", "fields (schema)")
+        missing(self, "schema", "fields (schema)")
 
     def train_dataloader(self) -> Iterable[Any]:
         """Batches to train on, in a new order each epoch."""
-        self._lacks("train_dataloader", "rows to train on")
+        missing(self, "train_dataloader", "rows to train on")
 
     def val_dataloader(self) -> Iterable[Any]:
         """Batches of the validation split, in the same order each time."""
-        self._lacks("val_dataloader", "validation rows")
+        missing(self, "val_dataloader", "validation rows")
 
     # What it may offer
 
     def test_dataloader(self) -> Iterable[Any]:
         """Batches of the test split, in the same order each time."""
-        self._lacks("test_dataloader", "test rows")
+        missing(self, "test_dataloader", "test rows")
 
     def predict_dataloader(self) -> Iterable[Any]:
         """Batches to score, whose `row` says which row of the file each is."""
-        self._lacks("predict_dataloader", "rows to predict")
+        missing(self, "predict_dataloader", "rows to predict")
 
     @property
     def positive_rate(self) -> float | None:
@@ -160,9 +160,6 @@ class ZooDataModule(LightningDataModule):
     def batches(self, split: str) -> Iterable[Any]:
         """The batches of a split that is set up."""
         return getattr(self, f"{split}_dataloader")()
-
-    def _lacks(self, member: str, what: str) -> NoReturn:
-        raise ZooError(f"{type(self).__name__} has no {what}: define its {member}")
 
 
 def datamodule_of(trainer: Trainer) -> ZooDataModule | None:

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from zoo.data.errors import require
+from zoo.data.errors import missing, require
 from zoo.data.schema import Schema
 from zoo.experts.lattice import Lattice
 from zoo.experts.mixture import (
@@ -28,7 +28,7 @@ from zoo.experts.mixture import (
     mixture_logit,
     silence_loss,
 )
-from zoo.models.base import ZooModule, missing
+from zoo.models.base import ZooModule
 from zoo.models.description import Description, Expert
 from zoo.models.metrics import MetricDict
 

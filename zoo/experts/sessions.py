@@ -9,11 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.data.batch import SessionBatch
-from zoo.data.errors import ZooError, require
+from zoo.data.errors import ZooError, missing, require
 from zoo.data.schema import Field, Schema
 from zoo.experts.module import MixtureModule
 from zoo.experts.stacked import StackedLinear
-from zoo.models.base import missing
 from zoo.models.sessions import SessionModule
 
 

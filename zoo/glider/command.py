@@ -171,7 +171,7 @@ def report(found: dict[str, Any]) -> None:
     significant = sum(row["q_permutation"] < SIGNIFICANCE_LEVEL for row in found["interactions"])
     console.print(
         f"{significant} of {len(found['interactions']):,} are significant "
-        f"(q < {SIGNIFICANCE_LEVEL}); mean R^2 of the explainers {fidelity['network']:.3f}, of "
+        f"(q < {SIGNIFICANCE_LEVEL}); mean R^2 of the surrogates {fidelity['network']:.3f}, of "
         f"main effects {fidelity['linear']:.3f}, with the interactions "
         f"{fidelity['with_interactions']:.3f}"
     )

@@ -6,7 +6,7 @@ Shapes: B batch.
 import inspect
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningModule
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from zoo.data.errors import ZooError, require
+from zoo.data.batch import row_numbers
+from zoo.data.errors import ZooError, missing, require
 from zoo.data.schema import Schema
 from zoo.models.description import Description, class_name, paragraphs_of
 from zoo.models.metrics import MetricDict
@@ -251,36 +252,6 @@ class ZooModule(LightningModule):
             raise ZooError(
                 f"the checkpoint was trained on another schema than these data: {difference}"
             )
-
-
-def missing(model: ZooModule, method: str, what: str) -> NoReturn:
-    """Raises `ZooError` where a subclass has left out a method that it needs.
-
-    Lightning's classes have no metaclass that would enforce `@abstractmethod`.
-
-    Args:
-        model: The model.
-        method: Name of the method.
-        what: What the method returns or does.
-    """
-    raise ZooError(f"{type(model).__name__} has no {what}: define its {method}")
-
-
-def row_numbers(batch: Any) -> Tensor:
-    """[B] the numbers of the rows that are scored.
-
-    Args:
-        batch: Rows or sessions to predict.
-
-    Raises:
-        ZooError: Where the batch has no numbers.
-    """
-    if batch.row is None:
-        raise ZooError(
-            "the batches to predict do not say which row of the file each row is: set their `row` "
-            "in predict_dataloader"
-        )
-    return batch.row
 
 
 def layer_name(name: str) -> str:

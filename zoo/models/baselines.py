@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from zoo.data.batch import SessionBatch
-from zoo.data.errors import ZooError
+from zoo.data.errors import ZooError, missing
 from zoo.data.schema import SKIP, Schema
-from zoo.models.base import missing
 from zoo.models.sessions import SessionModule
 
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo.data.batch import SessionBatch
+from zoo.data.batch import SessionBatch, row_numbers
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
-from zoo.models.base import ZooModule, row_numbers
+from zoo.models.base import ZooModule
 from zoo.models.metrics import MetricDict, SessionMetrics
 
 

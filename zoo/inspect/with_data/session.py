@@ -70,7 +70,7 @@ def figure(found: Session) -> Figure:
 def _table(found: Session) -> TextTable:
     rows = [(str(i), *cells(track)) for i, track in enumerate(found.tracks, 1)]
     past = "".join("x" if skipped else "o" for skipped in found.past)
-    title = "a session: who has most to say of the tracks of its second part"
+    title = "a session: attribution of the tracks of its second part"
     title += f", after {past} (x skipped, o not)" if past else ""
     return text_table(title, ("track", *COLUMNS), rows, 2)
 

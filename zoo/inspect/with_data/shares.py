@@ -24,7 +24,7 @@ class ExpertShare:
         name: Name of the expert.
         mean: Mean of its attribution over the rows.
         max: Largest attribution.
-        largest: Share of rows in which it has most to say.
+        largest: Share of rows in which its attribution is the largest.
     """
 
     name: str
@@ -56,7 +56,7 @@ def sections(experts: Sequence[ExpertShare]) -> Iterator[Section]:
     """The attribution to each expert."""
     if not experts:
         return
-    columns = ("expert", "mean attribution", "max", "most to say in")
+    columns = ("expert", "mean attribution", "max", "largest in")
     rows = (
         (expert.name, f"{expert.mean:.4f}", f"{expert.max:.4f}", f"{expert.largest:.2%}")
         for expert in experts
