@@ -5,11 +5,11 @@ import tempfile
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from datamodules.prepared.folder import Manifest, build_once, key
 from datamodules.prepared.options import at_least, shares
-from zoo.data.errors import ZooError
+from zoo.data.errors import ZooError, missing
 from zoo.data.module import DataSummary, SplitSize, ZooDataModule
 from zoo.data.schema import Schema
 
@@ -37,7 +37,7 @@ class BatchedDataModule(ZooDataModule):
             options: `rank` and `world_size`; of training `shuffle`, `seed` and `epoch`; of
                 prediction `with_row`.
         """
-        self._undefined("loader")
+        missing(self, "loader", "batches")
 
     def train_dataloader(self) -> Iterable[Any]:
         """Shuffled batches of the training split."""
@@ -58,9 +58,6 @@ class BatchedDataModule(ZooDataModule):
         if trainer:
             options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
         return self.loader(split, **options)
-
-    def _undefined(self, method: str) -> NoReturn:
-        raise ZooError(f"{type(self).__name__} does not define its method {method}")
 
 
 class PreparedDataModule(BatchedDataModule):
@@ -118,27 +115,27 @@ class PreparedDataModule(BatchedDataModule):
 
     def source(self) -> dict[str, Any]:
         """What distinguishes these raw files from others; plain data."""
-        self._undefined("source")
+        missing(self, "source", "raw files")
 
     def options(self) -> dict[str, Any]:
         """The name of the dataset, and the options that decide what is prepared; plain data."""
-        self._undefined("options")
+        missing(self, "options", "options of preparation")
 
     def prepare_into(self, folder: Path) -> None:
         """Prepares everything into an empty folder, its manifest included."""
-        self._undefined("prepare_into")
+        missing(self, "prepare_into", "preparation")
 
     def open_splits(self) -> None:
         """Opens the prepared data."""
-        self._undefined("open_splits")
+        missing(self, "open_splits", "prepared splits")
 
     def open_predictions(self, path: str) -> None:
         """Reads the raw file to score; sets `predict_rows`, the number of its rows."""
-        self._undefined("open_predictions")
+        missing(self, "open_predictions", "rows to predict")
 
     def encoded_schema(self, encoder: Path) -> Schema:
         """The schema of the batches that an encoder makes."""
-        self._undefined("encoded_schema")
+        missing(self, "encoded_schema", "schema of an encoder")
 
     def make_source(self) -> None:
         """Makes the raw files where they can be made."""

@@ -21,7 +21,7 @@ from datamodules.tabular.loader import BatchLoader, fits
 from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.source import RawField, RawFile
 from datamodules.tabular.splitting import Splitting
-from zoo.data.errors import ZooError
+from zoo.data.errors import ZooError, missing
 from zoo.data.schema import Schema
 
 
@@ -78,11 +78,11 @@ class CTRDataModule(PreparedDataModule):
 
     def raw_file(self, path: Path) -> RawFile:
         """How `path` is read; looks at its first line only."""
-        self._undefined("raw_file")
+        missing(self, "raw_file", "reader of raw files")
 
     def raw_fields(self) -> list[RawField]:
         """The fields, in the order of the schema."""
-        self._undefined("raw_fields")
+        missing(self, "raw_fields", "fields")
 
     def time(self) -> str | None:
         """SQL over the raw columns that sorts as time does; None if rows have no time."""
