@@ -195,7 +195,7 @@ def test_every_model_is_inspected_on_its_data(name, kind, configs, tmp_path, cap
     model = model_of(name, data.schema)
     path, page = saved(model, tmp_path / "model.ckpt"), tmp_path / "report.html"
     capsys.readouterr()
-    arguments = [path, "--config", configs[kind], "--json", "--html", page]
+    arguments = [path, "--config", configs[kind], "--sample=100", "--json", "--html", page]
     with mock.patch("sys.argv", ["train.py", "inspect", *map(str, arguments)]):
         train.main()
     found = json.loads(capsys.readouterr().out)

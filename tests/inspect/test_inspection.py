@@ -146,33 +146,47 @@ def test_a_misspelt_option_is_named(deepfm, capsys):
     assert capsys.readouterr().err == "error: unknown option jsn; did you mean json?\n"
 
 
-HEAVY = "pytorch_lightning lightning_fabric torchmetrics scipy sympy pyarrow plotly deepctr_torch"
-MODULES = "zoo.ctr zoo.experts zoo.glider zoo.models.base"
+HEAVY = (
+    "pytorch_lightning lightning_fabric torchmetrics scipy sympy pyarrow plotly deepctr_torch "
+    "zoo.ctr zoo.experts zoo.glider zoo.models.base"
+)
 
 
-def heavy_imports(code):
-    """What Python prints, and which of the modules that take long to load it has loaded."""
-    code += (
-        f"\nimport sys; heavy = {f'{HEAVY} {MODULES}'!r}.split()\n"
-        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
-    )
+@pytest.fixture(scope="module")
+def process(checkpoint_of, tmp_path_factory):
+    """A process that inspects every model into files, then prints the JSON of one."""
+    folder = tmp_path_factory.mktemp("process")
+    files = {name: str(checkpoint_of(name)) for name in MODELS}
+    code = f"""
+import contextlib, runpy, sys
+def inspect(*arguments):
+    sys.argv = ["train.py", "inspect", *arguments]
+    runpy.run_path("train.py", run_name="__main__")
+for name, file in {files!r}.items():
+    for more in ("", "--json"):
+        with open({str(folder)!r} + "/" + name + more, "w") as printed:
+            with contextlib.redirect_stdout(printed):
+                inspect(file, *more.split())
+inspect({files["DeepFM"]!r}, "--json")
+print([name for name in {HEAVY!r}.split() if name in sys.modules], file=sys.stderr)
+"""
     line = [sys.executable, "-c", code]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    return done, folder
 
 
-def test_a_file_alone_is_inspected_without_waiting_for_what_it_does_not_need(checkpoint_of):
-    arguments = [["train.py", "inspect", str(checkpoint_of(name))] for name in MODELS]
-    done = heavy_imports(
-        "import sys, train\n"
-        f"for arguments in {arguments!r}:\n"
-        "    for more in ([], ['--json']):\n"
-        "        sys.argv = [*arguments, *more]\n"
-        "        train.main()"
-    )
+def test_a_file_alone_is_inspected_without_waiting_for_what_it_does_not_need(process):
+    done, folder = process
     assert (done.returncode, done.stderr) == (0, "[]\n")
     for name in MODELS:
-        assert f"\n{name}: " in done.stdout
-        assert f'"model": "{name}"' in done.stdout
+        assert f"\n{name}: " in (folder / name).read_text()
+        found = json.loads((folder / f"{name}--json").read_text())
+        assert found["architecture"]["model"] == name
+
+
+def test_the_command_line_prints_json_alone(process):
+    done, _ = process
+    assert json.loads(done.stdout)["architecture"]["model"] == "DeepFM"
 
 
 def test_a_checkpoint_of_version_0_1_0_says_the_same(copy_of):
@@ -201,10 +215,3 @@ def test_the_run_of_a_model_of_others_is_read(copy_of, tmp_path):
     changed(path, lambda c: c.update(model_class="mine.models.Mine"))
     (tmp_path / "run/config.yaml").write_text("model: {class_path: mine.Mine}")
     assert load(path).run.folder == str(tmp_path / "run")
-
-
-def test_the_command_line_prints_json_alone(deepfm):
-    line = [sys.executable, train.__file__, "inspect", str(deepfm), "--json"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["architecture"]["model"] == "DeepFM"
