@@ -319,7 +319,24 @@ def workplace(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def fitted_once(tmp_path_factory, criteo_file):
+    """The folder in which a DeepFM was fitted on generated Criteo rows: `runs/`, `prepared/`."""
+    folder = tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        fit(criteo_file, "--trainer.max_epochs=2")
+    return folder
+
+
 @pytest.fixture
-def run(workplace, criteo_file):
-    """The run directory of a short fit of a DeepFM on generated Criteo rows."""
-    return fit(criteo_file, "--trainer.max_epochs=2")
+def prepared_rows(fitted_once, workplace):
+    """The rows of `criteo_file` lie prepared in the current folder, as a fit needs them."""
+    shutil.copytree(fitted_once / "prepared", workplace / "prepared")
+
+
+@pytest.fixture
+def run(fitted_once, workplace, prepared_rows):
+    """The run directory of a short fit of a DeepFM on generated Criteo rows, the test's own."""
+    shutil.copytree(fitted_once / "runs", workplace / "runs")
+    return Path("runs/t/version_0")

@@ -24,7 +24,7 @@ from zoo import DeepFM
 PLATEAU = ROOT / "configs/plateau.yaml"  # to be laid over another
 CONFIGS = sorted({*ROOT.glob("configs/**/*.yaml")} - {PLATEAU})
 TRAINED = [path for path in CONFIGS if path.stem not in ("last", "mean")]  # with options, that is
-pytestmark = pytest.mark.usefixtures("workplace")
+pytestmark = pytest.mark.usefixtures("prepared_rows")
 
 
 def weights(path):
