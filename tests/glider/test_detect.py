@@ -12,11 +12,14 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from support.explaining import small_surrogates
 from support.running import QUIET, ROOT, command, error_of
 
 import datamodules
 import zoo.glider.detector
+from zoo.glider.madex import DETECTORS
 
+FULL = dict(DETECTORS)
 SMALL_CHUNKS = """
 import train
 import zoo.glider.detector
@@ -32,6 +35,13 @@ def workplace(tmp_path, monkeypatch):
     """Each test runs in a folder of its own; small chunks let a few instances make several."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(zoo.glider.detector, "INSTANCES_PER_CHUNK", 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_networks():
+    """Only what is found is tested with surrogates of full width."""
+    with small_surrogates():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +71,7 @@ def detection(planted):
         contextlib.chdir(folder),
         contextlib.redirect_stdout(io.StringIO()) as printed,
         mock.patch("zoo.glider.detector.INSTANCES_PER_CHUNK", 2),
+        mock.patch.dict(DETECTORS, FULL),
     ):
         command(*given(planted, *FEW), *QUIET)
     return folder, printed.getvalue()

@@ -1,9 +1,12 @@
 """What tests of GLIDER share."""
 
+from dataclasses import replace
+from unittest import mock
+
 import torch
 
 from zoo import Batch
-from zoo.glider.madex import MadexConfig
+from zoo.glider.madex import DETECTORS, MadexConfig
 from zoo.glider.surrogate import SurrogateConfig
 
 SMALL = SurrogateConfig(hidden_units=(32, 16), max_epochs=15)
@@ -17,3 +20,9 @@ def instance(seed=0):
         categorical=torch.randint(1, 7, (1, 2), generator=random).int(),
         label=torch.zeros(1),
     )
+
+
+def small_surrogates():
+    """A context in which `detect` trains narrow networks, for tests of all but what it finds."""
+    few = {name: replace(config, hidden_units=(64, 32, 16)) for name, config in DETECTORS.items()}
+    return mock.patch.dict(DETECTORS, few)
