@@ -164,7 +164,7 @@ class ZooCLI(LightningCLI):
 
 
 def prepared_schema(data: ZooDataModule) -> Schema:
-    """The schema of data, which are prepared first; every process waits for the one that does."""
+    """The schema of data, which are prepared first: by every process, see `ZooDataModule`."""
     data.prepare_data()
     return data.schema
 
