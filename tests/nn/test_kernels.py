@@ -21,7 +21,10 @@ from zoo.nn.linear import HAS_ONEDNN, Linear, takes_onednn
 from zoo.nn.mlp import deep_part
 from zoo.nn.optim import Adagrad, sum_by_row
 
+of_torch_2_11 = pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly")
 
+
+@of_torch_2_11
 @given(st.data())
 @settings(deadline=None, max_examples=40)
 def test_sparse_steps_equal_dense_steps_of_torch(data):
@@ -61,6 +64,7 @@ def test_values_are_summed_by_row(ids, threshold, count):
     torch.testing.assert_close(sums, expected[rows - offset])
 
 
+@of_torch_2_11
 def test_a_sparse_step_touches_the_rows_of_the_batch_alone():
     parameter = torch.nn.Parameter(torch.ones(1000, 2))
     parameter.grad = torch.sparse_coo_tensor(

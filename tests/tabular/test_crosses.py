@@ -42,8 +42,9 @@ def files_of(folder):
 
 
 def times_of(folder):
-    """{path: time of the last change} of all files."""
-    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    """{path: time of the last change} of all files but the locks, which are taken again."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    return {path: path.stat().st_mtime_ns for path in files}
 
 
 # Ids
