@@ -3,7 +3,6 @@
 Shapes: B batch, N numerical fields, C categorical fields, F embedded fields, D embedding.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -108,19 +107,11 @@ class _LookUp(torch.autograd.Function):
 def _table_gradient(ctx: Any, ids: Tensor, rows: Tensor) -> Tensor:
     """The gradient of the table, from [R] its rows and [R, columns] what is added to each."""
     if ctx.sparse:
-        # without the explicit choice, torch warns at every step; see `_silence_sparse_checks`
-        return torch.sparse_coo_tensor(ids.unsqueeze(0), rows, ctx.shape, check_invariants=False)
+        # without an explicit choice torch warns; torch 2.11 does not take the argument for one
+        with torch.sparse.check_sparse_tensor_invariants(False):
+            ids = ids.unsqueeze(0)
+            return torch.sparse_coo_tensor(ids, rows, ctx.shape, check_invariants=False)
     return torch.ops.aten.embedding_dense_backward(rows, ids, ctx.shape[0], -1, False)
-
-
-def _silence_sparse_checks() -> None:
-    """Keeps torch 2.11 from warning, once in a process, that sparse tensors are not checked.
-
-    It does so the first time it looks whether they are to be, an explicit choice or not.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.sparse.check_sparse_tensor_invariants.is_enabled()
 
 
 class FusedEmbedding(nn.Module):
@@ -162,7 +153,6 @@ class FusedEmbedding(nn.Module):
         init_std: float = 0.0001,
     ) -> None:
         super().__init__()
-        _silence_sparse_checks()
         self.embedding_dim = embedding_dim
         self.sparse = False
         cardinalities = torch.tensor([field.cardinality for field in schema.categorical])
