@@ -1,7 +1,9 @@
 """Fits on the command line: configs, run directories, checkpoints, resumption."""
 
+import contextlib
 import errno
 import functools
+import io
 import json
 import signal
 import subprocess
@@ -16,7 +18,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from support.fitting import arguments, criteo, fit, scored_test_split
-from support.running import ROOT, command, error_of
+from support.running import QUIET, ROOT, SMALL, command, error_of
 
 import datamodules
 from zoo import DeepFM
@@ -31,11 +33,19 @@ def weights(path):
     return torch.load(path, weights_only=True)["state_dict"]
 
 
+@functools.cache
+def printed(*configs):
+    """What `--print_config` prints of configs, one over the other, as text."""
+    words = [word for config in configs for word in ("--config", str(config))]
+    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as exit_:
+        command("fit", *words, "--print_config")
+    assert exit_.value.code == 0
+    return out.getvalue()
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_shipped_config_is_accepted(config):
-    with pytest.raises(SystemExit) as exit_:
-        command("fit", "--config", str(config), "--print_config")
-    assert exit_.value.code == 0
+    assert yaml.safe_load(printed(config))["model"]["class_path"].startswith("zoo.")
 
 
 def test_every_model_has_a_config_for_every_dataset():
@@ -45,13 +55,8 @@ def test_every_model_has_a_config_for_every_dataset():
 
 
 @pytest.mark.parametrize("config", TRAINED, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_the_plateau_settings_go_over_every_config(config, capsys):
-    printed = []
-    for more in ([], ["--config", str(PLATEAU)]):
-        with pytest.raises(SystemExit):
-            command("fit", "--config", str(config), *more, "--print_config")
-        printed.append(yaml.safe_load(capsys.readouterr().out))
-    plain, laid_over = printed
+def test_the_plateau_settings_go_over_every_config(config):
+    plain, laid_over = yaml.safe_load(printed(config)), yaml.safe_load(printed(config, PLATEAU))
     over = yaml.safe_load(PLATEAU.read_text())
     for section in ("model", "data"):
         plain[section]["init_args"] |= over[section]["init_args"]
@@ -232,12 +237,28 @@ def test_a_reloaded_checkpoint_predicts_as_before_saving(criteo_file):
     torch.testing.assert_close(loaded(batch), model(batch), rtol=0, atol=0)
 
 
-def test_two_processes_and_one_measure_the_same(criteo_file):
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory, criteo_file):
+    """The run of a fit by two processes, in Python processes of its own, by bare names."""
+    folder = tmp_path_factory.mktemp("two")
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
-    line = [sys.executable, str(ROOT / "train.py"), *arguments("fit", criteo_file, *two)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300)
+    names = ["fit", "--model=DeepFM", "--data=Criteo", "--data.scaling=log", "--name=t"]
+    given = [*names, f"--data.path={criteo_file}", *SMALL, *QUIET, *two]
+    line = [sys.executable, str(ROOT / "train.py"), *given]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=folder)
     assert done.returncode == 0, done.stderr
-    (run,) = Path("runs/t").iterdir()
+    return folder / "runs/t/version_0"
+
+
+def test_the_data_need_no_module_path(two_processes):
+    config = yaml.safe_load((two_processes / "config.yaml").read_text())
+    assert config["data"]["class_path"] == "datamodules.Criteo"
+    assert config["model"]["class_path"] == "zoo.DeepFM"
+
+
+def test_two_processes_and_one_measure_the_same(criteo_file, two_processes):
+    run = two_processes
+    assert [path.name for path in run.parent.iterdir()] == ["version_0"]
     measured = json.loads((run / "metrics.json").read_text())
     data = criteo(criteo_file)
     model = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)

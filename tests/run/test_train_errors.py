@@ -1,7 +1,5 @@
 """The command line: mistakes, damaged files, a full disk."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -45,13 +43,6 @@ def test_a_class_whose_module_lacks_another_is_not_misspelt(criteo_file, monkeyp
     monkeypatch.syspath_prepend(".")
     message = error_of(*arguments("fit", criteo_file), "--data=mine.Rows")
     assert "No module named 'nowhere'" in message
-
-
-def test_the_data_need_no_module_path(criteo_file):
-    options = ("--model", "DeepFM", "--data", "Criteo", "--data.path", criteo_file)
-    words = (sys.executable, ROOT / "train.py", "prepare", *options)
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert "0 malformed rows" in shown
 
 
 def test_an_abbreviation_is_a_misspelling(criteo_file):
