@@ -141,6 +141,21 @@ def test_metrics_json_is_of_the_mean_weights_where_they_are_averaged(criteo_file
     assert metrics["test/logloss"] == pytest.approx(logloss, abs=1e-6)
 
 
+def test_metrics_json_is_of_best_ckpt_whatever_else_is_kept(criteo_file):
+    others = ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=1"]
+    fast = ["--model.learning_rate=0.3", "--early_stopping.patience=null"]  # the first is best
+    kept = fit(criteo_file, *others, *fast, "--trainer.max_epochs=3")
+    metrics = json.loads((kept / "metrics.json").read_text())
+    arrays, p = scored_test_split(kept, criteo_file)
+    logloss = -np.log(np.where(arrays.label == 1, p, 1 - p)).mean()
+    assert metrics["test/logloss"] == pytest.approx(logloss, abs=1e-6)
+    best, last = (
+        torch.load(kept / f"checkpoints/{name}.ckpt", weights_only=True)["global_step"]
+        for name in ("best", "last")
+    )
+    assert best < last
+
+
 def test_the_saved_config_repeats_the_run(run, criteo_file):
     command("fit", "--config", str(run / "config.yaml"))
     again = run.with_name("version_1")
