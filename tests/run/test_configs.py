@@ -14,7 +14,7 @@ from support.running import ROOT, error_of
 
 from zoo.data.errors import ZooError
 from zoo.run import configs
-from zoo.run.early_stopping import EarlyStopping, early_stopping
+from zoo.run.early_stopping import EarlyStopping, PatientStopping, early_stopping
 
 LOGLOSS, NDCG = ("val/logloss", "min"), ("val/ndcg@10", "max")
 # metric, its mode and the patience, as each config once listed them among its callbacks
@@ -170,3 +170,10 @@ def test_an_unknown_config_is_named(subcommand, config, hint):
     message = error_of(*subcommand, "--config", config)
     assert message.startswith(f"error: config: no file and no shipped config {config}; ")
     assert hint in message
+
+
+def test_a_resumed_fit_has_the_patience_of_its_option():
+    before, after = (PatientStopping("val/auc", patience=n, mode="max") for n in (1, 9))
+    after.load_state_dict({**before.state_dict(), "wait_count": 1})
+    assert (after.patience, after.wait_count) == (9, 1)
+    assert after.state_key == EarlyStopping("val/auc", mode="max").state_key

@@ -5,7 +5,7 @@ predict.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -176,6 +176,31 @@ def chunks(batch: AnyBatch, rows: int) -> Iterator[AnyBatch]:
     """The batch in parts of so many rows at most."""
     for start in range(0, len(batch.label), rows):
         yield take(batch, slice(start, start + rows))
+
+
+def check(batch: Any, schema: Schema) -> None:
+    """Raises `ZooError` where a batch is not what its schema says."""
+    if not isinstance(batch, Batch | SessionBatch):
+        raise ZooError(
+            f"a dataloader gives a {type(batch).__name__}: batches must be zoo.Batch, or "
+            "zoo.SessionBatch of sessions"
+        )
+    rows = isinstance(batch, Batch)
+    parts = ("numerical", "categorical") if rows else ("past", "future")
+    first, second = schema.numerical, schema.categorical if rows else schema.future
+    for part, fields in zip(parts, (first, second), strict=True):
+        columns = getattr(batch, part).shape[-1]
+        if columns != len(fields):
+            raise ZooError(f"batch.{part} has {columns} columns, but the schema has {len(fields)}")
+    if rows and batch.rows:
+        for field, ids in zip(schema.categorical, batch.categorical.T, strict=True):
+            least, most = int(ids.min()), int(ids.max())
+            if least < 0 or most >= field.cardinality:
+                raise ZooError(
+                    f"batch.categorical holds the id {least if least < 0 else most} of the field "
+                    f"{field.name}: its cardinality in the schema is {field.cardinality}, so ids "
+                    f"are 0 to {field.cardinality - 1}"
+                )
 
 
 def row_numbers(batch: Batch | SessionBatch) -> Tensor:

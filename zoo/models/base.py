@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from zoo.data.batch import row_numbers
+from zoo.data.batch import check, row_numbers
 from zoo.data.errors import ZooError, missing, require
 from zoo.data.schema import Schema
 from zoo.models.description import Description, class_name, paragraphs_of
@@ -88,6 +88,30 @@ class ZooModule(LightningModule):
         """Index of the labels that count in loss and metrics: all."""
         return ...
 
+    # The first batch of a split is compared with the schema
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Refuses a batch that is not what the schema says."""
+        self._check(batch, batch_idx)
+
+    def on_validation_batch_start(
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Refuses a batch that is not what the schema says."""
+        self._check(batch, batch_idx)
+
+    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Refuses a batch that is not what the schema says."""
+        self._check(batch, batch_idx)
+
+    def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Refuses a batch that is not what the schema says."""
+        self._check(batch, batch_idx)
+
+    def _check(self, batch: Any, number: int) -> None:
+        if number == 0:  # the others are of the same dataloader, and ids are on a GPU
+            check(batch, self.schema)
+
     # One step serves all splits
 
     def training_step(self, batch: Any) -> Tensor:
@@ -125,6 +149,8 @@ class ZooModule(LightningModule):
         self._log_metrics("test/")
 
     def _log_metrics(self, split: str) -> None:
+        if not hasattr(self, "metrics"):
+            missing(self, "metrics", "metrics")
         if split not in self.metrics:
             return
         self.log_dict(

@@ -1,30 +1,27 @@
 """LightningCLI with run directories: fit, validate, test, predict, prepare and detect."""
 
-from importlib import import_module
-from importlib.metadata import entry_points
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from rich.console import Console
 
-import zoo
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
 from zoo.data.schema import Schema
 from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
-from zoo.models.registry import ENTRY_POINTS
 from zoo.run import inspect as inspect_command
 from zoo.run.callbacks import RunCheckpoint, RunRecord
 from zoo.run.directory import new_run_directory, run_of, use_encoder
 from zoo.run.early_stopping import add_options as add_early_stopping
 from zoo.run.early_stopping import early_stopping
 from zoo.run.parser import ZooParser
+from zoo.run.plugins import import_plugins
 from zoo.run.predictions import PredictionWriter
 from zoo.run.trainer import ZooTrainer
 
@@ -32,7 +29,7 @@ from zoo.run.trainer import ZooTrainer
 class CLIParser(ZooParser, LightningArgumentParser):
     """A `ZooParser` as LightningCLI asks for."""
 
-    bases: ClassVar[dict[str, type]] = {"model": ZooModule, "data": ZooDataModule}
+    bases: Mapping[str, type] = {"model": ZooModule, "data": ZooDataModule}
 
 
 class ZooCLI(LightningCLI):
@@ -99,7 +96,7 @@ class ZooCLI(LightningCLI):
                 f"{self.subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt"
             )
         if self.subcommand == "predict":
-            use_encoder(self.options.data.init_args, Path(checkpoint))
+            use_encoder(self.options.data, Path(checkpoint))
 
     @property
     def _predict_output(self) -> Path:
@@ -145,7 +142,10 @@ class ZooCLI(LightningCLI):
             return
         best = self.checkpoint.best_model_path
         if not best:
-            raise ZooError("the fit ended before a checkpoint was saved: trainer.max_epochs is 0?")
+            raise ZooError(
+                "the fit ended before a checkpoint was saved: trainer.max_epochs is 0, or the data "
+                "have no validation batch?"
+            )
         epochs = self.trainer.current_epoch
         # it would put the last step's weights in place of the mean that the checkpoint holds
         self.trainer.callbacks = [
@@ -166,25 +166,10 @@ class ZooCLI(LightningCLI):
 def prepared_schema(data: ZooDataModule) -> Schema:
     """The schema of data, which are prepared first: by every process, see `ZooDataModule`."""
     data.prepare_data()
+    if not isinstance(data.schema, Schema):
+        found = type(data.schema).__name__
+        raise ZooError(f"the schema of {type(data).__name__} is a {found}, not a zoo.Schema")
     return data.schema
-
-
-def import_plugins() -> None:
-    """Imports all that `--model` and `--data` find by a bare name, and that the help lists.
-
-    These are the shipped models and datasets, and what installed packages register by the entry
-    points `interpretable_zoo.models` and `interpretable_zoo.datamodules`.
-    """
-    for module in zoo.MODELS.values():
-        import_module(module)
-    import_module("datamodules")  # by its name: no room of zoo knows a dataset
-    for group in (ENTRY_POINTS, "interpretable_zoo.datamodules"):
-        for point in entry_points(group=group):
-            try:
-                point.load()
-            except Exception as error:  # of somebody else's package, which may not be needed
-                message = f"{point.name} of {group} cannot be loaded: {error}"
-                Console(stderr=True, markup=False).print(message, soft_wrap=True)
 
 
 def run() -> None:

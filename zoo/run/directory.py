@@ -52,8 +52,9 @@ def run_of(checkpoint: Path) -> Path:
     return checkpoint.resolve().parent.parent
 
 
-def use_encoder(options: Any, checkpoint: Path) -> None:
-    """Gives the options of a datamodule the encoder of a checkpoint's run, if they have none."""
+def use_encoder(data: Any, checkpoint: Path) -> None:
+    """Gives a datamodule's options the encoder of a checkpoint's run, if they have none."""
+    options = data.get("init_args", {})  # none where the class takes no arguments
     encoder = run_of(checkpoint) / "encoder"
     if options.get("encoder", "") is None and encoder.is_dir():
         options.encoder = str(encoder)

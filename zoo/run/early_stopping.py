@@ -41,13 +41,26 @@ def early_stopping(options: Any, given: list[Callback]) -> list[Callback]:
     watched = monitor or options.monitor
     named = {"monitor": options.monitor, "early_stopping.monitor": watched}
     # the parser's own type of integers would keep checkpoints from loading as plain data
-    stopping = EarlyStopping(watched, patience=int(patience), mode=mode_of(watched))
+    stopping = PatientStopping(watched, patience=int(patience), mode=mode_of(watched))
     return [LoggedMetrics(named), stopping]
 
 
 def mode_of(metric: str) -> str:
     """`min` of a logloss, `max` of any other metric."""
     return "min" if metric.endswith("logloss") else "max"
+
+
+class PatientStopping(EarlyStopping):
+    """Early stopping whose patience is that of the option, in a resumed fit too."""
+
+    @property
+    def state_key(self) -> str:
+        """That of Lightning's own class, so that earlier checkpoints resume."""
+        return EarlyStopping(self.monitor, mode=self.mode).state_key
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores all but the patience."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class LoggedMetrics(Callback):

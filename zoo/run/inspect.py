@@ -92,7 +92,10 @@ def add_data(parser: ZooParser, config: str | None = None) -> None:
         ZooError: where the file has no such section, or cannot be read.
     """
     from zoo.data.module import ZooDataModule
+    from zoo.run.plugins import import_plugins
 
+    import_plugins()  # whose bare names `fit` takes too
+    parser.bases = {"data": ZooDataModule}
     parser.add_subclass_arguments(
         ZooDataModule,
         "data",
@@ -196,14 +199,15 @@ def _score(loaded: Sequence[Inspection], made: ZooParser, options: Any) -> "Scor
     from zoo.inspect.scores import score
     from zoo.run.directory import use_encoder
 
-    asked, given = options.split == "predict", options.data.init_args.get("predict_path")
-    if asked and not given and "predict_path" in options.data.init_args:
+    taken = options.data.get("init_args", {})  # none where the class takes no arguments
+    asked, given = options.split == "predict", taken.get("predict_path")
+    if asked and not given and "predict_path" in taken:
         raise ZooError("--split predict scores a file: give --data.predict_path FILE")
     if given and not asked:
         raise ZooError("--data.predict_path is scored with --split predict")
     if asked:
         richest = max(loaded, key=lambda found: len(found.fields))  # with its crosses
-        use_encoder(options.data.init_args, Path(richest.file))
+        use_encoder(options.data, Path(richest.file))
     data: Any = made.instantiate_classes(options)["data"]
     first, *second = loaded
     if second:

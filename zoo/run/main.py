@@ -57,3 +57,7 @@ def _sentence(error: BaseException | None) -> str | None:
             return f"the disk is full: {error}"
         error = error.__cause__ or error.__context__
     return None
+
+
+if __name__ == "__main__":
+    main()

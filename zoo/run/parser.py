@@ -2,9 +2,10 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pydoc import locate
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
@@ -29,7 +30,7 @@ class ZooParser(ArgumentParser):
         bases: For each option that takes a class, the class that it must be a subclass of.
     """
 
-    bases: ClassVar[dict[str, type]] = {}
+    bases: Mapping[str, type] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from zoo.data.errors import ZooError
 from zoo.data.module import datamodule_of
 from zoo.models.base import ZooModule
 
@@ -41,6 +42,7 @@ class PredictionWriter(Callback):
         columns = [(name, pa.float32()) for name in model.prediction_columns]
         self.schema = pa.schema([*keys, *columns])
         self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.schema)
+        self.last = 0
 
     def on_predict_batch_end(
         self,
@@ -54,6 +56,12 @@ class PredictionWriter(Callback):
         """Writes a batch."""
         model = cast(ZooModule, pl_module)
         keys = [outputs[name].cpu().numpy() for name in model.prediction_keys]
+        if (np.diff(keys[0], prepend=self.last) < 0).any():
+            raise ZooError(
+                "the batches to predict are not in the order of the file: predict_dataloader must "
+                "give them with a rising `row`, from 0"
+            )
+        self.last = max(keys[0], default=self.last)
         columns = [outputs[name].float().cpu().numpy() for name in model.prediction_columns]
         arrays = [pa.array(k) for k in keys] + [pa.array(c, mask=np.isnan(c)) for c in columns]
         self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
