@@ -61,7 +61,8 @@ class PredictionWriter(Callback):
                 "the batches to predict are not in the order of the file: predict_dataloader must "
                 "give them with a rising `row`, from 0"
             )
-        self.last = max(keys[0], default=self.last)
+        if len(keys[0]):
+            self.last = keys[0][-1]  # the largest, as they rise
         columns = [outputs[name].float().cpu().numpy() for name in model.prediction_columns]
         arrays = [pa.array(k) for k in keys] + [pa.array(c, mask=np.isnan(c)) for c in columns]
         self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
