@@ -20,7 +20,7 @@ from zoo.inspect.disagreement import disagree
 from zoo.inspect.interactions import DetectedInteractions
 from zoo.inspect.report import report, write
 from zoo.inspect.scores import score
-from zoo.run.callbacks import RunRecord
+from zoo.run.record import RunRecord
 
 SCRIPT = "<script>document.title = 'run'</script>"
 SCHEMA = Schema((Field("n0", "numerical"), Field(SCRIPT, "categorical", 7, "<i>g</i>")))

@@ -86,7 +86,7 @@ def test_a_report_that_fails_leaves_the_run_complete(room, error, reason, criteo
     def fail(*args, **kwargs):
         raise error
 
-    with mock.patch("zoo.run.callbacks.RunRecord.finish"), mock.patch(room, fail):
+    with mock.patch("zoo.run.record.RunRecord.finish"), mock.patch(room, fail):
         run = fit(criteo_file, "--trainer.max_epochs=1", "--report=true")
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith(f"{run}/report.html was not written: ")

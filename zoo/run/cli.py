@@ -16,13 +16,14 @@ from zoo.data.schema import Schema
 from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
 from zoo.run import inspect as inspect_command
-from zoo.run.callbacks import RunCheckpoint, RunRecord
+from zoo.run.checkpoint import RunCheckpoint
 from zoo.run.directory import new_run_directory, run_of, use_encoder
 from zoo.run.early_stopping import add_options as add_early_stopping
 from zoo.run.early_stopping import early_stopping
 from zoo.run.parser import ZooParser
 from zoo.run.plugins import import_plugins
 from zoo.run.predictions import PredictionWriter
+from zoo.run.record import RunRecord
 from zoo.run.trainer import ZooTrainer
 
 
