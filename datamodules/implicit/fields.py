@@ -148,5 +148,7 @@ def expected_means(
     # a user's negatives: all items but the training ones, each equally likely
     weight = count / (len(numbers) - count)
     of_all = numbers.sum(0, dtype=np.float64)
-    negative = of_all * weight.sum() - weight[user] @ numbers[item].astype(np.float64)
+    # not a product of matrices, whose sums depend on the number of threads in their last bits
+    of_training = np.bincount(item, weight[user], len(numbers))[:, None] * numbers
+    negative = of_all * weight.sum() - of_training.sum(0)
     return (positive + negatives * negative) / (len(user) * (1 + negatives))

@@ -20,6 +20,7 @@ from zoo.data.schema import Schema
 
 ARRAYS = ("numerical", "categorical", "label", "row")
 IDS = "ids"  # the array of a cross field
+ROWS_PER_SUM = 500_000  # read at once
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,17 @@ def load_array(folder: Path, array: str, mmap_mode: Literal["r"] | None = None) 
     except (OSError, ValueError, EOFError) as error:
         place = folder / f"{array}.npy"
         raise ZooError(f"{place} is damaged: {error}; {to_prepare_again(folder.parent)}") from error
+
+
+def column_means(rows: np.ndarray) -> np.ndarray:
+    """float64 [N] means of the columns of rows [n, N], the same to the last bit every time.
+
+    Rows are added in their order: a sum whose order depends on threads differs in its last bits.
+    """
+    total = np.zeros(rows.shape[1])
+    for start in range(0, len(rows), ROWS_PER_SUM):
+        total += rows[start : start + ROWS_PER_SUM].sum(0, dtype=np.float64)
+    return total / len(rows)
 
 
 @contextmanager

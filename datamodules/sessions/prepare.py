@@ -182,8 +182,8 @@ def load_encoder(folder: Path, dataset: str) -> Fitted:
 def _moments(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of values with counts; the latter 1 where there is none."""
     total = max(counts.sum(), 1)
-    mean = values @ counts / total
-    deviation = np.sqrt((values - mean) ** 2 @ counts / total)
+    mean = (values * counts).sum() / total
+    deviation = np.sqrt(((values - mean) ** 2 * counts).sum() / total)
     return float(mean), float(deviation) or 1.0
 
 

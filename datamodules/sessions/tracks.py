@@ -61,8 +61,9 @@ class RawTracks:
             total, weights = np.zeros(len(TRACK)), np.zeros(len(TRACK))
             for chunk, weight in self._chunks(plays):
                 given = ~np.isnan(chunk)
-                total += weight @ np.where(given, chunk - centre, 0) ** power
-                weights += weight @ given
+                # not products of matrices, whose last bits depend on the number of threads
+                total += (weight * np.where(given, chunk - centre, 0) ** power).sum(0)
+                weights += (weight * given).sum(0)
             return total / np.maximum(weights, 1)
 
         mean = average(np.zeros(len(TRACK)), 1)
@@ -73,7 +74,7 @@ class RawTracks:
     def _chunks(self, plays: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for first in range(0, len(self.ids), TRACKS_PER_CHUNK):
             part = slice(first, first + TRACKS_PER_CHUNK)
-            yield self.features[part].astype(np.float64), plays[part]
+            yield self.features[part].astype(np.float64), plays[part, None]
 
 
 def read_tracks(files: list[Path], work: Path, rejected: Rejected) -> RawTracks:

@@ -1,4 +1,4 @@
-"""What turns raw rows into ids and numbers: vocabularies and means, fitted on training rows.
+"""What turns raw rows into ids and numbers: vocabularies, fitted on training rows.
 
 Shapes: R rows of a chunk, N numerical fields, C categorical fields.
 """
@@ -72,15 +72,6 @@ def fit_schema(engine: Engine, fields: list[RawField]) -> Schema:
             for f in fields
         )
     )
-
-
-def fit_means(engine: Engine, schema: Schema) -> dict[str, float]:
-    """Training means of the numerical fields, a missing number counting as 0."""
-    if not schema.numerical:
-        return {}
-    means = ", ".join(f"avg(coalesce({sql_identifier(f.name)}, 0))" for f in schema.numerical)
-    (values,) = engine.run(f"SELECT {means} FROM rows WHERE split = 0 AND problem IS NULL")
-    return {f.name: value for f, value in zip(schema.numerical, values, strict=True)}
 
 
 @dataclass(frozen=True)

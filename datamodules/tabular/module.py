@@ -9,14 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from datamodules.prepared.arrays import Arrays
+from datamodules.prepared.arrays import Arrays, column_means
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import SPLITS, source_identity
 from datamodules.prepared.module import PreparedDataModule
 from datamodules.prepared.options import at_least
 from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import Cross, cross_folder, encode_crosses, prepare_crosses
-from datamodules.tabular.encoder import ROWS_PER_CHUNK
 from datamodules.tabular.loader import BatchLoader, fits
 from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.source import RawField, RawFile
@@ -106,11 +105,7 @@ class CTRDataModule(PreparedDataModule):
 
     def numerical_means(self) -> np.ndarray:
         """[N] float32 means of the numerical fields over the training rows, once set up."""
-        rows = self._arrays["train"].numerical
-        total = np.zeros(rows.shape[1])
-        for start in range(0, len(rows), ROWS_PER_CHUNK):
-            total += rows[start : start + ROWS_PER_CHUNK].sum(0, dtype=np.float64)
-        return (total / len(rows)).astype(np.float32)
+        return column_means(self._arrays["train"].numerical).astype(np.float32)
 
     def save_encoder(self, folder: Path) -> None:
         """Writes a new folder that `encoder` can name, the crosses included."""

@@ -7,13 +7,12 @@ arrays are appended to chunk by chunk.
 from contextlib import ExitStack
 from pathlib import Path
 
-from datamodules.prepared.arrays import ArraysWriter
+from datamodules.prepared.arrays import Arrays, ArraysWriter, column_means
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine
 from datamodules.prepared.folder import SPLITS, Manifest, checksums
 from datamodules.tabular.encoder import (
     encode,
-    fit_means,
     fit_schema,
     fit_vocabulary,
     load_vocabulary,
@@ -53,11 +52,11 @@ def prepare(
         splits = _count_splits(engine, file)
         fit_vocabulary(engine, fields, min_count)
         schema = fit_schema(engine, fields)
-        means = fit_means(engine, schema)
-        encoder = Encoder(dataset, encoder_options, schema, means)
-        save_encoder(engine, encoder, folder / "encoder")
         sizes = [(folder / s, splits[s]["rows"]) for s in SPLITS]
         _write_arrays(engine, schema, rows, sizes)
+        means = _means(schema, folder / "train")
+        encoder = Encoder(dataset, encoder_options, schema, means)
+        save_encoder(engine, encoder, folder / "encoder")
     examples = [(example.line, example.reason) for example in rows.rejected.examples]
     reasons = rows.rejected.reasons
     Manifest(source, options, schema.to_dict(), splits, reasons, examples, checksums(folder)).save(
@@ -109,6 +108,12 @@ def _count_splits(engine: Engine, file: RawFile) -> dict[str, dict[str, int]]:
             "data.split_seed"
         )
     return {s: found[s] for s in SPLITS}
+
+
+def _means(schema: Schema, train: Path) -> dict[str, float]:
+    """Means of the numerical fields over the training rows, where a missing number is 0."""
+    means = column_means(Arrays.open(train).numerical).tolist()
+    return {field.name: mean for field, mean in zip(schema.numerical, means, strict=True)}
 
 
 def _write_arrays(

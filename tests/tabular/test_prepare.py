@@ -15,6 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.preparation import assert_same, prepared, together, with_cell
 
+from datamodules import Criteo
 from datamodules.prepared.arrays import ARRAYS, Arrays
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import SPLITS, Manifest
@@ -60,6 +61,18 @@ def test_numbers_are_those_of_the_slow_way(criteo, criteo_lines, scaling):
 def test_labels_are_the_first_column(prepared_criteo):
     cells, splits, _ = prepared_criteo
     np.testing.assert_array_equal(together(splits).label, [float(row[0]) for row in cells])
+
+
+def test_means_do_not_depend_on_the_order_of_threads(make_file, tmp_path):
+    """They are sums in the order of the rows, also where several threads read the file."""
+    random = np.random.default_rng(0)
+    rest = "\t".join([*random.integers(0, 10_000, 12).astype(str), *[""] * 26])
+    numbers = random.integers(3, 1_000_000, 260_000)  # of more rows than a thread takes at once
+    lines = [f"{x % 2}\t{x}\t{rest}" for x in numbers.tolist()]
+    data = Criteo(str(make_file(lines)), scaling="log", prepared=str(tmp_path / "prepared"))
+    train = prepared(data)["train"].numerical.astype(np.float64)
+    in_order = np.add.accumulate(train)[-1] / len(train)
+    assert list(Encoder.load(data.folder / "encoder").means.values()) == in_order.tolist()
 
 
 def test_means_are_those_of_the_training_rows(prepared_criteo):
