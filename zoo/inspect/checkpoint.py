@@ -1,8 +1,7 @@
 """Reads a checkpoint safely: weights and plain data, or one sentence that says why not."""
 
 import pickle
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,11 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from zoo.data.bounds import check_bounds
 from zoo.data.errors import ZooError
+from zoo.inspect.archive import LARGEST_RATIO, check_archive
 
+SMALL = 2**20  # bytes; what is expanded to no more harms nobody
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
 
 
@@ -29,15 +31,42 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ZooError(f"no such checkpoint: {path}")
     try:
-        mapped = zipfile.is_zipfile(path)  # not so torch's older format
+        mapped = bool(check_archive(path))
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except ZooError:
+        raise
     except PermissionError as error:
         raise ZooError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # a damaged file fails in too many ways to name
         raise ZooError(_refusal(path, error)) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
         raise ZooError(f"{path} is not a checkpoint of this project: it holds no state_dict")
+    check_bounds(content, path)
+    _check_tensors(path, content)
     return content
+
+
+def _check_tensors(path: Path, content: Any) -> None:
+    """Refuses tensors whose elements share their memory, so that a copy would fill it all.
+
+    Weights that two modules share count twice; nothing that trains has them a hundred times.
+    """
+    held, claimed = path.stat().st_size, 0
+    for tensor in _tensors(content):
+        size = tensor.numel() * tensor.element_size()
+        claimed += size
+        if size > max(tensor.untyped_storage().nbytes(), SMALL) or claimed > LARGEST_RATIO * held:
+            raise ZooError(f"{path} is not read: its {held:,} bytes hold tensors of {claimed:,}")
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    """All tensors of nested mappings and lists, as often as a walk meets them."""
+    if isinstance(content, Tensor):
+        if content.layout == torch.strided and not content.is_meta:
+            yield content
+    elif isinstance(content, Mapping | list | tuple):
+        for child in content.values() if isinstance(content, Mapping) else content:
+            yield from _tensors(child)
 
 
 def _refusal(path: Path, error: Exception) -> str:
