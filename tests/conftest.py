@@ -25,7 +25,7 @@ from datamodules.prepared.engine import Engine
 from datamodules.synthetic.clicks import PlantedClicks
 from datamodules.synthetic.ratings import PlantedRatings
 from datamodules.synthetic.sessions import PlantedSessions
-from datamodules.tabular.crosses import prepare_cross
+from datamodules.tabular.cross_folders import prepare_cross
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 AVAZU_COLUMNS = (
@@ -278,7 +278,7 @@ def shared_crossed(criteo_file, prepared_criteo, tmp_path_factory):
 @pytest.fixture
 def made_crosses():
     """The members of the crosses that are prepared during a test."""
-    with mock.patch("datamodules.tabular.crosses.prepare_cross", wraps=prepare_cross) as work:
+    with mock.patch("datamodules.tabular.cross_folders.prepare_cross", wraps=prepare_cross) as work:
         yield lambda: [call.kwargs["members"] for call in work.call_args_list]
 
 

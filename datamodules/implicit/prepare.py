@@ -28,7 +28,8 @@ from datamodules.implicit.leave_one_out import (
     sample_lists,
 )
 from datamodules.prepared.encoder import Encoder
-from datamodules.prepared.folder import Manifest, checksums
+from datamodules.prepared.folder import Manifest
+from zoo.data.checksums import checksums
 from zoo.data.errors import ZooError
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from zoo.data.checksums import checksum
 from zoo.data.errors import ZooError
 
 MANIFEST_FORMAT = 1  # part of the key: another format is another folder
@@ -70,6 +71,15 @@ class Manifest:
             message = f"{folder}: manifest.json is damaged; {to_prepare_again(folder)}"
             raise ZooError(message) from error
 
+    def below(self, part: str) -> dict[str, str]:
+        """The checksums of the files below a folder of it, such as `encoder`, relative to that."""
+        prefix = f"{part}/"
+        return {
+            path.removeprefix(prefix): value
+            for path, value in self.checksums.items()
+            if path.startswith(prefix)
+        }
+
     def verify(self, folder: Path) -> None:
         """Compares every file with its checksum.
 
@@ -88,18 +98,6 @@ class Manifest:
 def to_prepare_again(folder: Path) -> str:
     """What a user does about a damaged folder, as the end of a message."""
     return f"delete {folder} to prepare the data again"
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of all files below a folder, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): checksum(path) for path in files}
 
 
 def source_identity(path: Path) -> dict[str, Any]:

@@ -1,63 +1,20 @@
-"""What all datamodules share: their common options, when data are prepared, which loaders."""
+"""Raw files that are prepared once: when, into which folder, with which encoder."""
 
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from datamodules.prepared.batched import BatchedDataModule
 from datamodules.prepared.folder import Manifest, build_once, key
 from datamodules.prepared.options import at_least, shares
+from zoo.data.checksums import combined, encoder_checksum
 from zoo.data.errors import ZooError, missing
-from zoo.data.module import DataSummary, SplitSize, ZooDataModule
+from zoo.data.module import DataSummary, SplitSize
 from zoo.data.schema import Schema
-
-
-class BatchedDataModule(ZooDataModule):
-    """Splits of rows, in batches.
-
-    Args:
-        batch_size: Number of rows (or sessions) of a batch on one process.
-        shuffle_seed: Seed of the order of the training rows.
-    """
-
-    def __init__(self, batch_size: int = 1024, shuffle_seed: int = 0) -> None:
-        super().__init__()
-        at_least(1, batch_size=batch_size)
-        at_least(0, shuffle_seed=shuffle_seed)
-        self.batch_size = batch_size
-        self.shuffle_seed = shuffle_seed
-
-    def loader(self, split: str, **options: Any) -> Iterable[Any]:
-        """Batches of `train`, `val`, `test` or `predict`, once set up.
-
-        Args:
-            split: Which rows.
-            options: `rank` and `world_size`; of training `shuffle`, `seed` and `epoch`; of
-                prediction `with_row`.
-        """
-        missing(self, "loader", "batches")
-
-    def train_dataloader(self) -> Iterable[Any]:
-        """Shuffled batches of the training split."""
-        trainer = self.trainer
-        epoch = (lambda: trainer.current_epoch) if trainer else (lambda: 0)
-        return self._of_this_process("train", shuffle=True, seed=self.shuffle_seed, epoch=epoch)
-
-    def val_dataloader(self) -> Iterable[Any]:
-        """Batches of the validation split, in the order of the file."""
-        return self._of_this_process("val")
-
-    def test_dataloader(self) -> Iterable[Any]:
-        """Batches of the test split, in the order of the file."""
-        return self._of_this_process("test")
-
-    def _of_this_process(self, split: str, **options: Any) -> Iterable[Any]:
-        trainer = self.trainer
-        if trainer:
-            options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        return self.loader(split, **options)
 
 
 class PreparedDataModule(BatchedDataModule):
@@ -68,7 +25,8 @@ class PreparedDataModule(BatchedDataModule):
         max_bad_rows: Share of malformed rows that is tolerated, from 0 to 1.
         prepared: Folder for prepared data; each source and set of options gets a folder in it.
         verify: Whether to compare prepared data with their checksums before use.
-        encoder: The folder `encoder` of a run; `predict` scores with it, and needs no source.
+        encoder: The folder `encoder` of a run: rows get the ids that its model knows, in place of
+            ids fitted on these data. `predict` needs no other source.
         predict_path: Raw file to score, labelled or not.
         predict_output: Parquet file that `predict` writes.
         synthetic: Retired: generated data have classes of their own, such as
@@ -105,6 +63,7 @@ class PreparedDataModule(BatchedDataModule):
         self.predict_path = predict_path
         self.predict_output = Path(predict_output) if predict_output else None
         self._is_open = False
+        self._found_fitted = False
 
     # What a dataset defines
 
@@ -125,6 +84,13 @@ class PreparedDataModule(BatchedDataModule):
         """Prepares everything into an empty folder, its manifest included."""
         missing(self, "prepare_into", "preparation")
 
+    def encode_into(self, folder: Path, encoder: Path) -> None:
+        """As `prepare_into`, with the encoder of a run; a copy of it becomes `folder/encoder`.
+
+        A dataset that defines none serves checkpoints of the very same data alone.
+        """
+        missing(self, "encode_into", "splits of a given encoder")
+
     def open_splits(self) -> None:
         """Opens the prepared data."""
         missing(self, "open_splits", "prepared splits")
@@ -144,13 +110,54 @@ class PreparedDataModule(BatchedDataModule):
 
     @property
     def folder(self) -> Path:
-        """Where the prepared data of this source and these options lie."""
-        return self.prepared / f"{self.dataset.lower()}-{key(self.source(), self.options())}"
+        """Where the prepared data of this source, these options and this encoder lie."""
+        return self._fitted_folder if self._is_fitted_here else self._encoded_folder
 
     @property
     def folders(self) -> list[Path]:
         """All folders of prepared data that the batches are made of."""
-        return [self.folder]
+        return [self.folder, *self.further_folders()]
+
+    def further_folders(self) -> list[Path]:
+        """Those beside `folder`; none."""
+        return []
+
+    @property
+    def _fitted_folder(self) -> Path:
+        return self._folder_of(self.options())
+
+    @property
+    def _encoded_folder(self) -> Path:
+        return self._folder_of({**self.options(), "encoder": self.given_checksum})
+
+    def _folder_of(self, options: dict[str, Any]) -> Path:
+        return self.prepared / f"{self.dataset.lower()}-{key(self.source(), options)}"
+
+    @cached_property
+    def given_checksum(self) -> str | None:
+        """The checksum of the encoder that is given; None without one."""
+        return encoder_checksum(self.encoder) if self.encoder else None
+
+    @property
+    def _is_fitted_here(self) -> bool:
+        """Whether the batches are of an encoder that was fitted on these very data.
+
+        The encoder of a run is, where the data are those of the run: nothing is prepared again.
+        """
+        if self.encoder is None:
+            return True
+        if not self._found_fitted:
+            self._found_fitted = self._fitted_checksum() == self.given_checksum
+        return self._found_fitted
+
+    def _fitted_checksum(self) -> str | None:
+        """The checksum of the encoder fitted on these data; None where they are not prepared."""
+        folder = self._fitted_folder
+        return combined(Manifest.load(folder).below("encoder")) if folder.is_dir() else None
+
+    @property
+    def _encodes(self) -> bool:
+        return type(self).encode_into is not PreparedDataModule.encode_into
 
     @property
     def manifest(self) -> Manifest:
@@ -160,16 +167,35 @@ class PreparedDataModule(BatchedDataModule):
     @property
     def manifests(self) -> dict[Path, Manifest]:
         """The manifests of all `folders`, once prepared."""
-        if self.encoder:
-            raise ZooError("data.encoder serves predict alone: leave it out")
         self._require_prepared()
         return {folder: Manifest.load(folder) for folder in self.folders}
 
     def prepare_data(self) -> None:
-        """Prepares what has not been prepared with these options before."""
+        """Prepares what has not been prepared with these options before.
+
+        With an `encoder`, whose data `predict` does not need, `setup` does so.
+        """
         if not self.encoder:
             self.make_source()
-            build_once(self.folder, self.prepare_into)
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Prepares the folders that are missing.
+
+        Raises:
+            ZooError: where the data cannot be prepared with the encoder that is given.
+        """
+        if self.encoder and self._encodes and not self._is_fitted_here:
+            build_once(self.folder, partial(self.encode_into, encoder=self.encoder))
+            return
+        build_once(self._fitted_folder, self.prepare_into)
+        if not self._is_fitted_here:
+            name = type(self).__name__
+            raise ZooError(
+                f"{self.encoder} (data.encoder) was fitted on other data than these, and {name} "
+                "encodes its splits by its own data alone: give the data.path and the options of "
+                "that run"
+            )
 
     def setup(self, stage: str) -> None:
         """Opens the prepared data, or reads the file to score."""
@@ -180,6 +206,9 @@ class PreparedDataModule(BatchedDataModule):
                 self._require_prepared()
             self.open_predictions(self.predict_path)
         elif not self._is_open:
+            if self.encoder:
+                self.make_source()
+                self.prepare()
             manifests = self.manifests
             if self.verify and (self.trainer is None or self.trainer.local_rank == 0):
                 for folder, manifest in manifests.items():
@@ -219,6 +248,8 @@ class PreparedDataModule(BatchedDataModule):
 
     def summary(self) -> DataSummary:
         """What the manifest says, once prepared."""
+        if self.encoder:
+            self.prepare()
         manifest = self.manifest
         return DataSummary(
             str(self.folder),
@@ -238,6 +269,13 @@ class PreparedDataModule(BatchedDataModule):
     def encoder_folder(self) -> Path:
         """The encoder that is given, or that of the prepared data."""
         return self.encoder or self.folder / "encoder"
+
+    def checksums(self) -> dict[str, str]:
+        """Of the encoder, and, where they are open, of training and validation rows."""
+        found = {"encoder": self.given_checksum or self._fitted_checksum() or ""}
+        if self._is_open:
+            found |= {split: combined(self.manifest.below(split)) for split in ("train", "val")}
+        return found
 
     def save_encoder(self, folder: Path) -> None:
         """Writes a new folder that `encoder` can name: all that turns raw rows into batches."""

@@ -8,6 +8,7 @@ Two passes: the text becomes records, of which the training ones are counted; th
 codes are put in the order of the vocabulary. Memory does not depend on the number of sessions.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -18,13 +19,14 @@ import numpy as np
 
 from datamodules.prepared.arrays import array_file
 from datamodules.prepared.encoder import DESCRIPTION, check_dataset, write_description
-from datamodules.prepared.folder import SPLITS, Manifest, checksums
+from datamodules.prepared.folder import SPLITS, Manifest
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.prepared.vocabulary import ranked
 from datamodules.sessions.halves import SessionReader
 from datamodules.sessions.logs import LogReader
 from datamodules.sessions.records import CODES, COUNTS, HALF, SESSION, VALUES, Fitted, short
-from datamodules.sessions.tracks import TABLE, RawTracks, open_tracks, read_tracks
+from datamodules.sessions.tracks import TABLE, open_tracks, read_tracks
+from zoo.data.checksums import CHECKSUMS, checksums
 from zoo.data.encoder import encoder_description
 from zoo.data.errors import ZooError
 
@@ -106,21 +108,15 @@ def prepare_sessions(
     reader = LogReader(table.ids, None, "path")
     sessions = SessionReader(reader, logs)
     counts = TrainingCounts(len(table.ids))
-    with ExitStack() as stack:
-        files = [stack.enter_context(open(work / split, "wb")) for split in SPLITS]
-        for ids, records in sessions:
-            split = split_of(ids, split_seed)
-            for number, file in enumerate(files):
-                file.write(records[split == number].data)
-            counts.add(records[split == 0])
-    reader.rejected.check(tolerance.rows)
-    sessions.rejected.check(tolerance.sessions)
+    for split, records in _deal(sessions, work, split_seed):
+        counts.add(records[split == 0])
+    _check(reader, sessions, tolerance)
     vocabulary = counts.vocabulary(reader.codes)
     scales = counts.scales() | table.save(encoder, counts.plays[1:])
     fitted = Fitted(vocabulary, scales)
     save_encoder(encoder, dataset, fitted)
     sizes = {split: _recode(work, folder, split, reader.codes, vocabulary) for split in SPLITS}
-    _remove(work)
+    shutil.rmtree(work)
     Manifest(
         source,
         options,
@@ -128,8 +124,61 @@ def prepare_sessions(
         sizes,
         *_rejected_rows(reader.rejected, rejected_tracks),
         checksums(folder),
-        _notes(sizes, sessions, table),
+        _notes(sizes, sessions, table.bad_cells),
     ).save(folder)
+
+
+def encode_splits(
+    folder: Path,
+    logs: list[Path],
+    encoder: Path,
+    split_seed: int,
+    tolerance: Tolerance,
+    dataset: str,
+    source: dict,
+    options: dict,
+) -> None:
+    """As `prepare_sessions`, with the vocabulary, the scales and the tracks of a run's encoder."""
+    work = folder / "work"
+    work.mkdir()
+    shutil.copytree(encoder, folder / "encoder", ignore=shutil.ignore_patterns(CHECKSUMS))
+    fitted = load_encoder(encoder, dataset)
+    reader = LogReader(open_tracks(encoder)[0], fitted.vocabulary, "path")
+    sessions = SessionReader(reader, logs)
+    for _ in _deal(sessions, work, split_seed):
+        pass
+    _check(reader, sessions, tolerance)
+    sizes = {
+        split: _recode(work, folder, split, reader.codes, fitted.vocabulary) for split in SPLITS
+    }
+    shutil.rmtree(work)
+    Manifest(
+        source,
+        options,
+        fitted.schema.to_dict(),
+        sizes,
+        *_rejected_rows(reader.rejected, Rejected()),
+        checksums(folder),
+        _notes(sizes, sessions, 0),
+    ).save(folder)
+
+
+def _deal(
+    sessions: SessionReader, work: Path, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Writes each session's record to the file of its split; gives splits [S] and records [S]."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(work / split, "wb")) for split in SPLITS]
+        for ids, records in sessions:
+            split = split_of(ids, seed)
+            for number, file in enumerate(files):
+                file.write(records[split == number].data)
+            yield split, records
+
+
+def _check(reader: LogReader, sessions: SessionReader, tolerance: Tolerance) -> None:
+    reader.rejected.check(tolerance.rows)
+    sessions.rejected.check(tolerance.sessions)
 
 
 def _rejected_rows(
@@ -152,8 +201,7 @@ def encode_sessions(
     with open(folder / "sessions", "wb") as file:
         for _, records in sessions:
             file.write(records.data)
-    reader.rejected.check(tolerance.rows)
-    sessions.rejected.check(tolerance.sessions)
+    _check(reader, sessions, tolerance)
     return np.memmap(folder / "sessions", SESSION, "r"), sessions.rejected.total
 
 
@@ -224,15 +272,9 @@ def _chunks(path: Path) -> Iterator[np.ndarray]:
 
 
 def _notes(
-    sizes: dict[str, dict[str, int]], sessions: SessionReader, table: RawTracks
+    sizes: dict[str, dict[str, int]], sessions: SessionReader, bad_cells: int
 ) -> dict[str, int]:
     notes = {f"sessions in the {split} split": size["sessions"] for split, size in sizes.items()}
     notes |= {f"sessions left out: {reason}": n for reason, n in sessions.rejected.reasons.items()}
-    unknown = {UNKNOWN_TRACKS: sessions.unknown_tracks, BAD_CELLS: table.bad_cells}
+    unknown = {UNKNOWN_TRACKS: sessions.unknown_tracks, BAD_CELLS: bad_cells}
     return notes | {note: n for note, n in unknown.items() if n}
-
-
-def _remove(work: Path) -> None:
-    for path in work.iterdir():
-        path.unlink()
-    work.rmdir()

@@ -16,6 +16,7 @@ from datamodules.sessions.logs import find_files
 from datamodules.sessions.prepare import (
     Tolerance,
     encode_sessions,
+    encode_splits,
     load_encoder,
     prepare_sessions,
 )
@@ -89,6 +90,19 @@ class SkipSessions(PreparedDataModule):
             self.dataset,
             self.source(),
             self.options(),
+        )
+
+    def encode_into(self, folder: Path, encoder: Path) -> None:
+        """Prepares sessions by the vocabulary, the scales and the tracks of a run."""
+        encode_splits(
+            folder,
+            find_files(self.path, "path"),
+            encoder,
+            self.split_seed,
+            self.tolerance,
+            self.dataset,
+            self.source(),
+            {**self.options(), "encoder": self.given_checksum},
         )
 
     def source(self) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from datamodules.prepared.arrays import Arrays
+from datamodules.prepared.batched import BatchedDataModule
 from datamodules.prepared.folder import SPLITS
-from datamodules.prepared.module import BatchedDataModule
 from datamodules.prepared.options import at_least
 from datamodules.tabular.loader import BatchLoader
 from zoo.data.module import SplitSize

@@ -16,19 +16,11 @@ numerical member is cut into quantile bins, fitted on the training rows too; a m
 falls into the bin of 0, which it has become. Combinations of equal count stand in the order of
 their members' ids, members in the order of the schema.
 
-    <name>-<key>-cross-<key>/manifest.json
-                             encoder/          cross.json vocabulary.parquet (m0, m1, .., id, count)
-                             train/ val/ test/ ids.npy
-
-Each interaction has a folder of its own, keyed by the prepared data it belongs to, its members
-and options: another choice of interactions prepares only what is new.
-
 Shapes: R rows of a chunk.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +28,8 @@ import numpy as np
 from datamodules.prepared.arrays import IDS, Arrays, array_file
 from datamodules.prepared.encoder import write_description
 from datamodules.prepared.engine import Engine
-from datamodules.prepared.folder import SPLITS, Manifest, build_once, checksums, key
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
-from datamodules.tabular.cross_options import CrossOptions
-from datamodules.tabular.encoder import ROWS_PER_CHUNK, load_vocabulary, save_vocabulary
+from datamodules.tabular.encoder import ROWS_PER_CHUNK, save_vocabulary
 from zoo.data.encoder import encoder_description
 from zoo.data.schema import CROSS, JOINER, UNKNOWN, Field, Schema
 
@@ -110,7 +100,7 @@ def fit_cross(
     numerical = [field.name for field in schema.numerical if field.name in members]
     edges = {member: _fit_edges(engine, train, schema, member, bins) for member in numerical}
     _count(engine, _chunks(train, schema, members, edges))
-    columns = _columns(members)
+    columns = member_columns(members)
     engine.run(
         f"CREATE OR REPLACE TABLE vocabulary AS SELECT {columns}, "
         f"({sql_ids('count', columns)})::INTEGER AS id, count "
@@ -121,87 +111,8 @@ def fit_cross(
     return Cross(members, edges, FIRST_ID + kept)
 
 
-def cross_folder(base: Path, members: tuple[str, ...], crossing: CrossOptions) -> Path:
-    """Where the cross field of the prepared data in `base` lies."""
-    options = key({"prepared": base.name}, crossing.options(members))
-    return base.with_name(f"{base.name}-cross-{options}")
-
-
-def prepare_crosses(
-    base: Path,
-    interactions: list[tuple[str, ...]],
-    crossing: CrossOptions,
-    memory_limit: str,
-    *,
-    verify: bool,
-) -> None:
-    """Makes those cross fields of the prepared data in `base` that have not been made before.
-
-    Args:
-        base: Folder of the prepared rows.
-        interactions: Names of the fields of each cross.
-        crossing: How crosses are fitted.
-        memory_limit: Bound of the memory that the preparation uses, such as `1GB`.
-        verify: Whether to compare the prepared rows with their checksums first, so that no cross
-            field is made of damaged rows.
-    """
-    targets = [(cross_folder(base, members, crossing), members) for members in interactions]
-    missing = [(folder, members) for folder, members in targets if not folder.exists()]
-    if missing and verify:
-        Manifest.load(base).verify(base)
-    for folder, members in missing:
-        fill = partial(
-            prepare_cross, base=base, members=members, crossing=crossing, memory_limit=memory_limit
-        )
-        build_once(folder, fill)
-
-
-def prepare_cross(
-    folder: Path, *, base: Path, members: tuple[str, ...], crossing: CrossOptions, memory_limit: str
-) -> None:
-    """Fills an empty folder with a cross field of the prepared data in `base`."""
-    manifest = Manifest.load(base)
-    schema = Schema.from_dict(manifest.schema)
-    min_count = crossing.min_count(manifest.splits["train"]["rows"])
-    with Engine(folder / "work", memory_limit) as engine:
-        bar = engine.progress.add_task(f"cross {JOINER.join(members)}", total=1 + len(SPLITS))
-        train = Arrays.open(base / "train")
-        cross = fit_cross(engine, train, schema, members, bins=crossing.bins, min_count=min_count)
-        cross.save(engine, folder / "encoder")
-        engine.progress.advance(bar)
-        for split in SPLITS:
-            cross.write(engine, Arrays.open(base / split), schema, folder / split)
-            engine.progress.advance(bar)
-    source, options = {"prepared": base.name}, crossing.options(members)
-    fields = Schema((cross.field,)).to_dict()
-    Manifest(source, options, fields, manifest.splits, {}, [], checksums(folder)).save(folder)
-
-
-def encode_crosses(
-    folder: Path, encoders: list[Path], schema: Schema, memory_limit: str
-) -> list[Path]:
-    """Encodes the rows of `folder`/rows by saved crosses; returns the folders of their ids.
-
-    Args:
-        folder: Folder for the ids, which holds the rows.
-        encoders: Folders of the saved crosses.
-        schema: Schema of the rows, without crosses.
-        memory_limit: Bound of the memory that is used, such as `1GB`.
-    """
-    targets = [folder / f"cross-{i}" for i in range(len(encoders))]
-    if not encoders:
-        return targets
-    rows = Arrays.open(folder / "rows")
-    with Engine(folder / "work", memory_limit) as engine:
-        pairs = list(zip(encoders, targets, strict=True))
-        for encoder, target in engine.progress.track(pairs, description="encode crosses"):
-            cross = Cross.load(encoder)
-            load_vocabulary(engine, encoder, f"{_columns(cross.members)}, id")
-            cross.write(engine, rows, schema, target)
-    return targets
-
-
-def _columns(members: tuple[str, ...]) -> str:
+def member_columns(members: tuple[str, ...]) -> str:
+    """The columns of a cross's members, m0, m1, .. as SQL has them."""
     # not the fields' names, which could be those of the columns beside them
     return ", ".join(f"m{i}" for i in range(len(members)))
 

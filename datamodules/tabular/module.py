@@ -11,15 +11,24 @@ import torch
 
 from datamodules.prepared.arrays import Arrays, column_means
 from datamodules.prepared.encoder import Encoder
-from datamodules.prepared.folder import SPLITS, source_identity
+from datamodules.prepared.folder import SPLITS, Manifest, source_identity
 from datamodules.prepared.module import PreparedDataModule
 from datamodules.prepared.options import at_least
+from datamodules.tabular.cross_folders import (
+    build_crosses,
+    cross_folder,
+    encode_crosses,
+    encoded_cross_folder,
+    encoded_crosses,
+    fitted_crosses,
+)
 from datamodules.tabular.cross_options import CrossOptions
-from datamodules.tabular.crosses import Cross, cross_folder, encode_crosses, prepare_crosses
+from datamodules.tabular.crosses import Cross
 from datamodules.tabular.loader import BatchLoader, fits
 from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.source import RawField, RawFile
 from datamodules.tabular.splitting import Splitting
+from zoo.data.checksums import combined
 from zoo.data.errors import ZooError, missing
 from zoo.data.schema import Schema
 
@@ -93,10 +102,11 @@ class CTRDataModule(PreparedDataModule):
 
     # Preparation
 
-    @property
-    def folders(self) -> list[Path]:
-        """The folder of the rows, and one for each cross field."""
-        return [self.folder, *self._cross_folders]
+    def further_folders(self) -> list[Path]:
+        """One for each cross field."""
+        if self._is_fitted_here:
+            return self._fitted_crosses
+        return [encoded_cross_folder(self.folder, encoder) for encoder in self._cross_encoders]
 
     def encoded_schema(self, encoder: Path) -> Schema:
         """The fields of an encoder, then its crosses."""
@@ -115,16 +125,31 @@ class CTRDataModule(PreparedDataModule):
 
     def prepare_data(self) -> None:
         """Prepares the rows, then the crosses that are missing."""
-        if self.encoder:
-            return
-        interactions = self._interactions  # first of all: their file may be wrong
+        if not self.encoder:
+            _ = self._interactions  # first of all: their file may be wrong
         super().prepare_data()
-        prepare_crosses(
-            self.folder, interactions, self.crossing, self.memory_limit, verify=self.verify
-        )
+
+    def prepare(self) -> None:
+        """Prepares the rows, then the crosses that are missing."""
+        super().prepare()
+        if self._is_fitted_here:
+            crosses = fitted_crosses(
+                self.folder, self._interactions, self.crossing, self.memory_limit
+            )
+        else:
+            crosses = encoded_crosses(self.folder, self._cross_encoders, self.memory_limit)
+        build_crosses(self.folder, crosses, verify=self.verify)
 
     def prepare_into(self, folder: Path) -> None:
         """Prepares the rows."""
+        self._prepare_rows(folder, None, self.options())
+
+    def encode_into(self, folder: Path, encoder: Path) -> None:
+        """Prepares the rows by the vocabulary of a run."""
+        Encoder.load(encoder).check(self.dataset, self.encoder_options(), encoder)
+        self._prepare_rows(folder, encoder, {**self.options(), "encoder": self.given_checksum})
+
+    def _prepare_rows(self, folder: Path, encoder: Path | None, options: dict[str, Any]) -> None:
         prepare(
             folder,
             self.raw_file(self.path),
@@ -136,7 +161,8 @@ class CTRDataModule(PreparedDataModule):
             max_bad_rows=self.max_bad_rows,
             memory_limit=self.memory_limit,
             source=self.source(),
-            options=self.options(),
+            options=options,
+            fitted=encoder,
         )
 
     @cached_property
@@ -144,15 +170,28 @@ class CTRDataModule(PreparedDataModule):
         return self.crossing.interactions([field.name for field in self.raw_fields()])
 
     @property
-    def _cross_folders(self) -> list[Path]:
-        base = self.folder
+    def _fitted_crosses(self) -> list[Path]:
+        base = self._fitted_folder
         return [cross_folder(base, members, self.crossing) for members in self._interactions]
+
+    def _fitted_checksum(self) -> str | None:
+        """That of the rows' encoder and of all crosses, as they lie in the encoder of a run."""
+        try:
+            folders = [self._fitted_folder, *self._fitted_crosses]
+        except ZooError:  # the encoder of a run needs the file of its interactions no more
+            return None
+        if not all(folder.is_dir() for folder in folders):
+            return None
+        rows, *crosses = (Manifest.load(folder).below("encoder") for folder in folders)
+        for i, files in enumerate(crosses):
+            rows |= {f"crosses/{i:04}/{path}": value for path, value in files.items()}
+        return combined(rows)
 
     @property
     def _cross_encoders(self) -> list[Path]:
         if self.encoder:
             return sorted(self.encoder.glob("crosses/*"))
-        return [folder / "encoder" for folder in self._cross_folders]
+        return [folder / "encoder" for folder in self._fitted_crosses]
 
     def source(self) -> dict[str, Any]:
         """The raw file."""

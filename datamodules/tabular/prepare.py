@@ -4,13 +4,14 @@ Memory stays bounded whatever the file's size: DuckDB spills to the folder being
 arrays are appended to chunk by chunk.
 """
 
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
 from datamodules.prepared.arrays import Arrays, ArraysWriter, column_means
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine
-from datamodules.prepared.folder import SPLITS, Manifest, checksums
+from datamodules.prepared.folder import SPLITS, Manifest
 from datamodules.tabular.encoder import (
     encode,
     fit_schema,
@@ -20,6 +21,7 @@ from datamodules.tabular.encoder import (
 )
 from datamodules.tabular.source import RawField, RawFile, Rows, read_rows
 from datamodules.tabular.splitting import Splitting
+from zoo.data.checksums import CHECKSUMS, checksums
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 
@@ -37,8 +39,11 @@ def prepare(
     memory_limit: str,
     source: dict,
     options: dict,
+    fitted: Path | None = None,
 ) -> None:
     """Fills an empty folder with prepared data: encoder, arrays, manifest.
+
+    The encoder is fitted on the training rows, or that of a run (`fitted`), which is copied.
 
     Raises:
         ZooError: where the file cannot be used; the message says why.
@@ -50,13 +55,17 @@ def prepare(
         rows.rejected.check(max_bad_rows)
         splitting.assign(engine)
         splits = _count_splits(engine, file)
-        fit_vocabulary(engine, fields, min_count)
-        schema = fit_schema(engine, fields)
+        if fitted:
+            schema = _take_encoder(engine, fitted, folder / "encoder")
+        else:
+            fit_vocabulary(engine, fields, min_count)
+            schema = fit_schema(engine, fields)
         sizes = [(folder / s, splits[s]["rows"]) for s in SPLITS]
         _write_arrays(engine, schema, rows, sizes)
-        means = _means(schema, folder / "train")
-        encoder = Encoder(dataset, encoder_options, schema, means)
-        save_encoder(engine, encoder, folder / "encoder")
+        if not fitted:
+            means = _means(schema, folder / "train")
+            encoder = Encoder(dataset, encoder_options, schema, means)
+            save_encoder(engine, encoder, folder / "encoder")
     examples = [(example.line, example.reason) for example in rows.rejected.examples]
     reasons = rows.rejected.reasons
     Manifest(source, options, schema.to_dict(), splits, reasons, examples, checksums(folder)).save(
@@ -77,11 +86,22 @@ def encode_file(
     with Engine(folder / "work", memory_limit) as engine:
         rows = read_rows(engine, file, fields, {})
         rows.rejected.check(max_bad_rows)
-        load_vocabulary(engine, encoder, "field, value, id")
-        schema = Encoder.load(encoder).schema
+        schema = _load(engine, encoder)
         usable = rows.rejected.total - rows.rejected.count
         _write_arrays(engine, schema, rows, [(folder / "rows", usable)])
     return rows.rejected.total
+
+
+def _load(engine: Engine, encoder: Path) -> Schema:
+    """The schema of an encoder, whose vocabulary the engine then holds."""
+    load_vocabulary(engine, encoder, "field, value, id")
+    return Encoder.load(encoder).schema
+
+
+def _take_encoder(engine: Engine, encoder: Path, folder: Path) -> Schema:
+    """Loads an encoder and copies it to a new folder, its crosses left out."""
+    shutil.copytree(encoder, folder, ignore=shutil.ignore_patterns("crosses", CHECKSUMS))
+    return _load(engine, folder)
 
 
 def _count_splits(engine: Engine, file: RawFile) -> dict[str, dict[str, int]]:

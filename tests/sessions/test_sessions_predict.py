@@ -73,7 +73,7 @@ def test_mistakes_in_predicting(run, tmp_path):
         SkipSessions("gone", "gone", encoder=encoder).setup("predict")
     with pytest.raises(ZooError, match=r"no such file or folder: gone \(data.predict_path\)"):
         predicting(encoder, "gone")
-    with pytest.raises(ZooError, match=r"data.encoder serves predict alone"):
+    with pytest.raises(ZooError, match=r"no such file or folder: gone"):
         _ = SkipSessions("gone", "gone", encoder=encoder).manifest
     description = Path(encoder, "encoder.json")
     text = description.read_text()

@@ -14,8 +14,8 @@ from support.interruption import killed, killed_in_the_manifest, limit_files, ru
 from support.preparation import flip, ready
 
 from datamodules import Criteo
+from datamodules.tabular.cross_folders import prepare_cross
 from datamodules.tabular.cross_options import CrossOptions
-from datamodules.tabular.crosses import prepare_cross
 from zoo.data.errors import ZooError
 
 DAMAGE = {
@@ -78,11 +78,11 @@ def cross_with_small_files(path, prepared, interactions, size, messages):
 
 
 STEPS = {
-    "before counting": ("datamodules.tabular.crosses.fit_cross", killed),
+    "before counting": ("datamodules.tabular.cross_folders.fit_cross", killed),
     "after counting": ("datamodules.tabular.crosses.Cross.save", killed),
     "before the ids": ("datamodules.tabular.crosses.Cross.write", killed),
     "in the ids": ("datamodules.tabular.crosses._ids", killed),
-    "after the ids": ("datamodules.tabular.crosses.checksums", killed),
+    "after the ids": ("datamodules.tabular.cross_folders.checksums", killed),
     "in the manifest": ("datamodules.prepared.folder.Manifest.save", killed_in_the_manifest),
     "before the name": ("datamodules.prepared.folder.os.replace", killed),
 }
@@ -115,7 +115,7 @@ def test_crosses_made_before_an_interruption_stay(crossed, made_crosses, tmp_pat
     whole = prepare_cross
     with (
         mock.patch(
-            "datamodules.tabular.crosses.prepare_cross",
+            "datamodules.tabular.cross_folders.prepare_cross",
             side_effect=lambda *a, **k: whole(*a, **k) if "C6" in k["members"] else 1 / 0,
         ),
         pytest.raises(ZeroDivisionError),

@@ -22,6 +22,27 @@ SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
 Wanted = Mapping[str, Collection[int] | None]  # ids by field; None is all of them
 
 
+def check_encoder(checkpoint: Mapping[str, Any], mine: Mapping[str, str]) -> None:
+    """Refuses data whose ids are of another encoder than those that a model was trained on.
+
+    Args:
+        checkpoint: Content of the checkpoint, whose `data` are the checksums of what it was
+            trained on; those of earlier versions hold none.
+        mine: Checksums of the data at hand (`ZooDataModule.checksums`).
+
+    Raises:
+        ZooError: where both are known and differ.
+    """
+    saved = checkpoint.get("data")
+    theirs = saved.get("encoder") if isinstance(saved, Mapping) else None
+    own = mine.get("encoder")
+    if theirs and own and theirs != own:
+        raise ZooError(
+            "the checkpoint was trained with another encoder than that of these data, in which "
+            "the same id means another value: give data.encoder the folder `encoder` of its run"
+        )
+
+
 @contextmanager
 def encoder_description(path: Path, beside: str = VOCABULARY) -> Iterator[dict[str, Any]]:
     """What a JSON file of an encoder's folder says; what is wrong with it becomes a `ZooError`.

@@ -67,9 +67,9 @@ class ZooDataModule(LightningDataModule):
 
     Its batches are `zoo.Batch` or `zoo.SessionBatch`, in the order of `schema`. `prepare_data` may
     be called more than once, and by several processes at the same time; `schema` is read after it.
-    A constructor that takes an option `encoder` is given the `encoder` folder of the run that
-    `predict` scores with; `predict_path` and `predict_output` say which file to score and where
-    the predictions go.
+    A constructor that takes an option `encoder` is given the `encoder` folder of the run whose
+    checkpoint is scored or trained further; `predict_path` and `predict_output` say which file to
+    score and where the predictions go.
 
     Attributes:
         predict_path: Raw file to score.
@@ -149,6 +149,14 @@ class ZooDataModule(LightningDataModule):
 
     def save_encoder(self, folder: Path) -> None:
         """Writes a new folder, kept in the run directory, that scores new raw files."""
+
+    def checksums(self) -> dict[str, str]:
+        """What the batches are made of, once set up: checksums of `encoder`, `train` and `val`.
+
+        A checkpoint keeps them. It is not scored with ids of another encoder, and a fit that goes
+        on with other validation rows forgets the best score of the earlier ones.
+        """
+        return {}
 
     # What the commands use
 

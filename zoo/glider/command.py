@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.batch import Batch
+from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError
 from zoo.data.interactions import SIGNIFICANCE_LEVEL, write_interactions
 from zoo.data.module import ZooDataModule
@@ -74,7 +75,7 @@ class Detection:
         instances = self._instances(datamodule, len(names))
         means = torch.from_numpy(datamodule.numerical_means())
         members = tuple(tuple(map(names.index, cross)) for cross in crosses)
-        load_weights(model, checkpoint)
+        load_weights(model, checkpoint, datamodule)
         self._begin(checkpoint, [instances.numerical, instances.categorical, means])
         detector = Detector(
             model.eval(),
@@ -147,10 +148,11 @@ class Detection:
             console.print(str(file), soft_wrap=True)
 
 
-def load_weights(model: LightningModule, checkpoint: Path) -> None:
-    """Gives a model the weights of a checkpoint of it."""
+def load_weights(model: LightningModule, checkpoint: Path, data: ZooDataModule) -> None:
+    """Gives a model the weights of a checkpoint of it, which must suit the ids of the data."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     model.on_load_checkpoint(content)
+    check_encoder(content, data.checksums())
     model.load_state_dict(content["state_dict"])
 
 

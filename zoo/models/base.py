@@ -16,7 +16,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from zoo.data.batch import check, row_numbers
+from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError, missing, require
+from zoo.data.module import datamodule_of
 from zoo.data.schema import Schema
 from zoo.models.description import Description, class_name, paragraphs_of
 from zoo.models.metrics import MetricDict
@@ -259,15 +261,17 @@ class ZooModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds to a checkpoint, as plain data, its model, its metrics so far, and versions."""
+        """Adds to a checkpoint, as plain data, its model, metrics so far, data and versions."""
         checkpoint["model_class"] = class_name(type(self))
         checkpoint["description"] = self.description.to_dict()
         values = self.trainer.callback_metrics if self._trainer else {}
         checkpoint["metrics"] = {name: float(x) for name, x in values.items() if "/" in name}
+        data = datamodule_of(self.trainer) if self._trainer else None
+        checkpoint["data"] = dict(data.checksums()) if data else {}
         checkpoint["versions"] = {"torch": str(torch.__version__), **_own_version()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the weights of another model or schema."""
+        """Refuses the weights of another model or schema, and data of another encoder."""
         model = checkpoint.get("model_class")
         mine = class_name(type(self))
         if model != mine:
@@ -278,6 +282,9 @@ class ZooModule(LightningModule):
             raise ZooError(
                 f"the checkpoint was trained on another schema than these data: {difference}"
             )
+        data = datamodule_of(self.trainer) if self._trainer else None
+        if data:
+            check_encoder(checkpoint, data.checksums())
 
 
 def layer_name(name: str) -> str:

@@ -1,0 +1,54 @@
+"""What all datamodules share: their common options, and which loaders they have."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from datamodules.prepared.options import at_least
+from zoo.data.errors import missing
+from zoo.data.module import ZooDataModule
+
+
+class BatchedDataModule(ZooDataModule):
+    """Splits of rows, in batches.
+
+    Args:
+        batch_size: Number of rows (or sessions) of a batch on one process.
+        shuffle_seed: Seed of the order of the training rows.
+    """
+
+    def __init__(self, batch_size: int = 1024, shuffle_seed: int = 0) -> None:
+        super().__init__()
+        at_least(1, batch_size=batch_size)
+        at_least(0, shuffle_seed=shuffle_seed)
+        self.batch_size = batch_size
+        self.shuffle_seed = shuffle_seed
+
+    def loader(self, split: str, **options: Any) -> Iterable[Any]:
+        """Batches of `train`, `val`, `test` or `predict`, once set up.
+
+        Args:
+            split: Which rows.
+            options: `rank` and `world_size`; of training `shuffle`, `seed` and `epoch`; of
+                prediction `with_row`.
+        """
+        missing(self, "loader", "batches")
+
+    def train_dataloader(self) -> Iterable[Any]:
+        """Shuffled batches of the training split."""
+        trainer = self.trainer
+        epoch = (lambda: trainer.current_epoch) if trainer else (lambda: 0)
+        return self._of_this_process("train", shuffle=True, seed=self.shuffle_seed, epoch=epoch)
+
+    def val_dataloader(self) -> Iterable[Any]:
+        """Batches of the validation split, in the order of the file."""
+        return self._of_this_process("val")
+
+    def test_dataloader(self) -> Iterable[Any]:
+        """Batches of the test split, in the order of the file."""
+        return self._of_this_process("test")
+
+    def _of_this_process(self, split: str, **options: Any) -> Iterable[Any]:
+        trainer = self.trainer
+        if trainer:
+            options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        return self.loader(split, **options)

@@ -1,0 +1,64 @@
+"""SHA-256 of files, of folders, and of an encoder as a whole."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from zoo.data.errors import ZooError
+
+CHECKSUMS = "checksums.json"  # beside the files of an encoder
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files below a folder, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): checksum(path) for path in files}
+
+
+def combined(files: Mapping[str, str]) -> str:
+    """One checksum of many files, from theirs by relative path."""
+    return hashlib.sha256(json.dumps(dict(sorted(files.items()))).encode()).hexdigest()
+
+
+def encoder_checksum(folder: Path) -> str:
+    """What distinguishes an encoder from all others: the checksum of its files.
+
+    Raises:
+        ZooError: where a file is not what the encoder's own list of checksums says.
+    """
+    try:
+        found = checksums(folder)
+    except OSError as error:
+        raise ZooError(f"{folder} cannot be read: {error.strerror}") from error
+    if found.pop(CHECKSUMS, None):
+        saved = _saved(folder / CHECKSUMS)
+        for path in sorted(saved.keys() | found.keys()):
+            if saved.get(path) != found.get(path):
+                raise ZooError(
+                    f"{folder / path} is damaged: it is not the file that the run has saved"
+                )
+    return combined(found)
+
+
+def save_checksums(folder: Path) -> None:
+    """Writes the list of checksums of an encoder that is complete."""
+    found = checksums(folder)
+    found.pop(CHECKSUMS, None)
+    (folder / CHECKSUMS).write_text(json.dumps(found, indent=1))
+
+
+def _saved(path: Path) -> dict[str, str]:
+    try:
+        saved = json.loads(path.read_text())
+    except ValueError as error:
+        raise ZooError(f"{path} is damaged: {error}") from error
+    if not isinstance(saved, dict):
+        raise ZooError(f"{path} is damaged: it is no list of checksums")
+    return saved
