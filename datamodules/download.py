@@ -5,7 +5,6 @@ python -m datamodules.download ml-1m --to data
 
 import hashlib
 import http.client
-import os
 import re
 import sys
 import urllib.error
@@ -17,6 +16,7 @@ from typing import Literal
 from rich.console import Console
 
 from zoo.data.errors import ZooError
+from zoo.data.files import atomic_file
 
 URL = "https://files.grouplens.org/datasets/movielens/{name}.zip"
 BYTES_AT_ONCE = 1 << 20  # read
@@ -55,17 +55,13 @@ def download(
 
 def _complete(target: Path, url: str, expected: str) -> None:
     """Downloads a file of a given MD5; whole or not at all."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with atomic_file(target) as partial:
         found = _fetch(url, partial)
         if found != expected:
             raise ZooError(
                 f"{url} was downloaded with MD5 {found}, not {expected}: the download was cut "
                 "off or the file is another one; try again"
             )
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _present(target: Path, expected: str) -> Path:
@@ -116,7 +112,8 @@ def main() -> None:
     try:
         target = auto_cli(download)
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except ZooError as error:
         sys.exit(f"error: {error}")
     Console().print(str(target), soft_wrap=True, highlight=False)

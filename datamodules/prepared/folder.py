@@ -10,8 +10,6 @@ that a folder of this name is whole, or was damaged later, which its checksums s
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,6 +21,7 @@ from rich.console import Console
 
 from zoo.data.checksums import checksum
 from zoo.data.errors import ZooError
+from zoo.data.files import atomic_folder
 
 MANIFEST_FORMAT = 1  # part of the key: another format is another folder
 SPLITS = ("train", "val", "test")
@@ -136,27 +135,10 @@ def locked(target: Path) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` if the block ends well, and is removed if not.
-
-    Hold the lock: what an earlier process left behind when it was killed is removed.
-    """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        os.replace(partial, folder)
-    except OSError as error:
-        raise ZooError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
     """Makes a folder by `fill(temporary folder)` unless this or another process has made it."""
     with locked(folder):
         if not folder.exists():
             with atomic_folder(folder) as partial:
+                partial.mkdir()
                 fill(partial)

@@ -13,7 +13,6 @@ Shapes: R rows drawn at once.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -29,6 +28,7 @@ from datamodules.synthetic.click_truth import ClickTruth, ceiling
 from datamodules.synthetic.generator import not_generated_so
 from datamodules.tabular.criteo import CATEGORICAL, NUMERICAL
 from zoo.data.errors import ZooError
+from zoo.data.files import atomic_file, write_text
 
 ROWS_AT_ONCE = 100_000  # drawn; a longer file begins with the rows of a shorter one
 
@@ -107,14 +107,11 @@ class PlantedClicks:
     def write(self, path: Path) -> None:
         """Writes the rows to `path`, the logits and the truth beside it; whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with atomic_file(path) as partial:
             labels, logits = self._write_rows(partial)
-            np.save(logits_path(path), logits)
-            truth_path(path).write_text(json.dumps(self._describe(labels, logits), indent=2))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+            with atomic_file(logits_path(path)) as beside, open(beside, "wb") as file:
+                np.save(file, logits)
+            write_text(truth_path(path), json.dumps(self._describe(labels, logits), indent=2))
 
     def _write_rows(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         labels, logits = [], []

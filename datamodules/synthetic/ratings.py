@@ -12,7 +12,6 @@ latent part from the interactions of user and item alone.
 """
 
 import json
-import os
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from datamodules.implicit.grouplens import AGES
 from datamodules.prepared.options import at_least
 from datamodules.synthetic.generator import not_generated_so
+from zoo.data.files import atomic_file
 
 GENRES = ("Action", "Children's", "Comedy", "Drama", "Film-Noir", "Romance", "Sci-Fi", "War")
 OCCUPATIONS = 21
@@ -67,19 +67,17 @@ class PlantedRatings:
     def write(self, path: Path) -> None:
         """Writes the zip file; whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-                # what made the file travels in it
-                archive.comment = self._options()
-                for name, text in self._members().items():
-                    # ZipInfo's fixed date: the same options give the same bytes
-                    member = zipfile.ZipInfo(f"ml-1m/{name}")
-                    member.compress_type = zipfile.ZIP_DEFLATED
-                    archive.writestr(member, text.encode("latin-1"))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            atomic_file(path) as partial,
+            zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            # what made the file travels in it
+            archive.comment = self._options()
+            for name, text in self._members().items():
+                # ZipInfo's fixed date: the same options give the same bytes
+                member = zipfile.ZipInfo(f"ml-1m/{name}")
+                member.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(member, text.encode("latin-1"))
 
     def _options(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()

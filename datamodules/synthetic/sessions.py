@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from datamodules.prepared.folder import atomic_folder
 from datamodules.prepared.options import at_least
 from datamodules.sessions.records import HALF, UNLABELLED
 from datamodules.synthetic.catalogue import Catalogue
@@ -31,6 +30,7 @@ from datamodules.synthetic.generator import not_generated_so
 from datamodules.synthetic.logs import log_columns
 from datamodules.synthetic.mechanisms import GROUPS, MECHANISMS, DrawnSessions
 from zoo.data.errors import ZooError
+from zoo.data.files import atomic_folder
 
 SESSIONS_PER_FILE = 20_000  # more sessions begin with the same ones
 LOGS, TRACKS = Path("session_logs", "training_set"), Path("track_features")

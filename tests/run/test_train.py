@@ -78,7 +78,11 @@ def test_a_fit_writes_a_report_where_that_is_asked_for(criteo_file, capsys):
 @pytest.mark.parametrize(
     ("room", "error", "reason"),
     [
-        ("pathlib.Path.replace", OSError(errno.ENOSPC, "No space left on device"), "No space"),
+        (
+            "zoo.inspect.report.write_text",
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space",
+        ),
         ("zoo.inspect.scores.score", ValueError(), "ValueError"),
     ],
 )

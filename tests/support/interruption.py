@@ -1,11 +1,16 @@
 """Processes that are killed, or whose disk is full, for the tests of what they leave."""
 
+import builtins
+import contextlib
+import errno
 import io
 import multiprocessing
 import os
 import resource
 import signal
 import sys
+from pathlib import Path
+from unittest import mock
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["datamodules"])
@@ -35,3 +40,39 @@ def run_process(target, *arguments):
     code = process.exitcode
     process.close()
     return code
+
+
+@contextlib.contextmanager
+def fails_half_way(folder, size):
+    """Files below a folder take `size` bytes each; what follows fails as on a full disk."""
+    real = builtins.open
+
+    def limited(path, mode="r", *args, **kwargs):
+        file = real(path, mode, *args, **kwargs)
+        inside = isinstance(path, str | Path) and Path(folder).resolve() in Path(path).parents
+        return FullDisk(file, size) if inside and "w" in mode else file
+
+    with mock.patch("builtins.open", limited), mock.patch("io.open", limited):
+        yield
+
+
+class FullDisk:
+    """A file whose disk is full after some bytes."""
+
+    def __init__(self, file, size):
+        self.file, self.left = file, size
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.file.close()
+
+    def write(self, data):
+        self.left -= len(data)
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.file.write(data)

@@ -84,7 +84,7 @@ STEPS = {
     "in the ids": ("datamodules.tabular.crosses._ids", killed),
     "after the ids": ("datamodules.tabular.cross_folders.checksums", killed),
     "in the manifest": ("datamodules.prepared.folder.Manifest.save", killed_in_the_manifest),
-    "before the name": ("datamodules.prepared.folder.os.replace", killed),
+    "before the name": ("zoo.data.files.os.replace", killed),
 }
 
 

@@ -68,7 +68,7 @@ STEPS = {
     "after the arrays": ("datamodules.tabular.prepare.checksums", killed),
     "before the manifest": ("datamodules.prepared.folder.Manifest.save", killed),
     "in the manifest": ("datamodules.prepared.folder.Manifest.save", killed_in_the_manifest),
-    "before the name": ("datamodules.prepared.folder.os.replace", killed),
+    "before the name": ("zoo.data.files.os.replace", killed),
 }
 
 

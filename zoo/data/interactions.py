@@ -7,13 +7,13 @@
 
 import json
 import math
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo.data.errors import ZooError
+from zoo.data.files import write_text
 
 INTERACTIONS_FORMAT = 1
 SIGNIFICANCE_LEVEL = 0.05  # of q-values and p-values
@@ -65,12 +65,7 @@ def write_interactions(path: Path, found: Mapping[str, Any]) -> None:
         path: File to write.
         found: Its content but the format: `interactions`, and what else is to be kept.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps({"format": INTERACTIONS_FORMAT, **found}, indent=1))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps({"format": INTERACTIONS_FORMAT, **found}, indent=1))
 
 
 def read_interactions(path: Path, fields: Collection[str], option: str) -> InteractionFile:

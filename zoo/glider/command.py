@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.data.batch import Batch
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError
+from zoo.data.files import atomic_file, write_text
 from zoo.data.interactions import SIGNIFICANCE_LEVEL, write_interactions
 from zoo.data.module import ZooDataModule
 from zoo.glider.detector import Detector, check_instances, read_results, sample_rows
@@ -120,9 +120,7 @@ class Detection:
                 "with other options: repeat that command to finish it, remove the folder, or give "
                 "another --output"
             )
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(mine))
-        partial.rename(file)
+        write_text(file, json.dumps(mine))
 
     def _finish(self, names: list[str], model: str) -> None:
         results = read_results(self.folder)
@@ -140,7 +138,8 @@ class Detection:
             **summarise(results, names, order, self.top_k),
         }
         write_interactions(self.output, found)
-        picture(found).write_html(self.output.with_suffix(".html"), include_plotlyjs=True)
+        with atomic_file(self.output.with_suffix(".html")) as partial:
+            picture(found).write_html(partial, include_plotlyjs=True)
         shutil.rmtree(self.folder)
         report(found)
         console = Console(highlight=False)

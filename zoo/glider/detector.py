@@ -6,7 +6,6 @@ Shapes: N samples, d features.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from zoo.data.batch import Batch, concatenate, take
 from zoo.data.errors import ZooError
+from zoo.data.files import write_text
 from zoo.glider.madex import Explanation, MadexConfig, explain
 from zoo.glider.perturb import OnOff, generator, score
 
@@ -90,9 +90,7 @@ class Detector(LightningModule):
             return
         indices = range(start, min(start + INSTANCES_PER_CHUNK, len(self.instances.label)))
         results = self.explain(indices)
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps([asdict(result) for result in results]))
-        partial.rename(file)
+        write_text(file, json.dumps([asdict(result) for result in results]))
 
     def explain(self, indices: Sequence[int]) -> list[Result]:
         """The results of some instances, given by their numbers."""

@@ -6,7 +6,6 @@ shown as text, never as markup.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from zoo.inspect.table import TextTable, escaped
@@ -81,16 +80,6 @@ def page(title: str, warnings: Iterable[str], sections: Iterable[Section]) -> st
         f"<script>{get_plotlyjs()}</script></head>\n"
         f"<body><h1>{title}</h1><nav>{links}</nav>{body}</body></html>\n"
     )
-
-
-def save(path: Path, html: str) -> None:
-    """Writes a page; the file appears when it is complete."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(html, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _content(i: int, section: Section) -> str:

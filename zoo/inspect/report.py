@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from zoo.inspect.page import page, save
+from zoo.data.files import write_text
+from zoo.inspect.page import page
 from zoo.inspect.shown import Shown
 
 
 def write(path: Path, *found: Shown | None) -> None:
-    """Writes a report; see `report`."""
-    save(path, report(*found))
+    """Writes a report, which appears when it is complete; see `report`."""
+    write_text(path, report(*found))
 
 
 def report(*found: Shown | None) -> str:

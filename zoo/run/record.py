@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.data.errors import ZooError
+from zoo.data.files import atomic_folder, write_text
 from zoo.data.module import ZooDataModule, datamodule_of
 
 
@@ -38,10 +38,8 @@ class RunRecord(Callback):
         """Keeps the encoder."""
         self._data = data = datamodule_of(trainer)
         if data and trainer.is_global_zero:
-            partial = self.run / ".encoder.partial"
-            data.save_encoder(partial)
-            if partial.is_dir():  # data that encode nothing keep nothing
-                os.replace(partial, self.run / "encoder")
+            with atomic_folder(self.run / "encoder") as partial:
+                data.save_encoder(partial)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -95,9 +93,7 @@ class RunRecord(Callback):
         }
         # JSON has no NaN: the AUC of a single class is null
         measured = {k: None if math.isnan(v) else v for k, v in measured.items()}
-        partial = self.run / ".metrics.json.partial"
-        partial.write_text(json.dumps(measured, indent=1))
-        os.replace(partial, self.run / "metrics.json")
+        write_text(self.run / "metrics.json", json.dumps(measured, indent=1))
         table = Table(title="best checkpoint", title_justify="left")
         table.add_column("metric")
         table.add_column("value", justify="right")

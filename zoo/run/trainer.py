@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
+from zoo.run.checkpoint_io import AtomicCheckpointIO
 
 
 class ZooTrainer(Trainer):
@@ -21,6 +23,11 @@ class ZooTrainer(Trainer):
 
     callbacks: list[Callback]  # which Lightning sets without a declaration
     fast_dev_run: bool | int
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # not one of the user's
+            self.strategy.checkpoint_io = AtomicCheckpointIO()
 
     def fit(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,

@@ -1,0 +1,111 @@
+"""Files and folders that appear whole or not at all, whatever ends their writing.
+
+They are written beside their target, flushed, and moved into its place by `os.replace`: a full
+disk, a kill or a `TMPDIR` on another file system leave what was there before. What a killed process
+leaves (`.<name>.<process>.partial`) is removed when the same target is written again; it is told
+apart from what another process is writing by a lock, which ends with its process.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from zoo.data.errors import ZooError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can tell, and what was left stays
+    fcntl = None
+
+LEFTOVER = re.compile(r"\.(.+)\.\d+\.partial")
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A file to write, which becomes `path` if the block ends well, and is removed if not."""
+    with partial_file(path) as partial:
+        yield partial
+        with open(partial, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+
+
+@contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """An empty file beside `path`, this process's own, that is removed when the block ends."""
+    remove_leftovers(path.parent, path.name)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            _lock(file)
+            yield partial
+    except OSError as error:
+        if error.filename in (None, str(partial), partial):
+            error.filename = str(path)  # which a user knows
+        raise
+    finally:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            partial.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, in UTF-8; see `atomic_file`."""
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Removes from a folder what killed processes left of a file, or of any.
+
+    Args:
+        folder: Folder of the files.
+        name: Name of the file; None for all.
+    """
+    with suppress(OSError):  # a folder that cannot be listed is for what follows to report
+        for entry in os.scandir(folder):
+            found = LEFTOVER.fullmatch(entry.name)
+            if found and name in (None, found[1]):
+                _remove_if_left(Path(entry.path))
+
+
+def _remove_if_left(partial: Path) -> None:
+    with suppress(OSError), open(partial, "r+b") as file:
+        # one that is new may be another process's, which has yet to lock it
+        if time.time() - os.fstat(file.fileno()).st_mtime > 1 and _lock(file):
+            partial.unlink()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Whether this process could lock the file, which it holds until the file is closed."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process holds it, or the file system has no locks
+        return False
+    return True
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A folder to make, which becomes `folder` if the block ends well, and is removed if not.
+
+    A block that makes none leaves none. For one process at a time: what an earlier one left behind
+    when it was killed is removed.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if partial.is_dir():
+            os.replace(partial, folder)
+    except OSError as error:
+        raise ZooError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
