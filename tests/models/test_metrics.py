@@ -3,15 +3,18 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from zoo import Batch, DeepFM, Field, Schema, ZooError
-from zoo.models.metrics import ClickMetrics, RankingMetrics, SessionMetrics
+from zoo.inspect.with_data.importance import _measure
+from zoo.models.metrics import ClickMetrics, RankingMetrics, SessionMetrics, cross_entropy
 
-NAN = math.nan
+NAN, INF = math.nan, math.inf
 
 
 def measured(logits, labels, query, k=10):
@@ -35,6 +38,65 @@ def test_area_under_the_curve(logits, auc):
         metric = ClickMetrics()
         metric.update(torch.tensor(logits)[[*order]], torch.tensor([0.0, 0.0, 1.0, 1.0])[[*order]])
         assert float(metric.compute()["auc"]) == pytest.approx(auc, nan_ok=True)
+
+
+def of_clicks(logits, labels):
+    metric = ClickMetrics()
+    metric.update(torch.as_tensor(logits), torch.as_tensor(labels).float())
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_scores_far_apart_do_not_tie(dtype):
+    logits = torch.tensor([-60, -50, 50, 60, 70], dtype=dtype)
+    assert of_clicks(logits, [0, 0, 1, 0, 1])["auc"] == 5 / 6
+
+
+def test_infinities_tie_with_their_like():
+    # of six pairs two are in order and two tie
+    assert of_clicks([INF, INF, -INF, -INF, 0.0], [1, 0, 0, 1, 1])["auc"] == (2 + 1) / 6
+
+
+def drawn_clicks(seed, rows):
+    """float32 logits over +-2,000, some of them equal, some infinite; labels of both classes."""
+    random = np.random.default_rng(seed)
+    logits = random.uniform(-2000, 2000, rows).astype(np.float32)
+    tied = random.random(rows) < random.choice([0, 0.5, 1])
+    logits[tied] = random.choice([-2000, -60, -0.0, 0, 37, 38, 2000, INF, -INF], tied.sum())
+    labels = random.permutation(np.arange(rows) < random.integers(1, rows))
+    return torch.from_numpy(logits), torch.from_numpy(labels).float()
+
+
+def gathered(parts):
+    """The first of these metrics, which gathers the states of all when it is computed."""
+    states = iter([*zip(*([torch.cat(p.logits), torch.cat(p.labels)] for p in parts), strict=True)])
+    first = parts[0]
+    first.distributed_available_fn = lambda: True
+    first.dist_sync_fn = lambda *_, **__: [*next(states)]
+    return first
+
+
+@settings(deadline=None, max_examples=1000)
+@given(st.integers(0, 2**32), st.integers(2, 60), st.integers(1, 59))
+def test_auc_equals_that_of_scikit_learn_on_one_process_and_two(seed, rows, cut):
+    logits, labels = drawn_clicks(seed, rows)
+    # which refuses infinities: a finite number beyond all others has their rank
+    expected = roc_auc_score(labels, logits.double().clamp(-1e9, 1e9))
+    assert of_clicks(logits, labels)["auc"] == pytest.approx(expected, abs=1e-12)
+    parts = [ClickMetrics(), ClickMetrics()]
+    for part, piece in zip(parts, (slice(None, cut), slice(cut, None)), strict=True):
+        part.update(logits[piece], labels[piece])
+    assert float(gathered(parts).compute()["auc"]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_infinite_logit_costs_nothing_or_everything():
+    logits, labels = torch.tensor([INF, -INF, 1e4, INF, -INF]), torch.tensor([1.0, 0, 1, 0, 1])
+    assert cross_entropy(logits, labels).tolist() == [0, 0, 0, INF, INF]
+    assert of_clicks(logits[:3], labels[:3])["logloss"] == 0
+    assert of_clicks(logits, labels)["logloss"] == INF
+    assert of_sessions([logits[:3].tolist()], [labels[:3].tolist()])["logloss"] == 0
+    assert _measure(logits, labels)[1].tolist() == [0, 0, 0, INF, INF]  # of `inspect`
+    assert cross_entropy(torch.zeros(1), torch.tensor([NAN])).isnan()
 
 
 def by_definition(logits, labels, query, k):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.own_data import RowsInMemory, RowsToMeasureWithoutLabels
 from support.running import QUIET, SMALL, command, error_of
 
 RUN = Path("runs/own/version_0")
@@ -49,8 +50,15 @@ def test_predictions_in_another_order_are_refused(fitted):
     [
         ("RowsTooWide", "batch.numerical has 2 columns, but the schema has 1"),
         ("RowsOfLargeIds", "batch.categorical holds the id 4 of the field c: its cardinality in"),
+        ("RowsWithoutLabels", "2 of the 20 rows of a batch of train_dataloader have no lab"),
+        ("RowsToMeasureWithoutLabels", "2 of the 20 rows of a batch of val_dataloader have no lab"),
         ("RowsAsPairs", "a dataloader gives a list: batches must be zoo.Batch, or zoo.SessionB"),
     ],
 )
 def test_batches_are_compared_with_the_schema(data, message):
     assert message in error_of("fit", *given(data))
+
+
+def test_rows_without_a_label_are_not_counted():
+    assert vars(RowsInMemory().size("val")) == {"rows": 40, "positives": 20}
+    assert vars(RowsToMeasureWithoutLabels().size("val")) == {"rows": 38, "positives": 19}

@@ -57,3 +57,26 @@ class RowsAsPairs(RowsInMemory):
 
     def _loader(self):
         return DataLoader([(torch.zeros(2, 1), torch.zeros(2))], batch_size=None)
+
+
+class RowsWithoutLabels(RowsInMemory):
+    """Of which the last batch to train on has two without a label."""
+
+    def train_dataloader(self):
+        """The second batch is that of before but for two labels."""
+        first, second = super()._loader()
+        label = second.label.clone()
+        label[-2:] = torch.nan
+        return DataLoader([first, second._replace(label=label)], batch_size=None)
+
+
+class RowsToMeasureWithoutLabels(RowsWithoutLabels):
+    """Whose validation rows are those."""
+
+    def val_dataloader(self):
+        """Those with two labels too few."""
+        return super().train_dataloader()
+
+    def train_dataloader(self):
+        """All with a label."""
+        return self._loader()

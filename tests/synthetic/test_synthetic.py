@@ -206,6 +206,11 @@ def test_the_ceiling_is_that_of_the_logits(criteo_file):
     assert {name: truth[name] for name in expected} == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_ceiling_of_logits_far_apart():
+    found = ceiling(np.array([0, 0, 1, 0, 1], np.int8), np.array([-60.0, -50, 50, 60, 70]))
+    assert found == {"auc": pytest.approx(5 / 6), "logloss": pytest.approx(12)}
+
+
 def test_the_ceiling_of_one_class_is_unknown():
     assert np.isnan(list(ceiling(np.ones(3, np.int8), np.zeros(3)).values())).all()
 

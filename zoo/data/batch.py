@@ -203,6 +203,15 @@ def check(batch: Any, schema: Schema) -> None:
                 )
 
 
+def check_labels(batch: Batch, split: str) -> None:
+    """Raises `ZooError` where a row to train on or to measure has no label."""
+    if unknown := int((~batch.labelled).sum()):
+        raise ZooError(
+            f"{unknown} of the {batch.rows} rows of a batch of {split}_dataloader have no label "
+            "(NaN): leave them out; predict_dataloader alone may give such rows"
+        )
+
+
 def row_numbers(batch: Batch | SessionBatch) -> Tensor:
     """[B] the numbers of the rows (or sessions) in the file that is scored.
 

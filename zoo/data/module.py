@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from pytorch_lightning import LightningDataModule, Trainer
 
+from zoo.data.batch import Batch, check_labels
 from zoo.data.errors import missing
 from zoo.data.schema import Schema
 
@@ -35,7 +36,7 @@ class SplitSize:
     """How large a split is.
 
     Attributes:
-        rows: Number of rows; of sessions, of the tracks to predict.
+        rows: Number of rows with a label; of sessions, of the tracks to predict with one.
         positives: Number of rows whose label is 1.
     """
 
@@ -129,8 +130,9 @@ class ZooDataModule(LightningDataModule):
         """The size of `train`, `val` or `test`, once set up; counted where it is not known."""
         rows = positives = 0
         for batch in self.batches(split):
-            rows += batch.rows
-            positives += int(batch.label[batch.labelled].sum())
+            labels = batch.label[batch.labelled]
+            rows += len(labels)
+            positives += int(labels.sum())
         return SplitSize(rows, positives)
 
     def summary(self) -> DataSummary:
@@ -168,6 +170,14 @@ class ZooDataModule(LightningDataModule):
     def batches(self, split: str) -> Iterable[Any]:
         """The batches of a split that is set up."""
         return getattr(self, f"{split}_dataloader")()
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Refuses rows without a label while they are on the CPU, where looking is cheap."""
+        stage = self.trainer.state.stage if self.trainer else None
+        split = stage.dataloader_prefix if stage else None
+        if split and split != "predict" and isinstance(batch, Batch) and batch.label.is_cpu:
+            check_labels(batch, split)
+        return batch
 
 
 def datamodule_of(trainer: Trainer) -> ZooDataModule | None:

@@ -241,6 +241,11 @@ class ZooModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all parameters, and the decay of its learning rate."""
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            raise ZooError(
+                f"{type(self).__name__} has no parameter to train: a rule without any overrides "
+                "training_step and configure_optimizers, as zoo.models.baselines.SkipBaseline does"
+            )
         options: dict[str, Any] = {"lr": self.learning_rate}
         if self.optimizer == "adam" and self.device.type == "cpu":
             # a kernel for the whole step; on other devices it would not go with clipping and fp16

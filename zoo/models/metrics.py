@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics import Metric
-from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
 from zoo.data.errors import ZooError
@@ -27,7 +26,8 @@ class ClickMetrics(Metric):
 
     AUC is the probability that a random positive scores above a random negative, ties counting
     one half; logloss is the mean of -y log p - (1 - y) log(1 - p). Logits are kept, in batches,
-    and gathered from all ranks when the metrics are computed.
+    and gathered from all ranks when the metrics are computed. They are ranked as the model gives
+    them: those of a model in half precision tie where they are rounded to one number.
     """
 
     full_state_update = False
@@ -41,20 +41,15 @@ class ClickMetrics(Metric):
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch: logits [B], labels [B]."""
+        _check_shapes(logits, labels)
         self.logits.append(logits.detach())
         self.labels.append(labels)
 
     def compute(self) -> dict[str, Tensor]:
         """`auc` (NaN where only one class is present, or a logit is NaN) and `logloss`."""
         logits, labels = dim_zero_cat(self.logits), dim_zero_cat(self.labels)
-        # float64: neither the sum nor the sigmoid may merge scores that differ
-        logits, labels = logits.double(), labels.double()
-        logloss = binary_cross_entropy_with_logits(logits, labels)
-        if labels.min() == labels.max() or logits.isnan().any():
-            return {"auc": torch.full_like(logloss, torch.nan), "logloss": logloss}
-        # a shift moves no rank, and keeps the sigmoid away from its ends
-        probability = (logits - logits[logits.isfinite()].mean().nan_to_num()).sigmoid()
-        return {"auc": binary_auroc(probability, labels.long()).double(), "logloss": logloss}
+        auc = area_under_curve(logits, labels > 0.5)
+        return {"auc": auc, "logloss": cross_entropy(logits, labels).mean()}
 
 
 class RankingMetrics(Metric):
@@ -142,15 +137,16 @@ class SessionMetrics(Metric):
 
     def update(self, logits: Tensor, labels: Tensor, scored: Tensor) -> None:
         """Adds a batch: logits [B, T], labels [B, T], and bool [B, T] which tracks count."""
-        logits = logits.detach().double().masked_fill(~scored, 0)
-        labels = labels.double().masked_fill(~scored, 0)
+        _check_shapes(logits, labels)
+        logits = logits.detach().masked_fill(~scored, 0)
+        labels = labels.masked_fill(~scored, 0)
         right = ((logits > 0) == (labels > 0.5)) & ~logits.isnan() & scored
         right = torch.where((logits == 0) & scored, 0.5, right.double())
         place = scored.cumsum(1)
         # of a guess, L_i L_i is L_i
         average = right * (1 + right.cumsum(1) - right) / place.clamp(min=1)
         tracks = place[:, -1]
-        loss = binary_cross_entropy_with_logits(logits, labels, reduction="none") * scored
+        loss = cross_entropy(logits, labels) * scored
         self.sums += torch.stack(
             (
                 right.sum(),
@@ -165,6 +161,46 @@ class SessionMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """`acc`, `acc@1`, `maa` and `logloss`; NaN where there is nothing to score."""
         return dict(zip(self.NAMES, self.sums / self.counts, strict=True))
+
+
+def area_under_curve(scores: Tensor, positive: Tensor) -> Tensor:
+    """Share of the pairs of a positive and a negative in which the positive scores higher.
+
+    Ties count one half, those of two infinities too. Pairs are counted in whole numbers, so the
+    share is exact. NaN where there is no such pair, or where a score is NaN.
+
+    Args:
+        scores: [R] scores of the rows.
+        positive: [R] bool, true for the positives.
+    """
+    values, place = torch.unique(scores, return_inverse=True)
+    positives, negatives = (_count(place, rows, len(values)) for rows in (positive, ~positive))
+    twice = (positives * (2 * negatives.cumsum(0) - negatives)).sum()  # of a tie, one of two
+    share = twice.double() / (2 * positives.sum() * negatives.sum())
+    return share.masked_fill(scores.isnan().any(), torch.nan)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-y log p - (1 - y) log(1 - p) of each row, in float64; NaN where the label is.
+
+    An infinite logit costs nothing where it is right, infinity where it is wrong; torch multiplies
+    infinity by zero, which is NaN.
+    """
+    logits, labels = logits.double(), labels.double()
+    loss = binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    certain = logits.isinf()
+    right = certain & ((logits > 0) == (labels > 0.5))
+    loss = loss.masked_fill(certain, torch.inf).masked_fill(right, 0)
+    return loss.masked_fill(labels.isnan(), torch.nan)
+
+
+def _check_shapes(logits: Tensor, labels: Tensor) -> None:
+    """Refuses what torch would broadcast."""
+    if logits.shape != labels.shape:
+        raise ZooError(
+            f"the model gives logits of the shape {[*logits.shape]}, but the labels have "
+            f"{[*labels.shape]}"
+        )
 
 
 def _rivals(logits: Tensor, positive: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:

@@ -91,8 +91,8 @@ class RunRecord(Callback):
             "seconds": round(self.seconds, 3),
             "samples_per_second": round(self.rows / max(self.seconds, 1e-9), 1),
         }
-        # JSON has no NaN: the AUC of a single class is null
-        measured = {k: None if math.isnan(v) else v for k, v in measured.items()}
+        # JSON has no NaN and no infinity: the AUC of a single class is null
+        measured = {k: v if math.isfinite(v) else None for k, v in measured.items()}
         write_text(self.run / "metrics.json", json.dumps(measured, indent=1))
         table = Table(title="best checkpoint", title_justify="left")
         table.add_column("metric")

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from zoo.data.batch import AnyBatch
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table, titled
 from zoo.inspect.with_data.sample import SEED, predict
 from zoo.models.base import ZooModule
-from zoo.models.metrics import ClickMetrics
+from zoo.models.metrics import ClickMetrics, cross_entropy
 
 FIELDS_SHOWN = 20
 
@@ -70,8 +69,7 @@ def _measure(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     """The AUC, and [R] the cross-entropy of each row."""
     metrics = ClickMetrics()
     metrics.update(logits, labels)
-    losses = binary_cross_entropy_with_logits(logits.double(), labels.double(), reduction="none")
-    return float(metrics.compute()["auc"]), losses
+    return float(metrics.compute()["auc"]), cross_entropy(logits, labels)
 
 
 def sections(found: Sequence[Importance], rows: int) -> Iterator[Section]:
