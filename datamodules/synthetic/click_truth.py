@@ -40,7 +40,7 @@ def ceiling(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     pairs = positives * (len(labels) - positives)
     # the ranks of the positives less those that they would have below all negatives
     ahead = rankdata(logits)[labels > 0.5].sum() - positives * (positives + 1) / 2
-    label, logit = torch.from_numpy(labels).double(), torch.from_numpy(logits).double()
+    label, logit = (torch.from_numpy(part.astype(np.float64)) for part in (labels, logits))
     loss = binary_cross_entropy_with_logits(logit, label)
     return {"auc": float(ahead / pairs), "logloss": float(loss)}
 
