@@ -11,7 +11,8 @@ from typing import Any
 from datamodules.prepared.batched import BatchedDataModule
 from datamodules.prepared.folder import Manifest, build_once, key
 from datamodules.prepared.options import at_least, shares
-from zoo.data.checksums import combined, encoder_checksum
+from zoo.data.checksums import combined
+from zoo.data.encoder import encoder_checksums
 from zoo.data.errors import ZooError, missing
 from zoo.data.module import DataSummary, SplitSize
 from zoo.data.schema import Schema
@@ -128,15 +129,15 @@ class PreparedDataModule(BatchedDataModule):
 
     @property
     def _encoded_folder(self) -> Path:
-        return self._folder_of({**self.options(), "encoder": self.given_checksum})
+        return self._folder_of({**self.options(), "encoder": self.given["encoder"]})
 
     def _folder_of(self, options: dict[str, Any]) -> Path:
         return self.prepared / f"{self.dataset.lower()}-{key(self.source(), options)}"
 
     @cached_property
-    def given_checksum(self) -> str | None:
-        """The checksum of the encoder that is given; None without one."""
-        return encoder_checksum(self.encoder) if self.encoder else None
+    def given(self) -> dict[str, str]:
+        """The checksums of the encoder that is given; none without one."""
+        return encoder_checksums(self.encoder) if self.encoder else {}
 
     @property
     def _is_fitted_here(self) -> bool:
@@ -147,13 +148,15 @@ class PreparedDataModule(BatchedDataModule):
         if self.encoder is None:
             return True
         if not self._found_fitted:
-            self._found_fitted = self._fitted_checksum() == self.given_checksum
+            self._found_fitted = self._fitted() == self.given
         return self._found_fitted
 
-    def _fitted_checksum(self) -> str | None:
-        """The checksum of the encoder fitted on these data; None where they are not prepared."""
+    def _fitted(self) -> dict[str, str]:
+        """The checksums of the encoder fitted on these data; none where they are not prepared."""
         folder = self._fitted_folder
-        return combined(Manifest.load(folder).below("encoder")) if folder.is_dir() else None
+        if not folder.is_dir():
+            return {}
+        return {"encoder": combined(Manifest.load(folder).below("encoder"))}
 
     @property
     def _encodes(self) -> bool:
@@ -272,9 +275,10 @@ class PreparedDataModule(BatchedDataModule):
 
     def checksums(self) -> dict[str, str]:
         """Of the encoder, and, where they are open, of training and validation rows."""
-        found = {"encoder": self.given_checksum or self._fitted_checksum() or ""}
+        found = self.given or self._fitted()
         if self._is_open:
-            found |= {split: combined(self.manifest.below(split)) for split in ("train", "val")}
+            manifest = self.manifest
+            found = {**found, **{s: combined(manifest.below(s)) for s in ("train", "val")}}
         return found
 
     def save_encoder(self, folder: Path) -> None:

@@ -102,7 +102,7 @@ class SkipSessions(PreparedDataModule):
             self.tolerance,
             self.dataset,
             self.source(),
-            {**self.options(), "encoder": self.given_checksum},
+            {**self.options(), "encoder": self.given["encoder"]},
         )
 
     def source(self) -> dict[str, Any]:

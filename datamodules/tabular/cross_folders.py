@@ -20,7 +20,7 @@ from datamodules.prepared.folder import SPLITS, Manifest, build_once, key
 from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import Cross, fit_cross, member_columns
 from datamodules.tabular.encoder import load_vocabulary
-from zoo.data.checksums import checksums, encoder_checksum
+from zoo.data.checksums import checksums, combined
 from zoo.data.schema import JOINER, Schema
 
 Crosses = dict[Path, Callable[[Path], None]]  # by its folder, what fills it
@@ -41,7 +41,7 @@ def _keyed(base: Path, options: dict[str, Any]) -> Path:
 
 
 def _options(encoder: Path) -> dict[str, Any]:
-    return {"encoder": encoder_checksum(encoder)}
+    return {"encoder": combined(checksums(encoder))}
 
 
 def fitted_crosses(

@@ -147,7 +147,7 @@ class CTRDataModule(PreparedDataModule):
     def encode_into(self, folder: Path, encoder: Path) -> None:
         """Prepares the rows by the vocabulary of a run."""
         Encoder.load(encoder).check(self.dataset, self.encoder_options(), encoder)
-        self._prepare_rows(folder, encoder, {**self.options(), "encoder": self.given_checksum})
+        self._prepare_rows(folder, encoder, {**self.options(), "encoder": self.given["encoder"]})
 
     def _prepare_rows(self, folder: Path, encoder: Path | None, options: dict[str, Any]) -> None:
         prepare(
@@ -174,18 +174,20 @@ class CTRDataModule(PreparedDataModule):
         base = self._fitted_folder
         return [cross_folder(base, members, self.crossing) for members in self._interactions]
 
-    def _fitted_checksum(self) -> str | None:
-        """That of the rows' encoder and of all crosses, as they lie in the encoder of a run."""
+    def _fitted(self) -> dict[str, str]:
+        """The checksums of the rows' encoder and of the crosses; none unless all are prepared."""
         try:
-            folders = [self._fitted_folder, *self._fitted_crosses]
+            crosses = self._fitted_crosses
         except ZooError:  # the encoder of a run needs the file of its interactions no more
-            return None
-        if not all(folder.is_dir() for folder in folders):
-            return None
-        rows, *crosses = (Manifest.load(folder).below("encoder") for folder in folders)
-        for i, files in enumerate(crosses):
-            rows |= {f"crosses/{i:04}/{path}": value for path, value in files.items()}
-        return combined(rows)
+            return {}
+        found = super()._fitted()
+        if not found or not all(folder.is_dir() for folder in crosses):
+            return {}
+        for folder in crosses:
+            manifest = Manifest.load(folder)
+            (field,) = Schema.from_dict(manifest.schema).fields
+            found[f"encoder/{field.name}"] = combined(manifest.below("encoder"))
+        return found
 
     @property
     def _cross_encoders(self) -> list[Path]:

@@ -3,6 +3,7 @@
 import json
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -140,9 +141,14 @@ def test_labelled_rows_of_another_file_are_scored_as_the_run_encoded_its_own(
     (tmp_path / "unlabelled.txt").write_text("\n".join(x.split("\t", 1)[1] for x in lines) + "\n")
     unlabelled = [*new[:2], f"--data.predict_path={tmp_path / 'unlabelled.txt'}", new[3]]
     assert "the split holds no labelled rows" in refusal(capsys, checkpoint, *unlabelled)
-    as_source = refusal(capsys, checkpoint, *new[:2], f"--data.path={tmp_path / 'new.txt'}")
-    assert "another schema" in as_source
-    assert "--split predict" in as_source
+    # as a source of splits, it gets the ids of the run too: a tenth of the same rows
+    as_source = [*new[:2], f"--data.path={tmp_path / 'new.txt'}", "--data.split_ratio=[1, 1, 1]"]
+    prepared = f"--data.prepared={tmp_path / 'prepared'}"
+    split = inspected(capsys, checkpoint, *as_source, prepared, "--split=val")["overall"]
+    rows = torch.from_numpy(np.load(next(tmp_path.glob("prepared/*/val/row.npy"))))
+    auc = roc_auc_score(y[rows], logits[rows])
+    assert split["rows"] == len(rows)
+    assert split["auc"] == pytest.approx(auc, abs=1e-6)
 
 
 def test_a_file_is_scored_only_where_that_is_asked_for(run, configs, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """The command line: mistakes, damaged files, a full disk."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,11 @@ def test_a_missing_checkpoint(criteo_file):
 def test_a_checkpoint_of_another_schema(run, criteo_file):
     other = ["--data.min_count=3", "--ckpt_path", run / "checkpoints/best.ckpt"]
     message = error_of(*arguments("test", criteo_file, *other))
+    assert "was fitted with data.min_count = 10, this config has 3" in message
+    shutil.copy(run / "checkpoints/best.ckpt", "alone.ckpt")  # without the encoder of its run
+    message = error_of(
+        *arguments("test", criteo_file, "--data.min_count=3", "--ckpt_path=alone.ckpt")
+    )
     assert "trained on another schema than these data: field C" in message
 
 

@@ -1,4 +1,4 @@
-"""SHA-256 of files, of folders, and of an encoder as a whole."""
+"""SHA-256 of files and folders."""
 
 import hashlib
 import json
@@ -27,11 +27,11 @@ def combined(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(sorted(files.items()))).encode()).hexdigest()
 
 
-def encoder_checksum(folder: Path) -> str:
-    """What distinguishes an encoder from all others: the checksum of its files.
+def verified_checksums(folder: Path) -> dict[str, str]:
+    """The checksums of an encoder's files, compared with its own list of them, if it has one.
 
     Raises:
-        ZooError: where a file is not what the encoder's own list of checksums says.
+        ZooError: where a file is not what the list says.
     """
     try:
         found = checksums(folder)
@@ -41,10 +41,8 @@ def encoder_checksum(folder: Path) -> str:
         saved = _saved(folder / CHECKSUMS)
         for path in sorted(saved.keys() | found.keys()):
             if saved.get(path) != found.get(path):
-                raise ZooError(
-                    f"{folder / path} is damaged: it is not the file that the run has saved"
-                )
-    return combined(found)
+                raise ZooError(f"{folder / path} is damaged: its checksum is not that of the run")
+    return found
 
 
 def save_checksums(folder: Path) -> None:

@@ -8,39 +8,64 @@ Datamodules write it; they read its descriptions here, and large tables with the
 """
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from zoo.data.checksums import combined, verified_checksums
 from zoo.data.errors import ZooError
 from zoo.data.schema import JOINER, MISSING, UNKNOWN
 
 ENCODER_FORMAT = 1
 VOCABULARY = "vocabulary.parquet"
 SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
+CROSS_FILE = re.compile(r"(crosses/[^/]+)/(.+)")
+ENCODER_PART = re.compile(r"encoder(/.*)?", re.DOTALL)
 Wanted = Mapping[str, Collection[int] | None]  # ids by field; None is all of them
 
 
-def check_encoder(checkpoint: Mapping[str, Any], mine: Mapping[str, str]) -> None:
+def encoder_checksums(folder: Path) -> dict[str, str]:
+    """What distinguishes an encoder from all others: `encoder`, and `encoder/NAME` of each cross.
+
+    Raises:
+        ZooError: where a file is damaged.
+    """
+    parts: dict[str, dict[str, str]] = {"encoder": {}}
+    for path, value in verified_checksums(folder).items():
+        cross = CROSS_FILE.fullmatch(path)
+        part = f"encoder/{cross_name(folder / cross[1])}" if cross else "encoder"
+        parts.setdefault(part, {})[cross[2] if cross else path] = value
+    return {part: combined(files) for part, files in parts.items()}
+
+
+def cross_name(folder: Path) -> str:
+    """The name of the field that a saved cross makes."""
+    with encoder_description(folder / "cross.json") as cross:
+        return JOINER.join(cross["members"])
+
+
+def check_encoder(saved: object, mine: Mapping[str, str]) -> None:
     """Refuses data whose ids are of another encoder than those that a model was trained on.
 
     Args:
-        checkpoint: Content of the checkpoint, whose `data` are the checksums of what it was
-            trained on; those of earlier versions hold none.
+        saved: What a checkpoint says of the data it was trained on, its `data`; None of those of
+            earlier versions.
         mine: Checksums of the data at hand (`ZooDataModule.checksums`).
 
     Raises:
         ZooError: where both are known and differ.
     """
-    saved = checkpoint.get("data")
-    theirs = saved.get("encoder") if isinstance(saved, Mapping) else None
-    own = mine.get("encoder")
-    if theirs and own and theirs != own:
-        raise ZooError(
-            "the checkpoint was trained with another encoder than that of these data, in which "
-            "the same id means another value: give data.encoder the folder `encoder` of its run"
-        )
+    theirs = saved if isinstance(saved, Mapping) else {}
+    for part in filter(ENCODER_PART.fullmatch, map(str, theirs)):
+        if part in mine and theirs[part] != mine[part]:
+            name = part.partition("/")[2]
+            raise ZooError(
+                f"the checkpoint was trained with another encoder{name and f' of {name}'} than "
+                "that of these data, in which the same id means another value: give data.encoder "
+                "the folder `encoder` of its run"
+            )
 
 
 @contextmanager

@@ -155,6 +155,9 @@ class ZooDataModule(LightningDataModule):
     def checksums(self) -> dict[str, str]:
         """What the batches are made of, once set up: checksums of `encoder`, `train` and `val`.
 
+        A part of the encoder that has a checksum of its own, such as a cross field, is
+        `encoder/NAME`.
+
         A checkpoint keeps them. It is not scored with ids of another encoder, and a fit that goes
         on with other validation rows forgets the best score of the earlier ones.
         """

@@ -151,7 +151,7 @@ def load_weights(model: LightningModule, checkpoint: Path, data: ZooDataModule) 
     """Gives a model the weights of a checkpoint of it, which must suit the ids of the data."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     model.on_load_checkpoint(content)
-    check_encoder(content, data.checksums())
+    check_encoder(content.get("data"), data.checksums())
     model.load_state_dict(content["state_dict"])
 
 

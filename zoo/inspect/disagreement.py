@@ -13,7 +13,7 @@ from zoo.data.module import ZooDataModule
 from zoo.data.schema import CROSS, Schema
 from zoo.inspect.inspection import Inspection
 from zoo.inspect.page import Section
-from zoo.inspect.scores import model_of
+from zoo.inspect.scores import check_ids, model_of
 from zoo.inspect.shown import Shown
 from zoo.inspect.table import TextTable, text_table
 from zoo.inspect.with_data import row_differences, slice_differences
@@ -95,6 +95,7 @@ def disagree(
     schema = data.schema
     for side in sides:
         _check_schema(side, schema)
+        check_ids(side, data)
     fields = categorical_fields(schema, by)
     one, two = (
         score_rows(model, map(partial(_view, schema, model.schema), batches), ())

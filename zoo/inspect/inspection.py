@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 from torch import Tensor
 
+from zoo.data.encoder import encoder_checksums
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 from zoo.inspect.checkpoint import parameters_of, read, squares_of
@@ -41,6 +42,7 @@ class Inspection(Shown):
         effects: What the weights say of the fields by themselves.
         training: How far the training went.
         run: What lies in the run directory, where the checkpoint is in one.
+        data: Checksums of the encoder and the rows that it was trained with, where it has them.
         warnings: Warnings, each one sentence.
     """
 
@@ -53,6 +55,7 @@ class Inspection(Shown):
     effects: Effects
     training: Training
     run: Run | None
+    data: dict[str, str]
     warnings: tuple[str, ...]
 
     @property
@@ -125,7 +128,9 @@ def load(path: str | Path) -> Inspection:
         raise ZooError(f"{path} is damaged: its training state cannot be read") from error
     inspected, found = _of_weights(path, model, parameters, squares)
     run, complaints = run_beside(path, model and model.name)
+    saved = _data_of(checkpoint)
     try:
+        _check_encoder(saved, run)
         found = found.named(run)
     except ZooError as error:
         complaints.append(str(error))
@@ -143,8 +148,27 @@ def load(path: str | Path) -> Inspection:
         found,
         trained,
         run,
+        saved,
         (*warned, *complaints),
     )
+
+
+def _data_of(checkpoint: Mapping[str, Any]) -> dict[str, str]:
+    """The checksums of the data that a checkpoint was trained on; none of earlier versions."""
+    saved = checkpoint.get("data")
+    return {str(k): str(v) for k, v in saved.items()} if isinstance(saved, Mapping) else {}
+
+
+def _check_encoder(saved: Mapping[str, str], run: Run | None) -> None:
+    """Refuses names of values by the encoder of another checkpoint."""
+    if run is None or not run.encoder.is_dir():
+        return
+    here = encoder_checksums(run.encoder)
+    if any(saved[part] != here[part] for part in saved.keys() & here.keys()):
+        raise ZooError(
+            f"{run.encoder} is not the encoder that the checkpoint was trained with, so that it "
+            "cannot name the values of ids"
+        )
 
 
 def _model_of(path: Path, checkpoint: Mapping[str, Any], weights: int) -> _Model | None:

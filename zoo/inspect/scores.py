@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
 from zoo.inspect.inspection import ROWS_EXPLAINED, Inspection
@@ -135,3 +136,12 @@ def _check_schema(found: Inspection, data: ZooDataModule) -> None:
             f"{found.file} was trained on another schema than these data: "
             f"{difference}{hint if same else ''}"
         )
+    check_ids(found, data)
+
+
+def check_ids(found: Inspection, data: ZooDataModule) -> None:
+    """Raises `ZooError` where the ids of the data are not those that a checkpoint knows."""
+    try:
+        check_encoder(found.data, data.checksums())
+    except ZooError as error:
+        raise ZooError(f"{found.file}: {error}") from error

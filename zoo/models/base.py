@@ -289,7 +289,7 @@ class ZooModule(LightningModule):
             )
         data = datamodule_of(self.trainer) if self._trainer else None
         if data:
-            check_encoder(checkpoint, data.checksums())
+            check_encoder(checkpoint.get("data"), data.checksums())
 
 
 def layer_name(name: str) -> str:

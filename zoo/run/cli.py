@@ -1,5 +1,6 @@
 """LightningCLI with run directories: fit, validate, test, predict, prepare and detect."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
 
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
@@ -17,13 +19,14 @@ from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
 from zoo.run import inspect as inspect_command
 from zoo.run.checkpoint import RunCheckpoint
-from zoo.run.directory import new_run_directory, run_of, use_encoder
+from zoo.run.directory import best_of, new_run_directory, run_of, use_encoder
 from zoo.run.early_stopping import add_options as add_early_stopping
 from zoo.run.early_stopping import early_stopping
 from zoo.run.parser import ZooParser
 from zoo.run.plugins import import_plugins
 from zoo.run.predictions import PredictionWriter
 from zoo.run.record import RunRecord
+from zoo.run.resume import OtherRows
 from zoo.run.trainer import ZooTrainer
 
 
@@ -84,20 +87,31 @@ class ZooCLI(LightningCLI):
         return self.config[self.subcommand]
 
     def before_instantiate_classes(self) -> None:
-        """Finds the run: a new one for `fit`, that of the checkpoint otherwise."""
+        """Finds the checkpoint and its encoder; of a config of a run, its best checkpoint."""
         if self.subcommand != "fit":
             self.save_config_callback = None
+        if self.subcommand == "prepare":
+            return
+        if self.subcommand != "fit" and not _is_given("--ckpt_path"):
+            self.options.ckpt_path = self._best_of_config()
         checkpoint = self.options.get("ckpt_path")
-        if checkpoint and not Path(checkpoint).is_file():
+        if not checkpoint:
+            return
+        if not Path(checkpoint).is_file():
             raise ZooError(f"no such checkpoint: {checkpoint} (ckpt_path)")
-        if checkpoint:
-            read(Path(checkpoint))  # which refuses what could run code
-        if self.subcommand in ("predict", "detect") and not checkpoint:
+        read(Path(checkpoint))  # which refuses what could run code
+        use_encoder(self.options.data, Path(checkpoint))
+
+    def _best_of_config(self) -> str:
+        """The best checkpoint of the run whose config.yaml is given."""
+        best = best_of([str(path) for path in self.options.get("config") or ()])
+        if best is None:
             raise ZooError(
-                f"{self.subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt"
+                f"{self.subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt,"
+                " or --config RUN/config.yaml of a run that has one"
             )
-        if self.subcommand == "predict":
-            use_encoder(self.options.data, Path(checkpoint))
+        Console(stderr=True).print(f"checkpoint: {best}", soft_wrap=True, highlight=False)
+        return str(best)
 
     @property
     def _predict_output(self) -> Path:
@@ -121,7 +135,7 @@ class ZooCLI(LightningCLI):
             self.record = RunRecord(run)
             given = [*early_stopping(self.options, given), *given]
             self.checkpoint = RunCheckpoint(run, self.options.monitor)
-            callbacks = [self.checkpoint, self.record]
+            callbacks = [OtherRows(), self.checkpoint, self.record]
             where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
             kwargs["logger"] = [CSVLogger(**where), TensorBoardLogger(**where)]
         elif self.subcommand == "predict":
@@ -162,6 +176,11 @@ class ZooCLI(LightningCLI):
             self.record.finish({**metrics, **ceiling}, epochs)
             if self.options.report:
                 self.record.report(Path(best))
+
+
+def _is_given(option: str) -> bool:
+    """Whether an option stands on the command line, and not merely in a config."""
+    return any(argument.partition("=")[0] == option for argument in sys.argv[1:])
 
 
 def prepared_schema(data: ZooDataModule) -> Schema:

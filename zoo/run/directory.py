@@ -10,6 +10,7 @@ runs/<name>/version_<n>/config.yaml          repeats the run
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def rank_of_process() -> int:
 def run_of(checkpoint: Path) -> Path:
     """The run directory of `<run>/checkpoints/best.ckpt`."""
     return checkpoint.resolve().parent.parent
+
+
+def best_of(configs: Iterable[str]) -> Path | None:
+    """The best checkpoint of the last run among whose `config.yaml` these are; None without one."""
+    best = [Path(config).parent / "checkpoints" / "best.ckpt" for config in configs]
+    return next((path for path in reversed(best) if path.is_file()), None)
 
 
 def use_encoder(data: Any, checkpoint: Path) -> None:

@@ -205,9 +205,8 @@ def _score(loaded: Sequence[Inspection], made: ZooParser, options: Any) -> "Scor
         raise ZooError("--split predict scores a file: give --data.predict_path FILE")
     if given and not asked:
         raise ZooError("--data.predict_path is scored with --split predict")
-    if asked:
-        richest = max(loaded, key=lambda found: len(found.fields))  # with its crosses
-        use_encoder(options.data, Path(richest.file))
+    richest = max(loaded, key=lambda found: len(found.fields))  # with its crosses
+    use_encoder(options.data, Path(richest.file))
     data: Any = made.instantiate_classes(options)["data"]
     first, *second = loaded
     if second:

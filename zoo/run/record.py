@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
+from zoo.data.checksums import save_checksums
 from zoo.data.errors import ZooError
 from zoo.data.files import atomic_folder, write_text
 from zoo.data.module import ZooDataModule, datamodule_of
@@ -40,6 +41,8 @@ class RunRecord(Callback):
         if data and trainer.is_global_zero:
             with atomic_folder(self.run / "encoder") as partial:
                 data.save_encoder(partial)
+                if partial.is_dir():  # data that encode nothing keep nothing
+                    save_checksums(partial)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
