@@ -6,6 +6,7 @@ import pytest
 from support.preparation import ready
 from support.ratings import MOVIES, RATINGS, USERS, lists_file, write_zip
 
+from datamodules import MovieLens
 from datamodules.implicit.leave_one_out import read_lists
 from zoo import ZooError
 
@@ -112,3 +113,15 @@ def test_damaged_prepared_data_are_found(movielens):
     (data.folder / "train/item.npy").write_bytes(b"x")
     with pytest.raises(ZooError, match="does not match its checksum"):
         data.setup("fit")
+
+
+def test_the_encoder_of_other_ratings_is_refused(movielens, tmp_path):
+    """Movies are ranked among those of the ratings: there is no going on with other ones."""
+    own = ready(movielens())
+    own.save_encoder(tmp_path / "encoder")
+    same = MovieLens(str(own.path), eval_negatives=1, encoder=str(tmp_path / "encoder"))
+    same.setup("fit")
+    assert same.checksums().items() >= own.checksums().items()
+    other = movielens(RATINGS[:-1], encoder=str(tmp_path / "encoder"))
+    with pytest.raises(ZooError, match=r"encoder \(data.encoder\) was fitted on other data"):
+        other.setup("fit")

@@ -52,6 +52,30 @@ def test_an_encoder_scores_raw_sessions_whose_second_half_is_unknown(run, logs, 
     assert joined.label.isnan().equal(joined.future_mask)
 
 
+def test_splits_of_other_sessions_get_the_codes_of_the_run(run, sessions, logs, tracks, tmp_path):
+    """As `predict` encodes them: other listeners, whose reasons are other ones and unknown."""
+    _, encoder = run
+    rows = logs[logs.session_id.isin(logs.session_id.drop_duplicates()[:200])].copy()
+    rows["context_type"] = rows.context_type.iloc[::-1].to_numpy()
+    rows.loc[rows.index[:200], "context_type"] = "never seen"
+    other = sessions(rows=rows, table=tracks.iloc[::2], encoder=encoder)
+    other.setup("fit")
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    _, found = predicting(encoder, tmp_path / "new.csv", batch_size=1000)
+    expected, total = concatenate(found), 0
+    for split in ("train", "val", "test"):
+        numbers = torch.from_numpy(other.records(split)["row"].astype("int64"))
+        batch = concatenate(list(other.loader(split, with_row=True)))
+        assert batch.row.tolist() == numbers.tolist()
+        place = torch.searchsorted(expected.row, numbers)
+        for name in ("past", "past_mask", "future", "future_mask"):
+            longest = getattr(batch, name).shape[1]
+            assert torch.equal(getattr(batch, name), getattr(expected, name)[place, :longest])
+        total += len(numbers)
+    assert total == rows.session_id.nunique()
+    assert other.checksums()["encoder"] == run[0].checksums()["encoder"]
+
+
 def test_a_session_that_cannot_be_scored_leaves_a_gap(run, logs, tmp_path):
     _, encoder = run
     rows = logs[logs.session_id.isin(logs.session_id.drop_duplicates()[:20])].copy()

@@ -100,6 +100,41 @@ def test_the_encoder_of_a_run_gives_the_same_ids(shared_crossed, criteo, criteo_
     assert alone.schema == schema
 
 
+def test_splits_of_other_rows_get_the_ids_of_the_run(shared_crossed, criteo, criteo_file, tmp_path):
+    """As `predict` encodes them; the file of the interactions is not needed."""
+    shared_crossed.save_encoder(tmp_path / "encoder")
+    lines = criteo_file.read_text().splitlines()
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join([*lines[15000:], lines[0].replace("\t", "\tnever", 20)]) + "\n")
+    given = {"encoder": str(tmp_path / "encoder"), "max_bad_rows": 0.01}
+    data = criteo(other, crosses=str(tmp_path / "gone.json"), **given)
+    splits = opened(data)
+    alone = criteo("gone.txt", predict_path=str(other), **given)
+    alone.setup("predict")
+    expected = alone._arrays["predict"]
+    for split in SPLITS:
+        mine = splits[split]
+        rows = np.searchsorted(expected.row, mine.row)
+        for array in ("categorical", "numerical", "label", "row"):
+            found = getattr(mine, array)
+            np.testing.assert_array_equal(found, getattr(expected, array)[rows])
+        for cross, ids in zip(mine.crosses, expected.crosses, strict=True):
+            np.testing.assert_array_equal(cross, ids[rows])
+    assert data.schema == shared_crossed.schema
+    encoders = {k: v for k, v in shared_crossed.checksums().items() if k.startswith("encoder")}
+    assert len(encoders) == 1 + len(CRITEO)
+    assert encoders.items() <= data.checksums().items()
+
+
+def test_the_same_rows_and_crosses_are_not_prepared_again(shared_crossed, tmp_path, made_crosses):
+    shared_crossed.save_encoder(tmp_path / "encoder")
+    made = {"crosses": str(shared_crossed.crossing.path), "cross_min_share": SHARE}
+    place = {"prepared": str(shared_crossed.prepared), "encoder": str(tmp_path / "encoder")}
+    again = ready(Criteo(str(shared_crossed.path), **made, **place))
+    assert again.folders == shared_crossed.folders
+    assert made_crosses() == []
+
+
 def test_a_fit_is_repeated_from_its_run(fitted_run, monkeypatch):
     monkeypatch.chdir(fitted_run.parents[2])
     command("fit", "--config", fitted_run / "config.yaml")
