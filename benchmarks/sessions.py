@@ -26,7 +26,7 @@ from common import console, make_table, print_machine, spread
 from prepare import peak_memory
 
 from datamodules import SkipSessions
-from datamodules.prepared.text import first_line
+from datamodules.prepared.form import first_line
 from datamodules.synthetic.sessions import LOGS, TRACKS, PlantedSessions
 
 MEAN_LENGTH = 15  # rows of a generated session

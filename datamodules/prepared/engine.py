@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +29,7 @@ class Engine:
     def __init__(self, folder: Path, memory_limit: str) -> None:
         self.folder = folder
         self.memory_limit = memory_limit
+        self.failure: ZooError | None = None  # of batches that a statement reads
         columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, console=Console(stderr=True))
 
@@ -49,20 +50,45 @@ class Engine:
         self.connection.close()
         shutil.rmtree(self.folder)
 
-    def run(self, sql: str, task: str | None = None) -> list[tuple]:
-        """Executes one statement and returns its rows; `task` names its progress bar."""
-        return self._interruptible(lambda: self.connection.execute(sql).fetchall(), task)
+    def run(
+        self, sql: str, task: str | None = None, progress: Callable[[], float] | None = None
+    ) -> list[tuple]:
+        """Executes one statement and returns its rows.
+
+        Args:
+            sql: The statement.
+            task: Name of its progress bar.
+            progress: Gives the share that is done; without it, DuckDB is asked.
+        """
+        return self._interruptible(lambda: self.connection.execute(sql).fetchall(), task, progress)
 
     def arrays(self, sql: str) -> dict[str, np.ndarray]:
         """Executes one query and returns its columns, none of which may hold a NULL."""
-        found = self._interruptible(lambda: self.connection.execute(sql).fetchnumpy(), None)
+        found = self._interruptible(lambda: self.connection.execute(sql).fetchnumpy())
         return {name: np.asarray(column) for name, column in found.items()}
 
     def view(self, table: str, columns: dict[str, np.ndarray]) -> None:
         """Lets SQL read arrays of one length as a table's columns; replaces an earlier view."""
         self.connection.register(table, pa.table(columns))
 
-    def _interruptible(self, work: Callable[[], Result], task: str | None) -> Result:
+    def stream(self, table: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
+        """Lets one statement read batches, as they are made, as the rows of a table."""
+
+        def kept() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from batches
+            except ZooError as error:  # of which DuckDB would say little
+                self.failure = error
+                raise
+
+        self.connection.register(table, pa.RecordBatchReader.from_batches(schema, kept()))
+
+    def _interruptible(
+        self,
+        work: Callable[[], Result],
+        task: str | None = None,
+        progress: Callable[[], float] | None = None,
+    ) -> Result:
         # DuckDB does not see Ctrl-C: it works in a thread while this one listens.
         bar = self.progress.add_task(task, total=100) if task else None
         future = self.worker.submit(work)
@@ -72,7 +98,7 @@ class Engine:
                 time.sleep(pause)
                 pause = min(2 * pause, 0.1)
                 if bar is not None:
-                    done = self.connection.query_progress()
+                    done = 100 * progress() if progress else self.connection.query_progress()
                     self.progress.update(bar, completed=max(done, 0))
             result = future.result()
         except KeyboardInterrupt:
@@ -80,7 +106,7 @@ class Engine:
             wait([future])
             raise
         except duckdb.Error as error:
-            raise _user_error(error, self) from error
+            raise self.failure or _user_error(error, self) from error
         if bar is not None:
             self.progress.update(bar, completed=100)
         return result

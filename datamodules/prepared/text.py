@@ -1,28 +1,167 @@
-"""Raw text files, plain or .gz."""
+"""Raw text files, plain or .gz: what a line is, and which lines cannot be read.
+
+LF or CRLF ends a line. Every other character is part of a value, also a carriage return that no
+LF follows: line n of a file is `data.split(b"\\n")[n]`, whatever it holds. Lines that are not
+UTF-8, hold a NUL or are longer than 2 MB cannot be read; the others keep their numbers.
+
+Shapes: R lines of a block.
+"""
 
 import gzip
+import io
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
+
+from datamodules.prepared.arrow import compute as pc
 from zoo.data.errors import ZooError
 
-MAX_LINE_BYTES = 1 << 20
+BYTES_PER_BLOCK = 1 << 24
+MAX_LINE_BYTES = 1 << 21
+BOM = b"\xef\xbb\xbf"
+UNDECODABLE = "it is not UTF-8 text"
+NUL = "it holds a NUL byte"
+TOO_LONG = "it is longer than 2 MB"
 
 
-def first_line(path: Path) -> str:
-    """The first line of a text file, plain or .gz.
+class Block(NamedTuple):
+    """Consecutive lines of a file.
+
+    Attributes:
+        text: String [R] the lines without their ends.
+        numbers: int64 [R] their numbers in the file, from 0.
+        data: Bytes that the lines are made of, other lines among them.
+    """
+
+    text: pa.Array
+    numbers: np.ndarray
+    data: bytes
+
+
+class TextFile:
+    """The lines of a text file, read block by block; a .gz is checked while it is read.
+
+    Args:
+        path: The file; where its name ends in `.gz` it is compressed.
+
+    Attributes:
+        unreadable: What is wrong with each line that was read and is no text, by its number.
+        total: Number of lines that were read, these and those left out included.
+        share: Share of the file's bytes that were read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.unreadable: dict[int, str] = {}
+        self.total = 0
+        self.share = 0.0
+
+    def blocks(self, skip: int = 0) -> Iterator[Block]:
+        """The readable lines.
+
+        Args:
+            skip: Number of lines to leave out at the beginning.
+
+        Raises:
+            ZooError: where the file cannot be read, or a .gz is damaged.
+        """
+        for data in self._blocks_of_bytes():
+            lines = _split(data)
+            numbers = np.arange(self.total, self.total + len(lines))
+            left_out = max(skip - self.total, 0)
+            self.total += len(lines)
+            lines, numbers = lines[left_out:], numbers[left_out:]
+            if len(lines) and not _is_text(data, lines):
+                lines, numbers = self._readable(lines, numbers)
+            if len(lines):
+                yield Block(lines.view(pa.string()), numbers, data)
+
+    def numbered(self, skip: int = 0) -> Iterator[tuple[int, str]]:
+        """Number and text of each readable line, for files of moderate size."""
+        for block in self.blocks(skip):
+            yield from zip(block.numbers.tolist(), block.text.to_pylist(), strict=True)
+
+    def _readable(self, lines: pa.Array, numbers: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+        problems = [_problem(line) for line in lines.to_pylist()]
+        for number, problem in zip(numbers.tolist(), problems, strict=True):
+            if problem:
+                self.unreadable[number] = problem
+        good = np.array([problem is None for problem in problems])
+        return lines.filter(pa.array(good)), numbers[good]
+
+    def _blocks_of_bytes(self) -> Iterator[bytes]:
+        """Blocks of whole lines, each ended by LF alone."""
+        rest = b""
+        with opened(self.path) as (file, position):
+            size = self.path.stat().st_size
+            block = file.read(BYTES_PER_BLOCK).removeprefix(BOM)
+            while block:
+                self.share = position() / size
+                end = block.rfind(b"\n") + 1
+                if end:
+                    yield (rest + block[:end]).replace(b"\r\n", b"\n")
+                    rest = b""
+                # of an endless line, no more than shows that it is too long
+                rest = (rest + block[end:])[: MAX_LINE_BYTES + 2]
+                block = file.read(BYTES_PER_BLOCK)
+        if rest:
+            yield (rest + b"\n").replace(b"\r\n", b"\n")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[io.BufferedIOBase, Callable[[], int]]]:
+    """A plain or .gz file, and a function that says how many of its own bytes were read.
 
     Raises:
-        ZooError: where there is no such file, it cannot be read, or the line is blank.
+        ZooError: where there is no such file, or it cannot be read.
     """
     if not path.is_file():
         raise ZooError(f"no such file: {path}")
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as file:
-            line = file.readline(MAX_LINE_BYTES)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ZooError(f"cannot read {path}: {error}") from error
-    if not line.strip():
-        raise ZooError(f"{path} is empty, or begins with an empty line")
-    return line.decode("utf-8", "replace").rstrip("\r\n")
+        with open(path, "rb") as raw:
+            if path.suffix == ".gz":
+                with gzip.open(raw) as unpacked:
+                    yield unpacked, raw.tell
+            else:
+                yield raw, raw.tell
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ZooError(f"cannot read {path}: {error}; it is a damaged .gz, or none") from error
+    except OSError as error:
+        raise ZooError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _split(data: bytes) -> pa.Array:
+    """Binary [R] the lines of a block, without the LF that ends each."""
+    size = len(data) - 1
+    offsets = np.array([0, size], np.int32)
+    whole = pa.Array.from_buffers(pa.binary(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    return pc.split_pattern(whole, "\n").values
+
+
+def _is_text(data: bytes, lines: pa.Array) -> bool:
+    """Whether all lines are short enough and UTF-8 without NUL: cheap where they are ASCII."""
+    if b"\0" in data or pc.max(pc.binary_length(lines)).as_py() > MAX_LINE_BYTES:
+        return False
+    return data.isascii() or _decodes(data)
+
+
+def _decodes(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _problem(line: bytes) -> str | None:
+    """What is wrong with a line that is no text."""
+    if len(line) > MAX_LINE_BYTES:
+        return TOO_LONG
+    if b"\0" in line:
+        return NUL
+    return None if _decodes(line) else UNDECODABLE

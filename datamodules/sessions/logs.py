@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from datamodules.prepared.arrow import compute as pc
+from datamodules.prepared.form import first_line
 from datamodules.prepared.rejected import Example, Rejected
-from datamodules.prepared.text import first_line
 from datamodules.sessions.records import CODES, COUNTS, FLAGS, VALUES
 from zoo.data.errors import ZooError
 

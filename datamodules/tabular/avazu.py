@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.prepared.text import first_line
+from datamodules.prepared.form import first_line
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.source import RawField, RawFile
 from zoo.data.errors import ZooError

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.prepared.text import first_line
+from datamodules.prepared.form import first_line
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.source import RawField, RawFile
 from zoo.data.errors import ZooError
@@ -57,20 +57,10 @@ class Criteo(CTRDataModule):
 
     def raw_fields(self) -> list[RawField]:
         """I1..I13, then C1..C26."""
-        return [self._numerical(c) for c in NUMERICAL] + [
-            RawField(c, "categorical", f'"{c}"', group="categorical") for c in CATEGORICAL
+        scaling = SCALINGS[self.scaling]
+        return [RawField.number(c, scaling, "numerical") for c in NUMERICAL] + [
+            RawField(c, "categorical", f'"{c}"', "categorical") for c in CATEGORICAL
         ]
-
-    def _numerical(self, column: str) -> RawField:
-        number = f'try_cast("{column}" AS FLOAT)'
-        return RawField(
-            column,
-            "numerical",
-            SCALINGS[self.scaling].format(x=number),
-            group="numerical",
-            malformed=f'"{column}" IS NOT NULL AND NOT coalesce(isfinite({number}), false)',
-            problem=f"{column} is not a number",
-        )
 
     def encoder_options(self) -> dict[str, Any]:
         """The options of all such data, and `scaling`."""

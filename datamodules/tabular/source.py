@@ -1,17 +1,24 @@
 """Raw text files -> a typed table of rows, in file order, with a reason beside each bad row."""
 
-import glob
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.prepared.rejected import MAX_EXAMPLES, Example, Rejected
+from datamodules.prepared.text import TextFile
 from zoo.data.errors import ZooError
 
-UNDECODABLE = "it is not UTF-8 text"
+LINES = pa.schema({"line": pa.string(), "odd": pa.bool_()})
+# columns beside those of the file, whose names cannot end like these
+WIDTH, ODD = sql_identifier("number of cells\n"), sql_identifier("odd\n")
+IN_NO_NUMBER = (b"_", b" ", b"\t", b"\v", b"\f", b"\r")  # which DuckDB takes nevertheless
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,24 @@ class RawField:
     group: str = ""
     malformed: str = "false"
     problem: str = ""
+
+    @classmethod
+    def number(cls, name: str, scaling: str, group: str = "") -> "RawField":
+        """A numerical field that is read from the column of its name.
+
+        Args:
+            name: Name of the field.
+            scaling: SQL of its value, where `{x}` stands for the number.
+            group: What it describes.
+        """
+        text = sql_identifier(name)
+        number = f"try_cast({text} AS FLOAT)"
+        malformed = (
+            f"{text} IS NOT NULL AND (NOT coalesce(isfinite({number}), false) "
+            f"OR ({ODD} AND NOT regexp_full_match({text}, {sql_literal(NUMBER)})))"
+        )
+        sql, problem = scaling.format(x=number), f"{name} is not a number"
+        return cls(name, "numerical", sql, group, malformed, problem)
 
 
 @dataclass(frozen=True)
@@ -60,16 +85,16 @@ class Rows:
     """What `read_rows` found; its rows are the table `rows` of the engine.
 
     Attributes:
-        undecodable: int64, file rows that are not UTF-8 text; the table does not hold them.
+        unreadable: int64, file rows that are not text; the table does not hold them.
         rejected: The malformed rows, these included, and the number of all rows of the file.
     """
 
-    undecodable: np.ndarray
+    unreadable: np.ndarray
     rejected: Rejected
 
     def file_row(self, table_row: np.ndarray) -> np.ndarray:
         """Row numbers of the file (from 0) for row numbers of the table."""
-        before = self.undecodable - np.arange(len(self.undecodable))
+        before = self.unreadable - np.arange(len(self.unreadable))
         return table_row + np.searchsorted(before, table_row, side="right")
 
 
@@ -79,27 +104,28 @@ def read_rows(engine: Engine, file: RawFile, fields: list[RawField], extra: dict
     The label is NULL where the file has none or one that is neither 0 nor 1; only where the
     file has a label column is such a row malformed.
     """
-    engine.run(_read_statement(file, fields, extra), task=f"read {file.path.name}")
-    lines = engine.run("SELECT line FROM reject_errors ORDER BY line")
-    undecodable = np.unique(np.array([line for (line,) in lines], np.int64)) - 1 - file.header
-    ((in_table,),) = engine.run("SELECT count(*) FROM rows")
-    rows = Rows(undecodable, Rejected(total=in_table + len(undecodable)))
+    text = TextFile(file.path)
+    engine.stream("lines", _batches(text, file), LINES)
+    task = f"read {file.path.name}"
+    engine.run(_read_statement(file, fields, extra), task, progress=lambda: text.share)
+    unreadable = np.array(list(text.unreadable), np.int64) - file.header
+    rows = Rows(unreadable, Rejected(total=text.total - file.header))
     if not rows.rejected.total:
         raise ZooError(f"{file.path} is empty: it holds no rows")
-    _count_malformed(engine, rows, file)
+    _count_malformed(engine, rows, file, list(text.unreadable.values()))
     return rows
 
 
+def _batches(text: TextFile, file: RawFile) -> Iterator[pa.RecordBatch]:
+    """The readable lines, and whether bytes are near that DuckDB passes over in numbers."""
+    odd = [byte for byte in IN_NO_NUMBER if byte != file.delimiter.encode()]
+    for block in text.blocks(skip=int(file.header)):
+        is_odd = any(byte in block.data for byte in odd)
+        yield pa.record_batch([block.text, pa.repeat(is_odd, len(block.text))], LINES)
+
+
 def _read_statement(file: RawFile, fields: list[RawField], extra: dict[str, str]) -> str:
-    # A whole line is read as one column, and split here: what is wrong with a line is then
-    # ours to say, and the table's row numbers are the file's.
-    # With the new line said to be CRLF, a line may end in LF or CRLF, each as it likes.
-    scan = (
-        f"read_csv({sql_literal(glob.escape(str(file.path)))}, delim='', quote='', escape='', "
-        f"header=false, skip={int(file.header)}, columns={{'line': 'VARCHAR'}}, "
-        "auto_detect=false, hive_partitioning=false, strict_mode=false, store_rejects=true, "
-        "new_line='\\r\\n')"
-    )
+    # A whole line is one column, and split here: what is wrong with a line is then ours to say.
     split = ", ".join(
         f"nullif(cells[{i}], '') AS {sql_identifier(column)}"
         for i, column in enumerate(file.columns, 1)
@@ -114,15 +140,15 @@ def _read_statement(file: RawFile, fields: list[RawField], extra: dict[str, str]
     values += [f"{sql} AS {sql_identifier(column)}" for column, sql in extra.items()]
     return (
         f"CREATE TABLE rows AS SELECT {', '.join(values)}, {_problem(file, fields)} AS problem "
-        f"FROM (SELECT coalesce(len(cells), 0) AS n_cells, {split} FROM "
-        f"(SELECT string_split(line, {sql_literal(file.delimiter)}) AS cells FROM {scan}))"
+        f"FROM (SELECT coalesce(len(cells), 0) AS {WIDTH}, odd AS {ODD}, {split} FROM (SELECT odd, "
+        f"string_split(nullif(line, ''), {sql_literal(file.delimiter)}) AS cells FROM lines))"
     )
 
 
 def _problem(file: RawFile, fields: list[RawField]) -> str:
     width = len(file.columns)
     cases = [
-        f"WHEN n_cells <> {width} THEN 'it has ' || n_cells || ' columns, not {width}'",
+        f"WHEN {WIDTH} <> {width} THEN 'it has ' || {WIDTH} || ' columns, not {width}'",
     ]
     if file.label:
         label = sql_identifier(file.label)
@@ -134,7 +160,7 @@ def _problem(file: RawFile, fields: list[RawField]) -> str:
     return f"CASE {' '.join(cases)} END"
 
 
-def _count_malformed(engine: Engine, rows: Rows, file: RawFile) -> None:
+def _count_malformed(engine: Engine, rows: Rows, file: RawFile, unreadable: list[str]) -> None:
     counts = engine.run(
         "SELECT problem, count(*) FROM rows WHERE problem IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
@@ -145,9 +171,8 @@ def _count_malformed(engine: Engine, rows: Rows, file: RawFile) -> None:
     rejected = rows.rejected
     rejected.reasons |= dict(counts)
     first = [(int(rows.file_row(np.array(row))), problem) for row, problem in examples]
-    if len(rows.undecodable):
-        rejected.reasons[UNDECODABLE] = len(rows.undecodable)
-        first += [(int(row), UNDECODABLE) for row in rows.undecodable[:MAX_EXAMPLES]]
+    rejected.reasons |= Counter(unreadable)
+    first += zip(rows.unreadable.tolist(), unreadable[:MAX_EXAMPLES], strict=False)
     rejected.examples += [
         Example(file.path, row + 1 + file.header, problem)
         for row, problem in sorted(first)[:MAX_EXAMPLES]
