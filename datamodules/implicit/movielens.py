@@ -11,12 +11,15 @@ from datamodules.implicit.leave_one_out import NegativeSampler
 from datamodules.implicit.pairs import FixedPairs, Tables, TrainingPairs, find, read_pairs
 from datamodules.implicit.prepare import Protocol, prepare_movielens
 from datamodules.prepared.arrays import load_array
+from datamodules.prepared.carried import CARRIED, carried_file, check_columns
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import source_identity
 from datamodules.prepared.module import PreparedDataModule
 from datamodules.prepared.options import at_least
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
+
+PAIR_COLUMNS = ("user", "movie")  # of a file to score
 
 
 class MovieLens(PreparedDataModule):
@@ -132,6 +135,15 @@ class MovieLens(PreparedDataModule):
         folder = self.encoder_folder
         Encoder.load(folder).check(self.dataset, {}, folder)
         pairs, row, self.predict_rows = read_pairs(Path(path), self.max_bad_rows)
+        check_columns(self.predict_columns, PAIR_COLUMNS, "a pair")
+        if self.predict_columns:
+            place = self._temporary_folder()
+            with carried_file(place, self.predict_columns) as carry:
+                named: dict[str, list[str]] = dict(
+                    zip(PAIR_COLUMNS, pairs.T.astype(str).tolist(), strict=True)
+                )
+                carry(row, *(named[column] for column in self.predict_columns))
+            self.carried = place / CARRIED
         tables = Tables.open(folder)
         user, item = find(tables.user_ids, pairs[:, 0]), find(tables.item_ids, pairs[:, 1])
         label = np.full(len(row), np.nan, np.float32)

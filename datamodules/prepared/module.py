@@ -29,7 +29,9 @@ class PreparedDataModule(BatchedDataModule):
         encoder: The folder `encoder` of a run: rows get the ids that its model knows, in place of
             ids fitted on these data. `predict` needs no other source.
         predict_path: Raw file to score, labelled or not.
-        predict_output: Parquet file that `predict` writes.
+        predict_output: File that `predict` writes, .parquet or .csv.
+        predict_columns: Columns of `predict_path` that the predictions carry along, as text, such
+            as an id.
         synthetic: Retired: generated data have classes of their own, such as
             `datamodules.SyntheticCriteo`; only null is accepted.
         shared: Options of `BatchedDataModule`.
@@ -44,6 +46,7 @@ class PreparedDataModule(BatchedDataModule):
         encoder: str | None = None,
         predict_path: str | None = None,
         predict_output: str | None = None,
+        predict_columns: list[str] | None = None,
         synthetic: dict[str, Any] | None = None,
         **shared: Any,
     ) -> None:
@@ -63,6 +66,7 @@ class PreparedDataModule(BatchedDataModule):
         self.encoder = Path(encoder) if encoder else None
         self.predict_path = predict_path
         self.predict_output = Path(predict_output) if predict_output else None
+        self.predict_columns = tuple(predict_columns or ())
         self._is_open = False
         self._found_fitted = False
 

@@ -9,7 +9,7 @@ codes are put in the order of the vocabulary. Memory does not depend on the numb
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.prepared.arrays import array_file
+from datamodules.prepared.carried import carried_file, check_columns
 from datamodules.prepared.encoder import DESCRIPTION, check_dataset, write_description
 from datamodules.prepared.folder import SPLITS, Manifest
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.prepared.vocabulary import ranked
 from datamodules.sessions.halves import SessionReader
-from datamodules.sessions.logs import LogReader
+from datamodules.sessions.logs import SESSION_ID, LogReader
 from datamodules.sessions.records import CODES, COUNTS, HALF, SESSION, VALUES, Fitted, short
 from datamodules.sessions.tracks import TABLE, open_tracks, read_tracks
 from zoo.data.checksums import CHECKSUMS, checksums
@@ -191,16 +192,26 @@ def _rejected_rows(
 
 
 def encode_sessions(
-    folder: Path, logs: list[Path], encoder: Path, dataset: str, tolerance: Tolerance
+    folder: Path,
+    logs: list[Path],
+    encoder: Path,
+    dataset: str,
+    tolerance: Tolerance,
+    columns: Sequence[str],
 ) -> tuple[np.ndarray, int]:
-    """Records of logs, by a fitted encoder, in a file of `folder`; and the number of sessions."""
+    """Records of logs, by a fitted encoder, in a file of `folder`; and the number of sessions.
+
+    Its columns that predictions carry along, which may be the session's id, go to another one.
+    """
+    check_columns(columns, (SESSION_ID,), "a session")
     fitted = load_encoder(encoder, dataset)
-    ids, _ = open_tracks(encoder)
-    reader = LogReader(ids, fitted.vocabulary, "predict_path")
+    reader = LogReader(open_tracks(encoder)[0], fitted.vocabulary, "predict_path")
     sessions = SessionReader(reader, logs, labelled=False)
-    with open(folder / "sessions", "wb") as file:
-        for _, records in sessions:
+    with open(folder / "sessions", "wb") as file, carried_file(folder, columns) as carry:
+        for ids, records in sessions:
             file.write(records.data)
+            names = [i.decode("utf-8", "backslashreplace") for i in ids]
+            carry(records["row"].astype(np.int64), *(names for _ in columns))
     _check(reader, sessions, tolerance)
     return np.memmap(folder / "sessions", SESSION, "r"), sessions.rejected.total
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.prepared.arrays import load_array
+from datamodules.prepared.carried import CARRIED
 from datamodules.prepared.folder import SPLITS, source_identity
 from datamodules.prepared.module import PreparedDataModule
 from datamodules.prepared.options import shares
@@ -148,7 +149,9 @@ class SkipSessions(PreparedDataModule):
             encoder,
             self.dataset,
             self.tolerance,
+            self.predict_columns,
         )
+        self.carried = folder / CARRIED if self.predict_columns else None
         self._use_encoder(encoder)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from datamodules.prepared.arrays import Arrays, column_means
+from datamodules.prepared.carried import CARRIED
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import SPLITS, Manifest, source_identity
 from datamodules.prepared.module import PreparedDataModule
@@ -238,8 +239,10 @@ class CTRDataModule(PreparedDataModule):
             self.raw_file(Path(path)),
             self.raw_fields(),
             encoder,
+            columns=self.predict_columns,
             max_bad_rows=self.max_bad_rows,
             memory_limit=self.memory_limit,
         )
+        self.carried = folder / CARRIED if self.predict_columns else None
         crosses = encode_crosses(folder, self._cross_encoders, fitted.schema, self.memory_limit)
         self._arrays["predict"] = Arrays.open(folder / "rows", crosses)

@@ -5,14 +5,19 @@ arrays are appended to chunk by chunk.
 """
 
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from datamodules.prepared.arrays import Arrays, ArraysWriter, column_means
+from datamodules.prepared.carried import carried_file, check_columns
 from datamodules.prepared.encoder import Encoder
-from datamodules.prepared.engine import Engine
+from datamodules.prepared.engine import Engine, sql_identifier
 from datamodules.prepared.folder import SPLITS, Manifest
 from datamodules.tabular.encoder import (
+    ROWS_PER_CHUNK,
     encode,
     fit_schema,
     fit_vocabulary,
@@ -79,17 +84,41 @@ def encode_file(
     fields: list[RawField],
     encoder: Path,
     *,
+    columns: Sequence[str],
     max_bad_rows: float,
     memory_limit: str,
 ) -> int:
-    """Encodes a raw file by a fitted encoder into `folder`/rows; returns its number of rows."""
+    """Encodes a raw file by a fitted encoder into `folder`/rows; returns its number of rows.
+
+    Its columns that predictions carry along go to a file of `folder`.
+    """
+    check_columns(columns, file.columns, file.path)
     with Engine(folder / "work", memory_limit) as engine:
-        rows = read_rows(engine, file, fields, {})
+        rows = read_rows(engine, file, fields, _extra(columns))
         rows.rejected.check(max_bad_rows)
         schema = _load(engine, encoder)
         usable = rows.rejected.total - rows.rejected.count
         _write_arrays(engine, schema, rows, [(folder / "rows", usable)])
+        _write_carried(engine, rows, folder, columns)
     return rows.rejected.total
+
+
+def _write_carried(engine: Engine, rows: Rows, folder: Path, columns: Sequence[str]) -> None:
+    names = ", ".join(sql_identifier(name) for name in _extra(columns))
+    ((count,),) = engine.run("SELECT count(*) FROM rows")
+    with carried_file(folder, columns) as write:
+        for start in range(0, count if columns else 0, ROWS_PER_CHUNK):
+            found = engine.run(
+                f"SELECT rowid, {names} FROM rows WHERE rowid >= {start} "
+                f"AND rowid < {start + ROWS_PER_CHUNK} ORDER BY rowid"
+            )
+            row, *values = zip(*found, strict=True)
+            write(rows.file_row(np.array(row)), *values)
+
+
+def _extra(columns: Sequence[str]) -> dict[str, str]:
+    """The SQL of columns of the table `rows` that no field has the name of."""
+    return {f"carried {i}": sql_identifier(column) for i, column in enumerate(columns)}
 
 
 def _load(engine: Engine, encoder: Path) -> Schema:

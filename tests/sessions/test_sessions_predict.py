@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from unittest import mock
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from support.interruption import killed, run_process
@@ -87,6 +88,13 @@ def test_a_session_that_cannot_be_scored_leaves_a_gap(run, logs, tmp_path):
     assert new.predict_rows == 20
     rows = torch.cat([batch.row for batch in found])
     assert rows.tolist() == [i for i in range(20) if i != number]
+    named, _ = predicting(
+        encoder, tmp_path / "new.csv", max_bad_sessions=0.1, predict_columns=["session_id"]
+    )
+    carried = pq.read_table(named.carried).to_pandas()
+    assert carried.row.tolist() == rows.tolist()
+    ids = logs.session_id.drop_duplicates()[:20]
+    assert carried.session_id.tolist() == ids[ids != logs.session_id[mine[0]]].tolist()
     with pytest.raises(ZooError, match=r"1 of 20 sessions are malformed"):
         predicting(encoder, tmp_path / "new.csv", max_bad_sessions=0.01)
 

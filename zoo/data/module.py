@@ -74,15 +74,18 @@ class ZooDataModule(LightningDataModule):
 
     Attributes:
         predict_path: Raw file to score.
-        predict_output: Parquet file that the command `predict` writes; None lets the command
-            choose a place in the run directory.
+        predict_output: File that the command `predict` writes, .parquet or .csv; None lets the
+            command choose a place in the run directory.
         predict_rows: Number of rows of the raw file, malformed ones included, once set up for
             prediction; None where each row gives a prediction.
+        carried: Parquet file of `row` (int64, rising) and of those columns of the raw file that
+            the predictions carry along, once set up for prediction; None carries none.
     """
 
     predict_path: str | None = None
     predict_output: Path | None = None
     predict_rows: int | None = None
+    carried: Path | None = None
 
     # What every datamodule offers
 

@@ -24,6 +24,7 @@ from zoo.run.early_stopping import add_options as add_early_stopping
 from zoo.run.early_stopping import early_stopping
 from zoo.run.parser import ZooParser
 from zoo.run.plugins import import_plugins
+from zoo.run.prediction_file import default_output, source_of
 from zoo.run.predictions import PredictionWriter
 from zoo.run.record import RunRecord
 from zoo.run.resume import OtherRows
@@ -113,13 +114,12 @@ class ZooCLI(LightningCLI):
         Console(stderr=True).print(f"checkpoint: {best}", soft_wrap=True, highlight=False)
         return str(best)
 
-    @property
-    def _predict_output(self) -> Path:
-        """The file of predictions, by default in the run directory of the checkpoint."""
-        data = self.datamodule
-        name = Path(data.predict_path).stem if data.predict_path else "predictions"
-        folder = run_of(Path(self.options.ckpt_path)) / "predictions"
-        return data.predict_output or folder / f"{name}.parquet"
+    def _prediction_writer(self) -> PredictionWriter:
+        """Writes to the file that is named, or into the run directory of the checkpoint."""
+        data, checkpoint = self.datamodule, Path(self.options.ckpt_path)
+        source = source_of(data.predict_path, checkpoint)
+        default = default_output(run_of(checkpoint) / "predictions", source)
+        return PredictionWriter(data.predict_output or default, source)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes into the run directory."""
@@ -139,7 +139,7 @@ class ZooCLI(LightningCLI):
             where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
             kwargs["logger"] = [CSVLogger(**where), TensorBoardLogger(**where)]
         elif self.subcommand == "predict":
-            callbacks = [PredictionWriter(self._predict_output)]
+            callbacks = [self._prediction_writer()]
             kwargs["logger"] = False
         else:
             kwargs["logger"] = False

@@ -1,6 +1,7 @@
-"""The Parquet file that `predict` writes."""
+"""What `predict` writes."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,22 +15,28 @@ from rich.console import Console
 from zoo.data.errors import ZooError
 from zoo.data.module import datamodule_of
 from zoo.models.base import ZooModule
+from zoo.run.prediction_file import Carried, with_source, writer_of
 
 
 class PredictionWriter(Callback):
-    """Writes a line for every row of the scored file, in its order, to a Parquet file.
+    """Writes a line for every row of the scored file, in its order.
 
     Columns: the model's `prediction_keys`, int64: `row` (from 0), and `position` where a row is a
     session with a line for each of its tracks; and its `prediction_columns`, float32:
     `probability`, `label` (null where unknown), and the like. A malformed row has a single line
     of nulls.
 
+    Columns of the file that the datamodule carries along (`ZooDataModule.carried`) come last.
+
     Args:
-        output: Parquet file to write; it appears when it is complete.
+        output: File to write, Parquet or CSV by its suffix; it appears when it is complete.
+        source: What the predictions are made of, which a Parquet file keeps.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, source: Mapping[str, str]) -> None:
         self.output = output
+        self.source = source
+        self.open_output = writer_of(output)
 
     def _part(self, rank: int) -> Path:
         return self.output.with_name(f".{self.output.name}.{rank}.partial")
@@ -41,6 +48,9 @@ class PredictionWriter(Callback):
         keys = [(name, pa.int64()) for name in model.prediction_keys]
         columns = [(name, pa.float32()) for name in model.prediction_columns]
         self.schema = pa.schema([*keys, *columns])
+        data = datamodule_of(trainer)
+        self.carried = Carried(data.carried if data else None)
+        self.joined_schema = self._joined_schema()
         self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.schema)
         self.last = 0
 
@@ -75,20 +85,32 @@ class PredictionWriter(Callback):
             data = datamodule_of(trainer)
             parts = [self._part(rank) for rank in range(trainer.world_size)]
             joined = self._part(-1)
-            with pq.ParquetWriter(joined, self.schema) as writer:
+            with self.open_output(joined, self.joined_schema) as writer:
+
+                def write(table: pa.Table) -> None:
+                    writer.write_table(self.carried.beside(table).cast(self.joined_schema))
+
                 next_row = 0
                 for part in parts:
                     for batch in pq.ParquetFile(part).iter_batches():
                         end = batch.column("row")[-1].as_py() + 1
-                        writer.write_table(_fill(pa.table(batch), next_row, end))
+                        write(_fill(pa.table(batch), next_row, end))
                         next_row = end
                 rows = (data.predict_rows if data else None) or next_row
                 if next_row < rows:
-                    writer.write_table(_fill(self.schema.empty_table(), next_row, rows))
+                    write(_fill(self.schema.empty_table(), next_row, rows))
             os.replace(joined, self.output)
             for part in parts:
                 part.unlink()
             Console().print(f"{rows:,} rows scored: {self.output}", soft_wrap=True)
+
+    def _joined_schema(self) -> pa.Schema:
+        twice = [field.name for field in self.carried.fields if field.name in self.schema.names]
+        if twice:
+            raise ZooError(
+                f"data.predict_columns: {twice[0]} is a column of the predictions already"
+            )
+        return with_source(pa.schema([*self.schema, *self.carried.fields]), self.source)
 
 
 def _fill(table: pa.Table, start: int, stop: int) -> pa.Table:
