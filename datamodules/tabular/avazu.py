@@ -1,9 +1,10 @@
 """Avazu Click-Through Rate Prediction (Kaggle, 2014): ten days of mobile advertisements."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.prepared.form import first_line
+from datamodules.prepared.form import first_line, require_form
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.source import RawField, RawFile
 from zoo.data.errors import ZooError
@@ -14,6 +15,10 @@ GROUPS = {
     "device": ("device_id", "device_ip", "device_model", "device_type", "device_conn_type"),
     "ad": ("C1", "banner_pos", "C14", "C15", "C16", "C17", "C18", "C19", "C20", "C21"),
 }
+NEEDED = ("hour", *(column for columns in GROUPS.values() for column in columns))
+COLUMNS = ("id", "click", "hour", "C1", "banner_pos", *GROUPS["site"], *GROUPS["app"])
+COLUMNS += (*GROUPS["device"], *GROUPS["ad"][2:])  # of the challenge's train.csv
+HOUR = "[0-9]{8}"
 TIME = "try_strptime(\"hour\", '%y%m%d%H')"
 HOURS = {
     "parts": {
@@ -26,7 +31,8 @@ HOURS = {
 
 
 class Avazu(CTRDataModule):
-    """The raw `train.csv` with its header: id, click, hour (YYMMDDHH, UTC), 21 categories.
+    """The raw `train.csv`, with its header or without: id, click, hour (YYMMDDHH, UTC), 21
+    categories.
 
     Rules of AutoInt (Song et al. 2019, and its public code): every field is categorical and
     values rarer than 5 become unknown. The `id` is dropped: it is distinct on every row, so
@@ -38,6 +44,8 @@ class Avazu(CTRDataModule):
             is_weekend; `timestamp` keeps the text as one field, as AutoInt does.
         min_count: Smallest count of a categorical value in the training split; rarer ones become
             unknown.
+        header: Whether the first line of a file names its columns, in any order; if not, they are
+            the 24 of the challenge's `train.csv`, or the 23 of its `test.csv`, which has no click.
         shared: Options of `CTRDataModule`.
     """
 
@@ -46,25 +54,20 @@ class Avazu(CTRDataModule):
         path: str,
         hour: Literal["parts", "timestamp"] = "parts",
         min_count: int = 5,
+        header: bool = True,
         **shared: Any,
     ) -> None:
         if hour not in HOURS:
             raise ZooError(f"data.hour must be one of {', '.join(HOURS)}, got {hour!r}")
         self.hour = hour
+        self.header = header
         super().__init__(path, min_count=min_count, **shared)
 
     def raw_file(self, path: Path) -> RawFile:
         """Columns by name, in any order; `click` may be missing, as in the challenge's test."""
-        columns = tuple(first_line(path).split(","))
-        needed = ["hour", *(column for group in GROUPS.values() for column in group)]
-        missing = [column for column in needed if column not in columns]
-        if missing:
-            raise ZooError(f"{path}: its header has no column {', '.join(missing)}")
-        named = [column for column in columns if column]
-        if len(set(named)) < len(named):
-            raise ZooError(f"{path}: its header names a column twice")
+        columns = _named(path) if self.header else _in_order(path)
         label = "click" if "click" in columns else None
-        return RawFile(path, ",", columns, header=True, label=label)
+        return RawFile(path, ",", columns, self.header, label)
 
     def raw_fields(self) -> list[RawField]:
         """The fields of `hour`, then site, app, device and ad."""
@@ -74,7 +77,8 @@ class Avazu(CTRDataModule):
                 "categorical",
                 sql,
                 group="time",
-                malformed=f"{TIME} IS NULL",
+                # strptime also takes blanks, seven digits, `epoch` and `infinity`
+                malformed=f"NOT regexp_full_match(\"hour\", '{HOUR}') OR {TIME} IS NULL",
                 problem="hour is not of the form YYMMDDHH",
             )
             for field, sql in HOURS[self.hour].items()
@@ -90,3 +94,42 @@ class Avazu(CTRDataModule):
     def encoder_options(self) -> dict[str, Any]:
         """The options of all such data, and `hour`."""
         return {**super().encoder_options(), "hour": self.hour}
+
+    def options(self) -> dict[str, Any]:
+        """The options of all such data, and that there is no header."""
+        return super().options() | ({} if self.header else {"header": False})
+
+
+def _named(path: Path) -> tuple[str, ...]:
+    """The columns that the first line of a file names."""
+    line = first_line(path)
+    require_form(path, line, ",", lambda cells: set(NEEDED) <= set(cells))
+    columns = tuple(line.split(","))
+    if any(re.fullmatch(HOUR, cell) for cell in columns):
+        raise ZooError(
+            f"{path}: its first line is a row, not a header: with data.header=false the columns "
+            "are those of the challenge's files, in their order"
+        )
+    missing = [column for column in NEEDED if column not in columns]
+    if missing:
+        raise ZooError(f"{path}: its header has no column {', '.join(missing)}")
+    named = [column for column in columns if column]
+    if len(set(named)) < len(named):
+        raise ZooError(f"{path}: its header names a column twice")
+    return columns
+
+
+def _in_order(path: Path) -> tuple[str, ...]:
+    """The columns of a file that does not name them, by their number."""
+    line = first_line(path)
+    orders = {len(order): order for order in (COLUMNS, (COLUMNS[0], *COLUMNS[2:]))}
+    require_form(path, line, ",", lambda cells: len(cells) in orders)
+    columns = line.split(",")
+    if "hour" in columns:
+        raise ZooError(f"{path}: its first line is a header: leave out data.header=false")
+    if len(columns) not in orders:
+        raise ZooError(
+            f"{path}: its first line has {len(columns)} columns, not 24 (or 23 without click): "
+            "write a header that names them, and leave out data.header=false"
+        )
+    return orders[len(columns)]

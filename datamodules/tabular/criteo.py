@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.prepared.form import first_line
+from datamodules.prepared.form import first_line, require_form
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.source import RawField, RawFile
 from zoo.data.errors import ZooError
 
 NUMERICAL = tuple(f"I{i}" for i in range(1, 14))
 CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
+# AutoInt's code leaves all negative numbers as they are, for Criteo has none below -3
+LARGE = "CASE WHEN {{x}} > 2 THEN {0} WHEN {{x}} < -10 THEN -10 - {1} ELSE {{x}} END"
 SCALINGS = {
-    "floor_log_squared": "CASE WHEN {x} > 2 THEN floor(ln({x}) ^ 2) ELSE {x} END",
-    "log_squared": "CASE WHEN {x} > 2 THEN ln({x}) ^ 2 ELSE {x} END",
+    "floor_log_squared": LARGE.format("floor(ln({x}) ^ 2)", "floor(ln(-9 - {x}) ^ 2)"),
+    "log_squared": LARGE.format("ln({x}) ^ 2", "ln(-9 - {x}) ^ 2"),
     "log": "ln(1 + greatest({x}, 0))",
     "none": "{x}",
 }
@@ -22,12 +24,14 @@ class Criteo(CTRDataModule):
     """The raw `train.txt`: label, I1..I13, C1..C26, tab-separated, empty = missing, no header.
 
     Rules of AutoInt (Song et al. 2019, section 5.1.1, and its public code): values rarer than
-    10 become unknown, numbers above 2 become floor(ln(x)^2), missing numbers 0.
+    10 become unknown, numbers above 2 become floor(ln(x)^2), missing numbers 0. Numbers below -10,
+    of which Criteo has none, are drawn in likewise: -10 - floor(ln(-9 - x)^2).
 
     Args:
         path: Raw file, plain or .gz.
         scaling: How numbers x are scaled: `floor_log_squared`, floor(ln(x)^2) where x > 2, as in
-            AutoInt's code; `log_squared`, ln(x)^2 where x > 2, as in its paper; `log`,
+            AutoInt's code; `log_squared`, ln(x)^2 where x > 2, as in its paper (both likewise where
+            x < -10); `log`,
             ln(1 + max(x, 0)), as in DLRM (Naumov et al. 2019), which keeps all numbers small;
             `none`.
         min_count: Smallest count of a categorical value in the training split; rarer ones become
@@ -50,7 +54,10 @@ class Criteo(CTRDataModule):
     def raw_file(self, path: Path) -> RawFile:
         """40 columns; 39 (as in the challenge's `test.txt`) are rows without label."""
         columns = NUMERICAL + CATEGORICAL
-        labelled = first_line(path).count("\t") != len(columns) - 1
+        widths = (len(columns), len(columns) + 1)
+        line = first_line(path)
+        require_form(path, line, "\t", lambda cells: len(cells) in widths)
+        labelled = line.count("\t") != len(columns) - 1
         if labelled:
             columns = ("label", *columns)
         return RawFile(path, "\t", columns, header=False, label="label" if labelled else None)
