@@ -13,6 +13,12 @@ from zoo.data.bounds import check_bounds
 from zoo.data.errors import ZooError
 from zoo.inspect.archive import LARGEST_RATIO, check_archive
 
+# what builds a model, where Lightning's own command line has fitted it
+BUILDERS = (
+    None,
+    "pytorch_lightning.cli.instantiate_module",
+    "lightning.pytorch.cli.instantiate_module",
+)
 SMALL = 2**20  # bytes; what is expanded to no more harms nobody
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
 
@@ -42,8 +48,17 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
         raise ZooError(f"{path} is not a checkpoint of this project: it holds no state_dict")
     check_bounds(content, path)
+    _check_builder(path, content)
     _check_tensors(path, content)
     return content
+
+
+def _check_builder(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuses a name of code that Lightning would call to build the model."""
+    options = content.get("hyper_parameters")
+    builder = options.get("_instantiator") if isinstance(options, Mapping) else None
+    if builder not in BUILDERS:
+        raise ZooError(f"{path} names code: {builder} as what builds its model: it is not loaded")
 
 
 def _check_tensors(path: Path, content: Any) -> None:

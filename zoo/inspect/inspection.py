@@ -24,6 +24,7 @@ from zoo.inspect.weights_only.run import Run, run_beside
 from zoo.inspect.weights_only.training import Training
 from zoo.inspect.weights_only.warnings import warnings_of
 from zoo.models.description import Description
+from zoo.models.installed import folders_of
 
 ROWS_EXPLAINED = 4000  # of a split, at most, where nothing else is asked for
 
@@ -185,7 +186,9 @@ def _model_of(path: Path, checkpoint: Mapping[str, Any], weights: int) -> _Model
         raise ZooError(f"{path} is damaged: its schema cannot be read") from error
     options = {name: value for name, value in options.items() if name != "schema"}
     try:
-        described = architecture.description_of(checkpoint, model, schema, options, weights)
+        described = architecture.description_of(
+            checkpoint, model, schema, options, weights, folders_of(path)
+        )
     except ZooError as error:
         raise ZooError(f"{path}: {error}") from error
     return _Model(model, schema, options, described)

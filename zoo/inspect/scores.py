@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from zoo.data.encoder import check_encoder
@@ -17,6 +18,7 @@ from zoo.inspect.with_data.quality import Quality
 from zoo.inspect.with_data.shares import ExpertShare
 from zoo.inspect.with_data.source import batches_of, categorical_fields, encoder_of
 from zoo.models.base import ZooModule
+from zoo.models.installed import folders_of
 from zoo.models.registry import model_class
 
 
@@ -119,7 +121,7 @@ def model_of(found: Inspection) -> ZooModule:
     if found.architecture is None:
         raise ZooError(f"{found.file} holds no model of this project: it cannot be scored")
     try:
-        named = model_class(found.architecture.model)
+        named = model_class(found.architecture.model, folders_of(Path(found.file)))
     except ZooError as error:
         raise ZooError(f"{found.file}: {error}") from error
     model = named.load_from_checkpoint(found.file, map_location="cpu", weights_only=True)

@@ -29,6 +29,7 @@ from zoo.run.predictions import PredictionWriter
 from zoo.run.record import RunRecord
 from zoo.run.resume import OtherRows
 from zoo.run.trainer import ZooTrainer
+from zoo.run.trust import restricted_imports
 
 
 class CLIParser(ZooParser, LightningArgumentParser):
@@ -194,17 +195,18 @@ def prepared_schema(data: ZooDataModule) -> Schema:
 
 def run() -> None:
     """Runs the subcommand that the command line names."""
-    import_plugins()
-    ZooCLI(
-        ZooModule,
-        ZooDataModule,
-        trainer_class=ZooTrainer,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        load_from_checkpoint_support=False,
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-        parser_class=CLIParser,
-        parser_kwargs={name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
-    )
+    with restricted_imports(sys.argv[1:]):
+        import_plugins()
+        ZooCLI(
+            ZooModule,
+            ZooDataModule,
+            trainer_class=ZooTrainer,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_class=CLIParser,
+            parser_kwargs={name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
+        )

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from zoo.inspect.inspection import ROWS_EXPLAINED, Inspection, load
 from zoo.inspect.interactions import DetectedInteractions, interactions_in
 from zoo.inspect.shown import Shown
 from zoo.run.parser import ZooParser
+from zoo.run.trust import refusal, restricted_imports
 
 if TYPE_CHECKING:  # which need Lightning, which takes seconds to import
     from zoo.data.module import ZooDataModule
@@ -106,7 +108,8 @@ def add_data(parser: ZooParser, config: str | None = None) -> None:
         try:
             parser.set_defaults({"data": _section(Path(config))})
         except (AttributeError, ImportError) as error:
-            raise ZooError(f"{config}: section data names no class: {error}") from error
+            named = f"{config}: section data names no class: {error}"
+            raise ZooError(refusal(str(error), "data") or named) from error
 
 
 def _section(config: Path) -> Any:
@@ -125,9 +128,10 @@ def data_of(config: str | Path) -> "ZooDataModule":
     Raises:
         ZooError: where the file has no section `data`, or cannot be read.
     """
-    made = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
-    add_data(made, str(config))
-    return made.instantiate_classes(made.parse_args([]))["data"]
+    with restricted_imports(("--config", str(config))):
+        made = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
+        add_data(made, str(config))
+        return made.instantiate_classes(made.parse_args([]))["data"]
 
 
 def _parse(arguments: Sequence[str]) -> tuple[ZooParser, Any]:
@@ -135,13 +139,17 @@ def _parse(arguments: Sequence[str]) -> tuple[ZooParser, Any]:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config")
     config = first.parse_known_args(arguments)[0].config
+    made = parser(_needs_data(arguments), config)
+    return made, made.parse_args(list(arguments))
+
+
+def _needs_data(arguments: Sequence[str]) -> bool:
+    """Whether a part of the arguments asks for the options `--data`."""
     named = {argument.partition("=")[0] for argument in arguments}
     of_data = {name for name in named if name.startswith("--data.")}
     if of_data - {"--data.help"} and named.isdisjoint(("--config", "--data")):
         raise ZooError("--data.* change data: give --config RUN/config.yaml, or --data CLASS")
-    wanted = of_data or not named.isdisjoint(("--config", "--data", "--help", "-h"))
-    made = parser(bool(wanted), config)
-    return made, made.parse_args(list(arguments))
+    return bool(of_data) or not named.isdisjoint(("--config", "--data", "--help", "-h"))
 
 
 def _check(options: Any) -> None:
@@ -166,6 +174,12 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         ZooError: as `zoo.inspect.load` does.
     """
+    files = [path for path in map(Path, arguments) if path.suffix == ".ckpt"]
+    with restricted_imports(arguments, files) if _needs_data(arguments) else nullcontext():
+        _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
     made, options = _parse(arguments)
     _check(options)
     loaded = [load(path) for path in options.checkpoints]

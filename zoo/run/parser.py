@@ -10,12 +10,15 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 import zoo
+from zoo.run.trust import refusal
 
 # lines that jsonargparse adds where an option may also be null
 NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value")
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
-NOT_A_SUBCLASS = re.compile(r"Expected a path but (\S+) .*\s.*subclass of (\w+)", re.DOTALL)
+NOT_A_SUBCLASS = re.compile(
+    r"(?:Expected a path but (\S+) .*\s.*|Import path (\S+) .*)subclass of (\w+)", re.DOTALL
+)
 # not where the class is found and its own module imports a missing one
 NO_CLASS = re.compile(
     r"dot import path string: (\S+)"
@@ -44,6 +47,9 @@ class ZooParser(ArgumentParser):
     def _sentence(self, message: str) -> str:
         """What jsonargparse says, shortened."""
         key = re.search(r'Parser key "([\w.]+)"', message)
+        denied = refusal(message, key and key[1])
+        if denied:
+            return denied
         option = NOT_ACCEPTED.search(message)
         if key and option:
             owner = re.search(r"class_path '([\w.]+)'", message)
@@ -53,8 +59,8 @@ class ZooParser(ArgumentParser):
         if key and name and key[1] in self.bases:
             return _no_class(key[1], name[1] or name[2], _names(self.bases[key[1]]))
         other = NOT_A_SUBCLASS.search(message)
-        if key and other:
-            return f"{key[1]}: {other[1]} is not a subclass of zoo.{other[2]}"
+        if key and key[1] in self.bases and other:
+            return f"{key[1]}: {other[1] or other[2]} is not a subclass of zoo.{other[3]}"
         option = UNRECOGNIZED.search(message)
         if option:
             parent, _, name = option[1].rpartition(".")
@@ -94,5 +100,6 @@ def _names(base: type) -> list[str]:
 
 def _options_of(class_path: str) -> list[str]:
     parser = ArgumentParser()
-    found = locate(class_path)
+    # what a message names is loaded already; `locate` would import any other module
+    found = locate(class_path) if class_path.rpartition(".")[0] in sys.modules else None
     return parser.add_class_arguments(found, fail_untyped=False) if isinstance(found, type) else []

@@ -6,7 +6,9 @@ from importlib.metadata import entry_points
 from rich.console import Console
 
 import zoo
+from zoo.models.installed import is_installed
 from zoo.models.registry import ENTRY_POINTS
+from zoo.run.trust import foreign_folders
 
 
 def import_plugins() -> None:
@@ -20,6 +22,8 @@ def import_plugins() -> None:
     import_module("datamodules")  # by its name: no room of zoo knows a dataset
     for group in (ENTRY_POINTS, "interpretable_zoo.datamodules"):
         for point in entry_points(group=group):
+            if not is_installed(point.module, foreign_folders()):
+                continue  # what lies in the current folder can call itself installed
             try:
                 point.load()
             except Exception as error:  # of somebody else's package, which may not be needed

@@ -1,7 +1,8 @@
 """Which model a checkpoint holds, in the words of the model itself."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from zoo.data.errors import ZooError
@@ -39,6 +40,7 @@ def description_of(
     schema: Schema,
     options: Mapping[str, Any],
     weights: int,
+    beside: Iterable[Path] = (),
 ) -> Description:
     """What a checkpoint says of its model, so that nothing is imported.
 
@@ -50,6 +52,7 @@ def description_of(
         schema: Fields of the model.
         options: Arguments of its constructor but the schema.
         weights: Number of its parameters.
+        beside: Folders of the file, from which no code is taken.
 
     Raises:
         ZooError: where the description is damaged or does not fit the schema, or there is none
@@ -62,7 +65,7 @@ def description_of(
             # a description has an entry for each column: a damaged width would fill the memory
             if options.get("embedding_dim", 0) > weights:
                 raise ZooError("its embedding_dim does not fit its weights")
-            found = model_class(model).describe(schema, options)
+            found = model_class(model, beside).describe(schema, options)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise ZooError(f"its description is damaged: {error!r}") from error
     _check_experts(found, schema)
