@@ -33,6 +33,7 @@ class Watch(Profiler): pass
 class Strategy(SingleDeviceStrategy): pass
 def function(*args): pass
 """
+MINE = "from datamodules import Criteo\nclass Mine(Criteo):\n    dataset = 'Criteo'\n"
 EVIL = "runs.t.version_0.evil"
 
 
@@ -41,7 +42,7 @@ def planted(run, monkeypatch, tmp_path_factory):
     """A run directory full of code, in a current folder that is on Python's path."""
     mark = tmp_path_factory.mktemp("mark") / "ran"
     monkeypatch.setenv("MARK", str(mark))
-    for folder in (run.parent.parent, run.parent, run, run / "checkpoints", run / "encoder"):
+    for folder in (run.parent.parent, run.parent, run, run / "checkpoints"):
         (folder / "__init__.py").write_text(CODE)
     for name in ("evil", "sitecustomize", "conftest", "this", "own", "lightning"):
         (run / f"{name}.py").write_text(CODE)
@@ -190,7 +191,7 @@ def test_in_a_notebook(planted):
 
 
 def test_the_command_line_names_a_module(run, criteo_file, monkeypatch, capsys):
-    Path("mine_alone.py").write_text("from datamodules import Criteo\nclass Mine(Criteo): pass\n")
+    Path("mine_alone.py").write_text(MINE)
     monkeypatch.syspath_prepend(".")
     changed(run, lambda c: c["data"].update(class_path="mine_alone.Mine"))
     assert "--data=mine_alone.Mine" in error_of(*line("validate", run, criteo_file))
@@ -199,8 +200,7 @@ def test_the_command_line_names_a_module(run, criteo_file, monkeypatch, capsys):
 
 def test_python_path_names_a_folder(run, criteo_file, monkeypatch, tmp_path_factory, capsys):
     folder = tmp_path_factory.mktemp("mine")
-    code = "from datamodules import Criteo\nclass Mine(Criteo): pass\n"
-    (folder / "mine_in_path.py").write_text(code)
+    (folder / "mine_in_path.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", str(folder))
     changed(run, lambda c: c["data"].update(class_path="mine_in_path.Mine"))
@@ -208,7 +208,7 @@ def test_python_path_names_a_folder(run, criteo_file, monkeypatch, tmp_path_fact
 
 
 def test_yaml_on_the_command_line_is_the_users(run, criteo_file, monkeypatch, capsys):
-    Path("mine_inline.py").write_text("from datamodules import Criteo\nclass Mine(Criteo): pass\n")
+    Path("mine_inline.py").write_text(MINE)
     monkeypatch.syspath_prepend(".")
     path = criteo_file
     inline = f"{{class_path: mine_inline.Mine, init_args: {{path: {path}, scaling: log}}}}"
