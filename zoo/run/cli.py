@@ -28,6 +28,7 @@ from zoo.run.prediction_file import default_output, source_of
 from zoo.run.predictions import PredictionWriter
 from zoo.run.record import RunRecord
 from zoo.run.resume import OtherRows
+from zoo.run.stopping import Stopping
 from zoo.run.trainer import ZooTrainer
 from zoo.run.trust import restricted_imports
 
@@ -127,7 +128,7 @@ class ZooCLI(LightningCLI):
         trainer = self.config_init[self.subcommand]["trainer"]
         given = trainer["callbacks"] or []
         given = given if isinstance(given, list) else [given]  # Lightning takes a single one too
-        callbacks: list[Callback] = []
+        callbacks: list[Callback] = [Stopping()]
         if self.subcommand == "detect":
             # the neighbours' scores must not be rounded: their small differences are explained
             trainer["precision"] = "32-true"
@@ -136,11 +137,12 @@ class ZooCLI(LightningCLI):
             self.record = RunRecord(run)
             given = [*early_stopping(self.options, given), *given]
             self.checkpoint = RunCheckpoint(run, self.options.monitor)
-            callbacks = [OtherRows(), self.checkpoint, self.record]
+            stopping = Stopping(run / "checkpoints/last.ckpt")
+            callbacks = [OtherRows(), self.checkpoint, self.record, stopping]
             where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
             kwargs["logger"] = [CSVLogger(**where), TensorBoardLogger(**where)]
         elif self.subcommand == "predict":
-            callbacks = [self._prediction_writer()]
+            callbacks = [self._prediction_writer(), Stopping()]
             kwargs["logger"] = False
         else:
             kwargs["logger"] = False

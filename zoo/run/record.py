@@ -72,15 +72,6 @@ class RunRecord(Callback):
         """Stops the clock."""
         self._stop()
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Says how an interrupted fit goes on."""
-        last = self.run / "checkpoints" / "last.ckpt"
-        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and last.is_file():
-            message = f"interrupted; to go on, repeat the command with --ckpt_path {last}"
-            Console(stderr=True).print(message, soft_wrap=True, highlight=False)
-
     def _stop(self) -> None:
         if self._since is not None:
             self.seconds += time.perf_counter() - self._since

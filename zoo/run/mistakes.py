@@ -1,0 +1,52 @@
+"""What is said of an error that the user can correct: one sentence."""
+
+import errno
+import os
+
+from zoo.data.errors import ZooError
+
+# Errors of the operating system that name what a user can change
+ADVICE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota of the disk is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "the permission is missing",
+    errno.EPERM: "the permission is missing",
+    errno.ENOENT: "the file or its folder does not exist, or has been deleted meanwhile",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "it is a folder, not a file",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EFBIG: "the file grows larger than the file system or `ulimit -f` allows",
+    errno.EMFILE: "too many files are open: raise the limit with `ulimit -n 4096`",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ESTALE: "the network file system has lost it",
+    errno.EIO: "the disk reports an error",
+}
+
+
+# These say something whichever file it was, and whatever was made of the error
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """The sentence of an error that the user can correct; None of any other."""
+    cause: BaseException | None = error
+    meant = True  # not only what was being handled when another error was raised
+    while cause is not None:
+        if isinstance(cause, ZooError):
+            return str(cause)
+        if isinstance(cause, OSError) and (meant or cause.errno in OF_THE_MACHINE):
+            found = _of_system(cause)
+            if found:
+                return found
+        meant = meant and cause.__cause__ is not None
+        cause = cause.__cause__ or cause.__context__  # jsonargparse wraps what it meets
+    return None
+
+
+def _of_system(error: OSError) -> str | None:
+    advice, name = ADVICE.get(error.errno or 0), error.filename
+    if advice is None or (name is None and error.errno not in OF_THE_MACHINE):
+        return None
+    named = isinstance(name, str | bytes | os.PathLike)
+    return f"{os.fsdecode(name)}: {advice}" if named else advice
