@@ -22,8 +22,6 @@ try:
 except ImportError:  # Windows, where nobody can tell, and what was left stays
     fcntl = None
 
-LEFTOVER = re.compile(r"\.(.+)\.\d+\.partial")
-
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -39,7 +37,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def partial_file(path: Path) -> Iterator[Path]:
     """An empty file beside `path`, this process's own, that is removed when the block ends."""
     remove_leftovers(path.parent, path.name)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path, os.getpid())
     try:
         with open(partial, "wb") as file:
             _lock(file)
@@ -53,6 +51,11 @@ def partial_file(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def partial_path(path: Path, process: int) -> Path:
+    """What `partial_file` names the file of a process."""
+    return path.with_name(f".{path.name}.{process}.partial")
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, in UTF-8; see `atomic_file`."""
     with atomic_file(path) as partial:
@@ -64,12 +67,13 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
     Args:
         folder: Folder of the files.
-        name: Name of the file; None for all.
+        name: Name of the file, or of its numbered parts; None for all.
     """
+    named = ".+" if name is None else rf"{re.escape(name)}(\.\d+)?"
+    leftover = re.compile(rf"\.{named}\.\d+\.partial")
     with suppress(OSError):  # a folder that cannot be listed is for what follows to report
         for entry in os.scandir(folder):
-            found = LEFTOVER.fullmatch(entry.name)
-            if found and name in (None, found[1]):
+            if leftover.fullmatch(entry.name):
                 _remove_if_left(Path(entry.path))
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from zoo.data.errors import ZooError
+from zoo.data.files import atomic_file, partial_file, partial_path, remove_leftovers
 from zoo.data.module import datamodule_of
 from zoo.models.base import ZooModule
 from zoo.run.prediction_file import Carried, with_source, writer_of
@@ -37,9 +39,10 @@ class PredictionWriter(Callback):
         self.output = output
         self.source = source
         self.open_output = writer_of(output)
+        self.open_parts = ExitStack()  # of this process, until they are joined
 
     def _part(self, rank: int) -> Path:
-        return self.output.with_name(f".{self.output.name}.{rank}.partial")
+        return self.output.with_name(f"{self.output.name}.{rank}")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this rank's part."""
@@ -51,7 +54,9 @@ class PredictionWriter(Callback):
         data = datamodule_of(trainer)
         self.carried = Carried(data.carried if data else None)
         self.joined_schema = self._joined_schema()
-        self.writer = pq.ParquetWriter(self._part(trainer.global_rank), self.schema)
+        remove_leftovers(self.output.parent, self.output.name)
+        mine = self.open_parts.enter_context(partial_file(self._part(trainer.global_rank)))
+        self.writer = self.open_parts.enter_context(pq.ParquetWriter(mine, self.schema))
         self.last = 0
 
     def on_predict_batch_end(
@@ -80,29 +85,47 @@ class PredictionWriter(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Joins the parts of all ranks, with a line for each malformed row."""
         self.writer.close()
-        trainer.strategy.barrier("parts written")
+        parts = self._all_parts(trainer)
         if trainer.is_global_zero:
             data = datamodule_of(trainer)
-            parts = [self._part(rank) for rank in range(trainer.world_size)]
-            joined = self._part(-1)
-            with self.open_output(joined, self.joined_schema) as writer:
-
-                def write(table: pa.Table) -> None:
-                    writer.write_table(self.carried.beside(table).cast(self.joined_schema))
-
-                next_row = 0
-                for part in parts:
-                    for batch in pq.ParquetFile(part).iter_batches():
-                        end = batch.column("row")[-1].as_py() + 1
-                        write(_fill(pa.table(batch), next_row, end))
-                        next_row = end
-                rows = (data.predict_rows if data else None) or next_row
-                if next_row < rows:
-                    write(_fill(self.schema.empty_table(), next_row, rows))
-            os.replace(joined, self.output)
-            for part in parts:
-                part.unlink()
+            rows = self._join(parts, data.predict_rows if data else None)
             Console().print(f"{rows:,} rows scored: {self.output}", soft_wrap=True)
+        trainer.strategy.barrier("parts joined")
+        self.open_parts.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Removes this rank's part."""
+        self.open_parts.close()
+
+    def _all_parts(self, trainer: Trainer) -> list[Path]:
+        """The parts of all ranks, once these are written."""
+        processes = [os.getpid()] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(processes, os.getpid())
+        return [partial_path(self._part(rank), process) for rank, process in enumerate(processes)]
+
+    def _join(self, parts: list[Path], rows: int | None) -> int:
+        """Writes the output; returns the number of its rows."""
+        with (
+            atomic_file(self.output) as joined,
+            self.open_output(joined, self.joined_schema) as writer,
+        ):
+
+            def write(table: pa.Table) -> None:
+                writer.write_table(self.carried.beside(table).cast(self.joined_schema))
+
+            next_row = 0
+            for part in parts:
+                for batch in pq.ParquetFile(part).iter_batches():
+                    end = batch.column("row")[-1].as_py() + 1
+                    write(_fill(pa.table(batch), next_row, end))
+                    next_row = end
+            rows = rows or next_row
+            if next_row < rows:
+                write(_fill(self.schema.empty_table(), next_row, rows))
+        return rows
 
     def _joined_schema(self) -> pa.Schema:
         twice = [field.name for field in self.carried.fields if field.name in self.schema.names]
