@@ -68,6 +68,7 @@ class PreparedDataModule(BatchedDataModule):
         self.predict_output = Path(predict_output) if predict_output else None
         self.predict_columns = tuple(predict_columns or ())
         self._is_open = False
+        self._checksums: dict[str, str] = {}
         self._found_fitted = False
 
     # What a dataset defines
@@ -221,6 +222,9 @@ class PreparedDataModule(BatchedDataModule):
                 for folder, manifest in manifests.items():
                     manifest.verify(folder)
             self.open_splits()
+            # now: the raw file may go while a fit goes on
+            rows = {split: combined(self.manifest.below(split)) for split in ("train", "val")}
+            self._checksums = self.checksums() | rows
             self._is_open = True
 
     def predict_dataloader(self) -> Iterable[Any]:
@@ -279,11 +283,7 @@ class PreparedDataModule(BatchedDataModule):
 
     def checksums(self) -> dict[str, str]:
         """Of the encoder, and, where they are open, of training and validation rows."""
-        found = self.given or self._fitted()
-        if self._is_open:
-            manifest = self.manifest
-            found = {**found, **{s: combined(manifest.below(s)) for s in ("train", "val")}}
-        return found
+        return self._checksums if self._is_open else self.given or self._fitted()
 
     def save_encoder(self, folder: Path) -> None:
         """Writes a new folder that `encoder` can name: all that turns raw rows into batches."""

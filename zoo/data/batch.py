@@ -192,15 +192,19 @@ def check(batch: Any, schema: Schema) -> None:
         columns = getattr(batch, part).shape[-1]
         if columns != len(fields):
             raise ZooError(f"batch.{part} has {columns} columns, but the schema has {len(fields)}")
-    if rows and batch.rows:
-        for field, ids in zip(schema.categorical, batch.categorical.T, strict=True):
-            least, most = int(ids.min()), int(ids.max())
-            if least < 0 or most >= field.cardinality:
-                raise ZooError(
-                    f"batch.categorical holds the id {least if least < 0 else most} of the field "
-                    f"{field.name}: its cardinality in the schema is {field.cardinality}, so ids "
-                    f"are 0 to {field.cardinality - 1}"
-                )
+    if rows and batch.rows and schema.categorical:
+        _check_ids(batch.categorical, schema.categorical)
+
+
+def _check_ids(categorical: Tensor, fields: Sequence[Field]) -> None:
+    extremes = torch.stack(categorical.aminmax(dim=0), 1).tolist()
+    for field, (least, most) in zip(fields, extremes, strict=True):
+        if least < 0 or most >= field.cardinality:
+            raise ZooError(
+                f"batch.categorical holds the id {least if least < 0 else most} of the field "
+                f"{field.name}: its cardinality in the schema is {field.cardinality}, so ids "
+                f"are 0 to {field.cardinality - 1}"
+            )
 
 
 def check_labels(batch: Batch, split: str) -> None:

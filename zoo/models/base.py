@@ -5,7 +5,6 @@ Shapes: B batch.
 
 import inspect
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import torch
@@ -20,7 +19,8 @@ from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError, missing, require
 from zoo.data.module import datamodule_of
 from zoo.data.schema import Schema
-from zoo.models.description import Description, class_name, paragraphs_of
+from zoo.models.checkpoint import check_model, checksums_of, versions
+from zoo.models.description import Description, class_name, layer_name, paragraphs_of
 from zoo.models.metrics import MetricDict
 from zoo.nn.memory import keep_freed_memory
 from zoo.nn.optim import Adagrad
@@ -74,6 +74,7 @@ class ZooModule(LightningModule):
         )
         require(optimizer in OPTIMIZERS, f"optimizer must be one of {[*OPTIMIZERS]}", optimizer)
         self.schema = Schema.from_dict(schema)
+        self._ids_are_certain = False  # once set up, whether the data have an encoder
         self.save_hyperparameters(ignore="schema", logger=False)
         # plain data, so that a checkpoint loads with weights_only=True
         self.save_hyperparameters({"schema": self.schema.to_dict()}, logger=False)
@@ -90,7 +91,7 @@ class ZooModule(LightningModule):
         """Index of the labels that count in loss and metrics: all."""
         return ...
 
-    # The first batch of a split is compared with the schema
+    # Batches are compared with the schema
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Refuses a batch that is not what the schema says."""
@@ -111,7 +112,8 @@ class ZooModule(LightningModule):
         self._check(batch, batch_idx)
 
     def _check(self, batch: Any, number: int) -> None:
-        if number == 0:  # the others are of the same dataloader, and ids are on a GPU
+        """The first one; on a CPU, where that takes no waiting, all that no encoder has made."""
+        if number == 0 or not (self._ids_are_certain or batch.label.is_cuda):
             check(batch, self.schema)
 
     # One step serves all splits
@@ -235,7 +237,14 @@ class ZooModule(LightningModule):
     # Optimiser and checkpoint
 
     def setup(self, stage: str) -> None:
-        """Prepares the process for training."""
+        """Refuses data of another schema; prepares the process for training."""
+        data = datamodule_of(self.trainer)
+        difference = self.schema.difference(data.schema) if data else None
+        if difference:
+            raise ZooError(
+                f"the model was made for another schema than that of these data: {difference}"
+            )
+        self._ids_are_certain = bool(checksums_of(self.trainer))
         if stage == "fit" and self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
 
@@ -267,40 +276,15 @@ class ZooModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds to a checkpoint, as plain data, its model, metrics so far, data and versions."""
+        trainer = self._trainer
         checkpoint["model_class"] = class_name(type(self))
         checkpoint["description"] = self.description.to_dict()
-        values = self.trainer.callback_metrics if self._trainer else {}
+        values = trainer.callback_metrics if trainer else {}
         checkpoint["metrics"] = {name: float(x) for name, x in values.items() if "/" in name}
-        data = datamodule_of(self.trainer) if self._trainer else None
-        checkpoint["data"] = dict(data.checksums()) if data else {}
-        checkpoint["versions"] = {"torch": str(torch.__version__), **_own_version()}
+        checkpoint["data"] = checksums_of(trainer)
+        checkpoint["versions"] = versions()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the weights of another model or schema, and data of another encoder."""
-        model = checkpoint.get("model_class")
-        mine = class_name(type(self))
-        if model != mine:
-            raise ZooError(f"the checkpoint holds {model or 'no model'}, not {mine}")
-        saved = Schema.from_dict(checkpoint["hyper_parameters"]["schema"])
-        difference = saved.difference(self.schema)
-        if difference:
-            raise ZooError(
-                f"the checkpoint was trained on another schema than these data: {difference}"
-            )
-        data = datamodule_of(self.trainer) if self._trainer else None
-        if data:
-            check_encoder(checkpoint.get("data"), data.checksums())
-
-
-def layer_name(name: str) -> str:
-    """`layer 2 of deep` of the module `deep.activation_layers.1`, counted within its part."""
-    part, *rest = name.split(".")
-    numbers = [int(step) for step in rest if step.isdecimal()]
-    return f"layer {numbers[0] + 1} of {part}" if numbers else part
-
-
-def _own_version() -> dict[str, str]:
-    try:
-        return {"interpretable-zoo": version("interpretable-zoo")}
-    except PackageNotFoundError:  # run from a folder, not installed
-        return {}
+        check_model(checkpoint, class_name(type(self)), self.schema)
+        check_encoder(checkpoint.get("data"), checksums_of(self._trainer))

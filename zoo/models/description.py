@@ -143,3 +143,10 @@ def _names(values: Sequence[Any]) -> tuple[str, ...]:
     if isinstance(values, str):
         raise TypeError(f"{values!r} is not a list of names")
     return tuple(map(str, values))
+
+
+def layer_name(name: str) -> str:
+    """`layer 2 of deep` of the module `deep.activation_layers.1`, counted within its part."""
+    part, *rest = name.split(".")
+    numbers = [int(step) for step in rest if step.isdecimal()]
+    return f"layer {numbers[0] + 1} of {part}" if numbers else part

@@ -32,12 +32,12 @@ class PredictionWriter(Callback):
 
     Args:
         output: File to write, Parquet or CSV by its suffix; it appears when it is complete.
-        source: What the predictions are made of, which a Parquet file keeps.
+        source: What the predictions are made of, which a Parquet file keeps; None keeps nothing.
     """
 
-    def __init__(self, output: Path, source: Mapping[str, str]) -> None:
+    def __init__(self, output: Path, source: Mapping[str, str] | None = None) -> None:
         self.output = output
-        self.source = source
+        self.source = source or {}
         self.open_output = writer_of(output)
         self.open_parts = ExitStack()  # of this process, until they are joined
 
