@@ -184,15 +184,15 @@ class PreparedDataModule(BatchedDataModule):
         With an `encoder`, whose data `predict` does not need, `setup` does so.
         """
         if not self.encoder:
-            self.make_source()
             self.prepare()
 
     def prepare(self) -> None:
-        """Prepares the folders that are missing.
+        """Makes the raw files where they can be made, and prepares the folders that are missing.
 
         Raises:
             ZooError: where the data cannot be prepared with the encoder that is given.
         """
+        self.make_source()
         if self.encoder and self._encodes and not self._is_fitted_here:
             build_once(self.folder, partial(self.encode_into, encoder=self.encoder))
             return
@@ -215,7 +215,6 @@ class PreparedDataModule(BatchedDataModule):
             self.open_predictions(self.predict_path)
         elif not self._is_open:
             if self.encoder:
-                self.make_source()
                 self.prepare()
             manifests = self.manifests
             if self.verify and (self.trainer is None or self.trainer.local_rank == 0):
