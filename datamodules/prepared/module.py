@@ -30,8 +30,8 @@ class PreparedDataModule(BatchedDataModule):
             ids fitted on these data. `predict` needs no other source.
         predict_path: Raw file to score, labelled or not.
         predict_output: File that `predict` writes, .parquet or .csv.
-        predict_columns: Columns of `predict_path` that the predictions carry along, as text, such
-            as an id.
+        predict_columns: Column of `predict_path` that the predictions carry along, as text, such
+            as an id; or a list of them.
         synthetic: Retired: generated data have classes of their own, such as
             `datamodules.SyntheticCriteo`; only null is accepted.
         shared: Options of `BatchedDataModule`.
@@ -46,7 +46,7 @@ class PreparedDataModule(BatchedDataModule):
         encoder: str | None = None,
         predict_path: str | None = None,
         predict_output: str | None = None,
-        predict_columns: list[str] | None = None,
+        predict_columns: list[str] | str | None = None,
         synthetic: dict[str, Any] | None = None,
         **shared: Any,
     ) -> None:
@@ -66,7 +66,8 @@ class PreparedDataModule(BatchedDataModule):
         self.encoder = Path(encoder) if encoder else None
         self.predict_path = predict_path
         self.predict_output = Path(predict_output) if predict_output else None
-        self.predict_columns = tuple(predict_columns or ())
+        one = isinstance(predict_columns, str)
+        self.predict_columns = (predict_columns,) if one else tuple(predict_columns or ())
         self._is_open = False
         self._checksums: dict[str, str] = {}
         self._found_fitted = False

@@ -51,7 +51,7 @@ def test_a_fit_ranks_far_better_than_chance_and_predicts(
     command("predict", *checkpoint, "--data.predict_path=pairs.csv", "--data.max_bad_rows=0.5")
     scored = pq.read_table(run / "predictions/pairs.parquet").to_pandas()
     carried = [*checkpoint, "--data.predict_path=pairs.csv", "--data.max_bad_rows=0.5"]
-    command("predict", *carried, "--data.predict_columns=[movie]")
+    command("predict", *carried, "--data.predict_columns=movie")
     named = pq.read_table(run / "predictions/pairs.parquet").to_pandas()
     assert named.movie[[0, 1, 2, 4]].tolist() == ["3", "4", "3", "99999"]
     assert named.drop(columns="movie").equals(scored)

@@ -69,7 +69,7 @@ def test_a_missing_file():
 
 def test_a_missing_checkpoint(criteo_file):
     message = error_of(*arguments("test", criteo_file, "--ckpt_path=nowhere.ckpt"))
-    assert message == "error: no such checkpoint: nowhere.ckpt (ckpt_path)"
+    assert message == "error: no such checkpoint: nowhere.ckpt"
 
 
 def test_a_checkpoint_of_another_schema(run, criteo_file):

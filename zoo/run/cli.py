@@ -100,8 +100,6 @@ class ZooCLI(LightningCLI):
         checkpoint = self.options.get("ckpt_path")
         if not checkpoint:
             return
-        if not Path(checkpoint).is_file():
-            raise ZooError(f"no such checkpoint: {checkpoint} (ckpt_path)")
         read(Path(checkpoint))  # which refuses what could run code
         use_encoder(self.options.data, Path(checkpoint))
 
