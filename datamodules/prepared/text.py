@@ -1,8 +1,9 @@
 """Raw text files, plain or .gz: what a line is, and which lines cannot be read.
 
 LF or CRLF ends a line. Every other character is part of a value, also a carriage return that no
-LF follows: line n of a file is `data.split(b"\\n")[n]`, whatever it holds. Lines that are not
-UTF-8, hold a NUL or are longer than 2 MB cannot be read; the others keep their numbers.
+LF follows: line n of a file is `data.split(b"\\n")[n]`, whatever it holds. Lines that hold a NUL,
+are longer than 2 MB, or are not UTF-8 where they have to be, cannot be read; the others keep their
+numbers.
 
 Shapes: R lines of a block.
 """
@@ -33,13 +34,15 @@ class Block(NamedTuple):
     """Consecutive lines of a file.
 
     Attributes:
-        text: String [R] the lines without their ends.
+        text: String or binary [R] the readable lines, without their ends.
         numbers: int64 [R] their numbers in the file, from 0.
-        data: Bytes that the lines are made of, other lines among them.
+        unreadable: What is wrong with each line that cannot be read, by its number.
+        data: Bytes of all these lines.
     """
 
     text: pa.Array
     numbers: np.ndarray
+    unreadable: dict[int, str]
     data: bytes
 
 
@@ -48,21 +51,21 @@ class TextFile:
 
     Args:
         path: The file; where its name ends in `.gz` it is compressed.
+        utf8: Whether its lines have to be UTF-8; they are strings then, and else binary.
 
     Attributes:
-        unreadable: What is wrong with each line that was read and is no text, by its number.
-        total: Number of lines that were read, these and those left out included.
+        total: Number of lines that were read.
         share: Share of the file's bytes that were read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, utf8: bool = True) -> None:
         self.path = path
-        self.unreadable: dict[int, str] = {}
+        self.utf8 = utf8
         self.total = 0
         self.share = 0.0
 
     def blocks(self, skip: int = 0) -> Iterator[Block]:
-        """The readable lines.
+        """All lines, in order.
 
         Args:
             skip: Number of lines to leave out at the beginning.
@@ -76,23 +79,43 @@ class TextFile:
             left_out = max(skip - self.total, 0)
             self.total += len(lines)
             lines, numbers = lines[left_out:], numbers[left_out:]
-            if len(lines) and not _is_text(data, lines):
-                lines, numbers = self._readable(lines, numbers)
-            if len(lines):
-                yield Block(lines.view(pa.string()), numbers, data)
+            unreadable: dict[int, str] = {}
+            if len(lines) and not self._are_readable(data, lines):
+                lines, numbers = self._left(lines, numbers, unreadable)
+            yield Block(lines.view(pa.string()) if self.utf8 else lines, numbers, unreadable, data)
 
-    def numbered(self, skip: int = 0) -> Iterator[tuple[int, str]]:
-        """Number and text of each readable line, for files of moderate size."""
+    def read(self, skip: int = 0) -> tuple[dict[int, str], dict[int, str]]:
+        """The lines of a file of moderate size, and what is wrong with others, by number."""
+        readable: dict[int, str] = {}
+        unreadable: dict[int, str] = {}
         for block in self.blocks(skip):
-            yield from zip(block.numbers.tolist(), block.text.to_pylist(), strict=True)
+            readable.update(zip(block.numbers.tolist(), block.text.to_pylist(), strict=True))
+            unreadable |= block.unreadable
+        return readable, unreadable
 
-    def _readable(self, lines: pa.Array, numbers: np.ndarray) -> tuple[pa.Array, np.ndarray]:
-        problems = [_problem(line) for line in lines.to_pylist()]
+    def _left(
+        self, lines: pa.Array, numbers: np.ndarray, unreadable: dict[int, str]
+    ) -> tuple[pa.Array, np.ndarray]:
+        """The lines that can be read, and their numbers; adds what is wrong with the others."""
+        problems = [self._problem(line) for line in lines.to_pylist()]
         for number, problem in zip(numbers.tolist(), problems, strict=True):
             if problem:
-                self.unreadable[number] = problem
+                unreadable[number] = problem
         good = np.array([problem is None for problem in problems])
         return lines.filter(pa.array(good)), numbers[good]
+
+    def _are_readable(self, data: bytes, lines: pa.Array) -> bool:
+        """Whether all lines are, which is cheap to see where they are ASCII."""
+        if b"\0" in data or pc.max(pc.binary_length(lines)).as_py() > MAX_LINE_BYTES:
+            return False
+        return not self.utf8 or data.isascii() or _decodes(data)
+
+    def _problem(self, line: bytes) -> str | None:
+        if len(line) > MAX_LINE_BYTES:
+            return TOO_LONG
+        if b"\0" in line:
+            return NUL
+        return UNDECODABLE if self.utf8 and not _decodes(line) else None
 
     def _blocks_of_bytes(self) -> Iterator[bytes]:
         """Blocks of whole lines, each ended by LF alone."""
@@ -143,25 +166,9 @@ def _split(data: bytes) -> pa.Array:
     return pc.split_pattern(whole, "\n").values
 
 
-def _is_text(data: bytes, lines: pa.Array) -> bool:
-    """Whether all lines are short enough and UTF-8 without NUL: cheap where they are ASCII."""
-    if b"\0" in data or pc.max(pc.binary_length(lines)).as_py() > MAX_LINE_BYTES:
-        return False
-    return data.isascii() or _decodes(data)
-
-
 def _decodes(data: bytes) -> bool:
     try:
         data.decode()
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _problem(line: bytes) -> str | None:
-    """What is wrong with a line that is no text."""
-    if len(line) > MAX_LINE_BYTES:
-        return TOO_LONG
-    if b"\0" in line:
-        return NUL
-    return None if _decodes(line) else UNDECODABLE

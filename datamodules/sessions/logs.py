@@ -5,23 +5,22 @@ and each distinct text is read once.
 """
 
 import glob
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 from rich.console import Console
 from rich.progress import Progress
 
 from datamodules.prepared.arrow import compute as pc
-from datamodules.prepared.form import first_line
-from datamodules.prepared.rejected import Example, Rejected
+from datamodules.prepared.rejected import Rejected
+from datamodules.sessions.columns import read_columns
 from datamodules.sessions.records import CODES, COUNTS, FLAGS, VALUES
 from zoo.data.errors import ZooError
 
-BYTES_PER_BLOCK = 1 << 26  # of text read at once
 MAX_CODE = 255
 BAD = -1  # of a cell that cannot be read
 
@@ -67,75 +66,6 @@ def find_files(path: str, option: str) -> list[Path]:
     return files
 
 
-def read_blocks(
-    path: Path, columns: dict[str, pa.DataType], rejected: Rejected, option: str
-) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """Blocks of a file's columns, and the lines [R] of their rows, from 1.
-
-    Args:
-        path: The file.
-        columns: Names and types of the columns to read.
-        rejected: Counts the rows; those of more or fewer cells than the header are malformed.
-        option: Option of the datamodule that names the file, for messages.
-
-    Raises:
-        ZooError: where the file cannot be read, is empty, or has no such columns.
-    """
-    header = first_line(path).split(",")
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise ZooError(
-            f"{path}: its header has no {', '.join(missing)}: name other files (data.{option})"
-        )
-    passed: list[int] = []
-
-    def pass_over(row: pa_csv.InvalidRow) -> str:
-        passed.append(row.number)
-        reason = f"it has {row.actual_columns} columns, not {len(header)}"
-        rejected.add(Example(path, row.number, reason))
-        return "skip"
-
-    rows = 0
-    try:
-        for block in _open(path, header, columns, pass_over):
-            yield block, _lines(rows, len(block), passed)
-            rows += len(block)
-    except (OSError, EOFError, pa.ArrowInvalid) as error:
-        raise ZooError(f"cannot read {path}: {error}") from error
-    rejected.total += rows + len(passed)
-    if rows + len(passed) == 0:
-        raise ZooError(
-            f"{path} is empty: it holds no rows; remove it, or name other files (data.{option})"
-        )
-
-
-def _open(
-    path: Path,
-    header: list[str],
-    columns: dict[str, pa.DataType],
-    pass_over: Callable[[pa_csv.InvalidRow], str],
-) -> pa_csv.CSVStreamingReader:
-    compression = "gzip" if path.suffix == ".gz" else None
-    return pa_csv.open_csv(
-        pa.input_stream(path, compression=compression),
-        # only a single thread numbers its rows
-        pa_csv.ReadOptions(
-            use_threads=False, block_size=BYTES_PER_BLOCK, column_names=header, skip_rows=1
-        ),
-        pa_csv.ParseOptions(
-            quote_char=False, invalid_row_handler=pass_over, ignore_empty_lines=False
-        ),
-        pa_csv.ConvertOptions(include_columns=list(columns), column_types=columns),
-    )
-
-
-def _lines(rows: int, count: int, passed: list[int]) -> np.ndarray:
-    """Lines of `count` rows behind the first `rows`, where these lines are passed over."""
-    before = np.array(passed, np.int64) - 2 - np.arange(len(passed))
-    row = np.arange(rows, rows + count)
-    return row + 2 + np.searchsorted(before, row, side="right")
-
-
 class LogReader:
     """Reads session logs.
 
@@ -160,24 +90,23 @@ class LogReader:
         self.growing = vocabulary is None
         values = vocabulary or {column: [] for column in VALUES}
         self.codes = {c: {value: i for i, value in enumerate(values[c], 1)} for c in VALUES}
-        few = pa.dictionary(pa.int32(), pa.binary())
-        self.columns = {SESSION_ID: pa.binary(), TRACK_ID: pa.binary()} | dict.fromkeys(CELLS, few)
+        self.columns = {SESSION_ID: False, TRACK_ID: False} | dict.fromkeys(CELLS, True)
 
     def blocks(self, files: list[Path]) -> Iterator[tuple[pa.Array, np.ndarray]]:
         """Session ids [R] and rows [R] of `ROW`, file by file."""
         with Progress(console=Console(stderr=True), transient=True) as progress:
             for number, file in enumerate(progress.track(files, description="read sessions")):
-                for block, lines in self._read_blocks(file):
-                    rows = np.empty(len(block), ROW)
+                for block, lines in self._read_columns(file):
+                    rows = np.empty(len(lines), ROW)
                     rows["file"], rows["line"] = number, lines
-                    found = pc.index_in(block.column(TRACK_ID), value_set=self.tracks)
+                    found = pc.index_in(block[TRACK_ID], value_set=self.tracks)
                     rows["track"] = pc.add(pc.fill_null(found, -1), 1).to_numpy()
                     for i, column in enumerate(CELLS):
-                        rows["cells"][:, i] = self._read(column, block.column(column))
-                    yield block.column(SESSION_ID), rows
+                        rows["cells"][:, i] = self._read(column, block[column])
+                    yield block[SESSION_ID], rows
 
-    def _read_blocks(self, file: Path) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-        return read_blocks(file, self.columns, self.rejected, self.option)
+    def _read_columns(self, file: Path) -> Iterator[tuple[dict[str, pa.Array], np.ndarray]]:
+        return read_columns(file, self.columns, self.rejected, self.option)
 
     def _read(self, column: str, cells: pa.DictionaryArray) -> np.ndarray:
         read = self._code if column in VALUES else READERS[column]
@@ -199,7 +128,7 @@ def _flag(column: str, text: str) -> int:
 def _number(column: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         return BAD
-    number = int(text[:10])
+    number = int(text.lstrip("0")[:10] or "0")  # beyond ten digits it is large enough
     if column in COUNTS:
         return min(number, MAX_CODE)
     least, most = LIMITS[column]
@@ -207,6 +136,8 @@ def _number(column: str, text: str) -> int:
 
 
 def _date(column: str, text: str) -> int:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):  # others are ISO's too
+        return BAD
     try:
         days = (date.fromisoformat(text) - date(1970, 1, 1)).days
     except ValueError:

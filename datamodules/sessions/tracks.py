@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 from datamodules.prepared.arrays import array_file
 from datamodules.prepared.arrow import compute as pc
 from datamodules.prepared.rejected import Rejected
-from datamodules.sessions.logs import read_blocks
+from datamodules.sessions.columns import read_columns
 from datamodules.sessions.records import TRACK
 from zoo.data.errors import ZooError
 
 TRACK_ID = "track_id"
-NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 MODES = pa.array([b"minor", b"major"])  # 0 and 1
 TRACKS_PER_CHUNK = 200_000  # normalised at once
 IDS, TABLE = "track_ids.parquet", "tracks.npy"
@@ -82,19 +82,19 @@ def read_tracks(files: list[Path], work: Path, rejected: Rejected) -> RawTracks:
 
     Of tracks with one id the first is looked up.
     """
-    columns = dict.fromkeys((TRACK_ID, *TRACK), pa.binary())
+    columns = dict.fromkeys((TRACK_ID, *TRACK), False)
     ids, bad_cells = [], 0
     with open(work / "features", "wb") as raw:
         for file in files:
-            for block, _ in read_blocks(file, columns, rejected, "tracks"):
-                features = np.empty((len(block), len(TRACK)), "<f4")
+            for block, lines in read_columns(file, columns, rejected, "tracks"):
+                features = np.empty((len(lines), len(TRACK)), "<f4")
                 for i, name in enumerate(TRACK):
-                    column = block.column(name)
+                    column = block[name]
                     features[:, i] = _modes(column) if name == "mode" else _numbers(column)
                 features[~np.isfinite(features)] = np.nan
                 bad_cells += int(np.isnan(features).sum())
                 raw.write(features.data)
-                ids.append(block.column(TRACK_ID))
+                ids.append(block[TRACK_ID])
     if not sum(map(len, ids)):
         raise ZooError(f"{files[0]}: no usable row of the track table (data.tracks)")
     features = np.memmap(work / "features", "<f4", "r").reshape(-1, len(TRACK))
@@ -122,5 +122,5 @@ def _numbers(column: pa.Array) -> np.ndarray:
         return pc.cast(text, pa.float32()).to_numpy()
     except pa.ArrowInvalid:
         is_number = pc.match_substring_regex(column, NUMBER)
-        text = pc.utf8_trim_whitespace(pc.if_else(is_number, text, None))
+        text = pc.if_else(is_number, text, None)
         return pc.cast(text, pa.float32()).to_numpy(zero_copy_only=False)

@@ -105,21 +105,26 @@ def read_rows(engine: Engine, file: RawFile, fields: list[RawField], extra: dict
     file has a label column is such a row malformed.
     """
     text = TextFile(file.path)
-    engine.stream("lines", _batches(text, file), LINES)
+    problems: dict[int, str] = {}
+    engine.stream("lines", _batches(text, file, problems), LINES)
     task = f"read {file.path.name}"
     engine.run(_read_statement(file, fields, extra), task, progress=lambda: text.share)
-    unreadable = np.array(list(text.unreadable), np.int64) - file.header
+    unreadable = np.array(list(problems), np.int64) - file.header
     rows = Rows(unreadable, Rejected(total=text.total - file.header))
     if not rows.rejected.total:
         raise ZooError(f"{file.path} is empty: it holds no rows")
-    _count_malformed(engine, rows, file, list(text.unreadable.values()))
+    _count_malformed(engine, rows, file, list(problems.values()))
     return rows
 
 
-def _batches(text: TextFile, file: RawFile) -> Iterator[pa.RecordBatch]:
-    """The readable lines, and whether bytes are near that DuckDB passes over in numbers."""
+def _batches(text: TextFile, file: RawFile, problems: dict[int, str]) -> Iterator[pa.RecordBatch]:
+    """The readable lines, and whether bytes are near that DuckDB passes over in numbers.
+
+    What is wrong with the other lines goes to `problems`, by their number.
+    """
     odd = [byte for byte in IN_NO_NUMBER if byte != file.delimiter.encode()]
     for block in text.blocks(skip=int(file.header)):
+        problems.update(block.unreadable)
         is_odd = any(byte in block.data for byte in odd)
         yield pa.record_batch([block.text, pa.repeat(is_odd, len(block.text))], LINES)
 

@@ -32,8 +32,7 @@ def plain_reading(data):
 
 
 def reading(path):
-    file = TextFile(path)
-    return dict(file.numbered()), file.unreadable
+    return TextFile(path).read()
 
 
 PIECES = [
@@ -67,9 +66,9 @@ def test_a_line_of_any_length_takes_little_memory_and_shifts_nothing(tmp_path, m
     path = tmp_path / "t.txt"
     longest = b"x" * MAX_LINE_BYTES
     path.write_bytes(b"\n".join([b"first", longest, longest + b"x", longest * 3, b"last"]) + end)
-    file = TextFile(path)
-    assert [(n, len(line)) for n, line in file.numbered()] == [(0, 5), (1, MAX_LINE_BYTES), (4, 4)]
-    assert file.unreadable == {2: TOO_LONG, 3: TOO_LONG}
+    found, unreadable = reading(path)
+    assert {n: len(line) for n, line in found.items()} == {0: 5, 1: MAX_LINE_BYTES, 4: 4}
+    assert unreadable == {2: TOO_LONG, 3: TOO_LONG}
 
 
 # Archives

@@ -275,7 +275,7 @@ def test_however_the_rows_are_filed_the_data_are_the_same(few_sessions, cuts, zi
             name.write_bytes(gzip.compress(lines) if zipped else lines)
         (folder / "logs" / "notes.txt").write_text("not a log")
         options = {"tracks": few_sessions.tracks, "prepared": str(folder / "prepared")}
-        with mock.patch("datamodules.sessions.logs.BYTES_PER_BLOCK", block):
+        with mock.patch("datamodules.prepared.text.BYTES_PER_BLOCK", block):
             for path in (folder / "logs", folder / "logs" / "*.csv*"):
                 found = prepared_bytes(SkipSessions(str(path), **options))
                 assert found == prepared_bytes(few_sessions)
