@@ -41,6 +41,11 @@ class RunCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Takes the directory of rank 0 on all processes."""
+        super().setup(trainer, pl_module, stage)
+        self.folder = Path(str(self.dirpath))
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses a fit that could not tell which checkpoint is best."""
         if self.metric.startswith("val/") and not trainer.limit_val_batches:

@@ -9,7 +9,6 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from zoo.data.errors import ZooError
@@ -18,15 +17,17 @@ from zoo.data.schema import Schema
 from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
 from zoo.run import inspect as inspect_command
+from zoo.run import loggers
 from zoo.run.checkpoint import RunCheckpoint
 from zoo.run.directory import best_of, new_run_directory, run_of, use_encoder
 from zoo.run.early_stopping import add_options as add_early_stopping
 from zoo.run.early_stopping import early_stopping
+from zoo.run.launch import REFUSALS, check_launched, check_trainer, refusal, take_launched
 from zoo.run.parser import ZooParser
 from zoo.run.plugins import import_plugins
 from zoo.run.prediction_file import default_output, source_of
 from zoo.run.predictions import PredictionWriter
-from zoo.run.record import RunRecord
+from zoo.run.record import RunConfig, RunRecord
 from zoo.run.resume import OtherRows
 from zoo.run.stopping import Stopping
 from zoo.run.trainer import ZooTrainer
@@ -45,6 +46,15 @@ class ZooCLI(LightningCLI):
     subcommand: str
     trainer: ZooTrainer
     datamodule: ZooDataModule
+    record: RunRecord
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            if hasattr(self, "record"):
+                self.record.discard_unused()
+            raise
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -79,6 +89,7 @@ class ZooCLI(LightningCLI):
             help="Whether to write report.html into the run directory at the end of a fit: what "
             "`inspect` says of the best checkpoint and of its validation rows.",
         )
+        parser._option_string_actions["--trainer.logger"].help = loggers.HELP
         parser.link_arguments("data", "model.init_args.schema", prepared_schema, "instantiate")
 
     def _parse_ckpt_path(self) -> None:
@@ -93,6 +104,14 @@ class ZooCLI(LightningCLI):
         """Finds the checkpoint and its encoder; of a config of a run, its best checkpoint."""
         if self.subcommand != "fit":
             self.save_config_callback = None
+        trainer = self.options.trainer
+        take_launched(trainer)
+        check_trainer(trainer.as_dict())
+        if self.subcommand == "fit" and trainer.enable_checkpointing is False:
+            raise ZooError(
+                "trainer.enable_checkpointing is false: fit keeps best.ckpt, which it measures at "
+                "its end; leave the option out"
+            )
         if self.subcommand == "prepare":
             return
         if self.subcommand != "fit" and not _is_given("--ckpt_path"):
@@ -137,15 +156,21 @@ class ZooCLI(LightningCLI):
             self.checkpoint = RunCheckpoint(run, self.options.monitor)
             stopping = Stopping(run / "checkpoints/last.ckpt")
             callbacks = [OtherRows(), self.checkpoint, self.record, stopping]
-            where = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
-            kwargs["logger"] = [CSVLogger(**where), TensorBoardLogger(**where)]
+            kwargs["logger"] = loggers.loggers_of(trainer["logger"], run)
+            if trainer["default_root_dir"] is None:
+                kwargs["default_root_dir"] = run  # of what has no other place
         elif self.subcommand == "predict":
             callbacks = [self._prediction_writer(), Stopping()]
             kwargs["logger"] = False
         else:
             kwargs["logger"] = False
         trainer["callbacks"] = [*given, *callbacks]
-        return super().instantiate_trainer(**kwargs)
+        try:
+            made = super().instantiate_trainer(**kwargs)
+        except REFUSALS as error:
+            raise refusal(trainer, error) from error
+        check_launched(made)
+        return made
 
     def before_fit(self) -> None:
         """Compiles the model where `--compile` asks for it."""
@@ -205,7 +230,8 @@ def run() -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=RunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             parser_class=CLIParser,
             parser_kwargs={name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from traceback import walk_tb
 
 from zoo.data.errors import ZooError
 
@@ -27,6 +28,8 @@ ADVICE = {
 # These say something whichever file it was, and whatever was made of the error
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
 
+LIGHTNING = {"pytorch_lightning", "lightning_fabric"}
+
 
 def sentence_of(error: BaseException) -> str | None:
     """The sentence of an error that the user can correct; None of any other."""
@@ -35,6 +38,8 @@ def sentence_of(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, ZooError):
             return str(cause)
+        if meant and _is_of_lightning(cause):
+            return " ".join(str(cause).split())
         if isinstance(cause, OSError) and (meant or cause.errno in OF_THE_MACHINE):
             found = _of_system(cause)
             if found:
@@ -42,6 +47,15 @@ def sentence_of(error: BaseException) -> str | None:
         meant = meant and cause.__cause__ is not None
         cause = cause.__cause__ or cause.__context__  # jsonargparse wraps what it meets
     return None
+
+
+def _is_of_lightning(error: BaseException) -> bool:
+    """Whether Lightning refuses something, such as an option that does not suit the data."""
+    if type(error).__name__ == "MisconfigurationException":
+        return True
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    raised_in = frames[-1].f_globals.get("__name__", "") if frames else ""
+    return raised_in.partition(".")[0] in LIGHTNING and isinstance(error, ValueError | RuntimeError)
 
 
 def _of_system(error: OSError) -> str | None:

@@ -2,12 +2,15 @@
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.cli import SaveConfigCallback
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +18,17 @@ from zoo.data.checksums import save_checksums
 from zoo.data.errors import ZooError
 from zoo.data.files import atomic_folder, write_text
 from zoo.data.module import ZooDataModule, datamodule_of
+from zoo.run.directory import rank_of_process
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes `config.yaml`, which repeats the run, into the run directory."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes it; rank 0 alone."""
+        callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        (record,) = (c for c in callbacks if isinstance(c, RunRecord))
+        write_text(record.run / "config.yaml", self.parser.dump(self.config, skip_none=False))
 
 
 class RunRecord(Callback):
@@ -26,18 +40,29 @@ class RunRecord(Callback):
     Attributes:
         rows: Number of training rows seen, on all processes.
         seconds: Time spent on them, in seconds, without that of validation.
+        has_begun: Whether a batch has been trained on.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self.rows = 0
         self.seconds = 0.0
+        self.has_begun = False
+        self._has_config = False
         self._since: float | None = None
         self._data: ZooDataModule | None = None
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Takes the directory of rank 0 on all processes."""
+        self.run = Path(trainer.strategy.broadcast(str(self.run)))
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the encoder."""
+        """Keeps the encoder, and gives the loggers the arguments of the model."""
+        options = {name: value for name, value in pl_module.hparams.items() if name != "schema"}
+        for logger in trainer.loggers:
+            logger.log_hyperparams({"model": type(pl_module).__name__, **options})
         self._data = data = datamodule_of(trainer)
+        self._has_config = trainer.is_global_zero and (self.run / "config.yaml").is_file()
         if data and trainer.is_global_zero:
             with atomic_folder(self.run / "encoder") as partial:
                 data.save_encoder(partial)
@@ -57,6 +82,7 @@ class RunRecord(Callback):
         batch_idx: int,
     ) -> None:
         """Counts rows."""
+        self.has_begun = True
         self.rows += len(batch.label) * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,12 +91,26 @@ class RunRecord(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock again where validation falls inside an epoch."""
+        self._check_run()
         if trainer.training:
             self._since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops the clock."""
+        """Stops the clock; ends a fit whose run directory has been deleted."""
         self._stop()
+        self._check_run()
+
+    def _check_run(self) -> None:
+        # what is written next would make its folders anew, and a run without its config
+        if self._has_config and not (self.run / "config.yaml").is_file():
+            raise ZooError(f"{self.run} has been deleted while the fit was writing into it")
+
+    def discard_unused(self) -> None:
+        """Removes the directory of a fit that has failed before its first step."""
+        if not self.has_begun and rank_of_process() == 0:
+            shutil.rmtree(self.run, ignore_errors=True)
+            with suppress(OSError):  # which holds other runs
+                self.run.parent.rmdir()
 
     def _stop(self) -> None:
         if self._since is not None:

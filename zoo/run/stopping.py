@@ -32,7 +32,8 @@ class Stopping(Callback):
     # handler, in the midst of other collectives, and nothing looks at it where rows are predicted.
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leaves SIGTERM to Lightning where it requeues a job."""
+        """Takes the directory of rank 0; leaves SIGTERM to Lightning where it requeues a job."""
+        self.last = trainer.strategy.broadcast(self.last)
         environment = getattr(trainer.strategy, "cluster_environment", None)
         self._is_slurm = isinstance(environment, SLURMEnvironment) and environment.auto_requeue
         if self._is_slurm:

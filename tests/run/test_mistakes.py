@@ -1,0 +1,103 @@
+"""Errors that a user can correct: one sentence each."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from support.fitting import arguments, fit
+from support.interruption import fails_half_way
+from support.running import ROOT, error_of
+
+from zoo import ZooError
+from zoo.run.mistakes import sentence_of
+from zoo.run.record import RunRecord
+
+
+def raised(error, by=None):
+    try:
+        raise error from by
+    except type(error) as found:
+        return found
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ZooError("a sentence"), "a sentence"),
+        (raised(ValueError(), ZooError("the cause")), "the cause"),
+        (OSError(errno.ENOSPC, ""), "the disk is full"),
+        (OSError(errno.ENOSPC, "", "a/b"), "a/b: the disk is full"),
+        (OSError(errno.EROFS, "", b"a"), "a: the file system is read-only"),
+        (OSError(errno.EMFILE, ""), "too many files are open: raise the limit with `ulimit -n"),
+        (OSError(errno.EACCES, "", Path("a")), "a: the permission is missing"),
+        (OSError(errno.ENOENT, "", "a"), "a: the file or its folder does not exist, or has been"),
+        (raised(RuntimeError(), OSError(errno.EDQUOT, "", "a")), "a: the quota of the disk is"),
+    ],
+)
+def test_a_sentence(error, sentence):
+    assert sentence_of(error).startswith(sentence)
+
+
+def test_what_is_no_mistake_of_the_user_keeps_its_traceback():
+    for error in (KeyError("x"), ValueError("x"), OSError(errno.ENOENT, ""), OSError("x")):
+        assert sentence_of(error) is None
+    bug = KeyError("x")
+    bug.__context__ = OSError(errno.ENOENT, "", "a file that need not be there")
+    assert sentence_of(bug) is None
+
+
+@pytest.mark.usefixtures("prepared_rows")
+class TestFit:
+    """What the disk does to a fit."""
+
+    def test_a_full_disk_leaves_the_checkpoint_of_before(self, criteo_file):
+        one = fit(criteo_file, "--trainer.max_epochs=1")
+        last = one / "checkpoints/last.ckpt"
+        resumed = arguments("fit", criteo_file, "--trainer.max_epochs=3", "--ckpt_path", last)
+        folder = one.with_name("version_1") / "checkpoints"
+        with fails_half_way(folder, 10_000):
+            message = error_of(*resumed)
+        assert message.startswith("error: ")
+        assert message.endswith("checkpoints/best.ckpt: the disk is full")
+        assert not list(Path("runs").rglob(".*"))
+        torch.load(last, weights_only=True)
+
+    def test_a_full_disk_while_the_encoder_is_copied(self, criteo_file):
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with mock.patch("shutil.copytree", side_effect=full):
+            message = error_of(*arguments("fit", criteo_file))
+        assert message == ("error: cannot write runs/t/version_0/encoder: No space left on device")
+        assert not list(Path("runs").iterdir())
+
+    def test_a_run_directory_that_is_deleted(self, criteo_file):
+        real = RunRecord.on_train_epoch_end
+
+        def delete(record, trainer, model):
+            shutil.rmtree(record.run)
+            real(record, trainer, model)
+
+        with mock.patch.object(RunRecord, "on_train_epoch_end", delete):
+            message = error_of(*arguments("fit", criteo_file, "--trainer.max_epochs=2"))
+        assert message == (
+            "error: runs/t/version_0 has been deleted while the fit was writing into it"
+        )
+
+
+def test_a_folder_that_has_been_deleted(tmp_path):
+    code = (
+        "import os, sys; from zoo.run.main import main; os.rmdir(os.getcwd()); "
+        "sys.argv = ['t', 'fit']; main()"
+    )
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, cwd=gone, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: the current folder has been deleted: change to another\n"

@@ -1,0 +1,139 @@
+"""Options of the trainer: what is refused, what is logged where, which processes are used."""
+
+import json
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import pytorch_lightning as pl
+import yaml
+from support.fitting import arguments, fit
+from support.running import error_of
+
+from zoo import ZooError
+from zoo.models.base import ZooModule
+from zoo.run.checkpoint_io import AtomicCheckpointIO
+from zoo.run.launch import check_launched, take_launched
+from zoo.run.record import RunRecord
+from zoo.run.trainer import ZooTrainer
+
+pytestmark = pytest.mark.usefixtures("prepared_rows")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("strategy=ddpp", "trainer.strategy: no strategy ddpp; did you mean ddp?"),
+        ("strategy=zzz", "trainer.strategy: no strategy zzz; there are auto, "),
+        ("accelerator=cpuu", "trainer.accelerator: no accelerator cpuu; did you mean cpu?"),
+        ("profiler=simpel", "trainer.profiler: no profiler simpel; did you mean simple?"),
+        ("strategy=fsdp", "trainer.accelerator=cpu, trainer.strategy=fsdp: "),
+        ("devices=0", "trainer.accelerator=cpu, trainer.devices=0: `Trainer(devices='0')` value"),
+        ("enable_checkpointing=false", "trainer.enable_checkpointing is false: fit keeps best"),
+        ("limit_val_batches=1.5", "trainer.limit_val_batches=1.5: You have passed invalid value"),
+    ],
+)
+def test_what_makes_no_trainer_is_refused_before_data_are_read(option, message):
+    given = arguments("fit", "no such file", f"--trainer.{option}")
+    assert error_of(*given).startswith(f"error: {message}")
+    assert not Path("runs").exists()
+
+
+def test_a_gpu_that_is_not_there(criteo_file):
+    with mock.patch("torch.cuda.is_available", return_value=False):
+        message = error_of(*arguments("fit", criteo_file), "--trainer.accelerator=cuda")
+    assert message.startswith("error: trainer.accelerator=cuda: ")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("option", ["limit_train_batches=0.0001", "val_check_interval=1000"])
+def test_options_that_do_not_suit_the_data(criteo_file, option):
+    message = error_of(*arguments("fit", criteo_file, f"--trainer.{option}"))
+    assert option.partition("=")[0] in message
+    assert not list(Path("runs").iterdir())
+
+
+def test_a_fit_that_fails_before_its_first_step_leaves_no_run(run, criteo_file):
+    refuse = mock.patch.object(ZooModule, "_step", side_effect=ZooError("no such step"))
+    with refuse:
+        assert error_of(*arguments("fit", criteo_file)) == "error: no such step"
+    assert [path.name for path in run.parent.iterdir()] == ["version_0"]  # that of before
+    (run / "checkpoints/best.ckpt").stat()
+
+
+def test_a_fit_that_fails_later_keeps_its_run(criteo_file):
+    fail = mock.patch.object(RunRecord, "finish", side_effect=ZooError("no such step"))
+    with fail:
+        assert error_of(*arguments("fit", criteo_file, "--trainer.max_epochs=1"))
+    assert Path("runs/t/version_0/checkpoints/last.ckpt").is_file()
+
+
+# Loggers
+
+
+def test_the_default_loggers_and_the_arguments_of_the_model(run):
+    logged = yaml.safe_load((run / "hparams.yaml").read_text())
+    assert (logged["model"], logged["hidden_units"]) == ("DeepFM", [16])
+    assert "schema" not in logged
+    assert list(run.glob("events.out.tfevents*"))
+    assert (run / "metrics.csv").is_file()
+
+
+def test_no_logger(criteo_file):
+    made = fit(criteo_file, "--trainer.max_epochs=1", "--trainer.logger=false")
+    assert {path.name for path in made.iterdir()} == {
+        *("checkpoints", "config.yaml", "encoder", "metrics.json")
+    }
+    config = yaml.safe_load((made / "config.yaml").read_text())
+    assert config["trainer"]["logger"] is False
+    assert not Path("config.yaml").exists()
+
+
+def test_a_logger_of_the_user_is_used_beside_metrics_csv(criteo_file):
+    theirs = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=mine"]
+    made = fit(criteo_file, "--trainer.max_epochs=1", *theirs)
+    (mine,) = Path("mine").rglob("metrics.csv")
+    assert mine.read_bytes() == (made / "metrics.csv").read_bytes()
+    assert not list(made.glob("events.out.tfevents*"))
+
+
+# Checkpoints
+
+
+def test_checkpoints_are_written_by_the_project_unless_a_plugin_does():
+    class Theirs(pl.plugins.io.TorchCheckpointIO):
+        pass
+
+    options = {"accelerator": "cpu", "logger": False}
+    assert isinstance(ZooTrainer(**options).strategy.checkpoint_io, AtomicCheckpointIO)
+    theirs = Theirs()
+    assert ZooTrainer(plugins=[theirs], **options).strategy.checkpoint_io is theirs
+
+
+# Processes that a launcher has started
+
+
+def test_the_processes_of_torchrun_are_used(monkeypatch):
+    options = {"devices": "auto", "num_nodes": 1}
+    take_launched(options)
+    assert options == {"devices": "auto", "num_nodes": 1}
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    take_launched(options)
+    assert options == {"devices": 3, "num_nodes": 2}
+    chosen = {"devices": 2, "num_nodes": 3}
+    take_launched(chosen)
+    assert chosen == {"devices": 2, "num_nodes": 3}
+
+
+def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch):
+    trainer = ZooTrainer(accelerator="cpu", devices=1, logger=False)
+    check_launched(trainer)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ZooError, match=r"2 processes were launched \(WORLD_SIZE\), .* uses 1"):
+        check_launched(trainer)
+
+
+def test_metrics_json_is_written_whole(run):
+    json.loads((run / "metrics.json").read_text())
+    assert not [path for path in run.rglob(".*") if path.name.endswith(".partial")]
