@@ -6,6 +6,7 @@ All of it fits in memory.
 """
 
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ import pyarrow as pa
 
 from datamodules.prepared.arrow import compute as pc
 from datamodules.prepared.folder import source_identity
+from datamodules.prepared.form import other_than_text, require_form
 from datamodules.prepared.rejected import MAX_EXAMPLES, Example, Rejected
+from datamodules.prepared.text import BOM, NUL
 from zoo.data.errors import ZooError
 
 ML_1M = ("ratings.dat", "users.dat", "movies.dat")
@@ -27,6 +30,16 @@ AGES = (1, 18, 25, 35, 45, 50, 56)  # first years of ml-1m's age brackets
 PROFILE = ("gender", "age", "occupation")
 # at most as many digits as an int64 holds for certain
 RATING = r"^(?P<user>\d{{1,18}}){0}(?P<item>\d{{1,18}}){0}\d+\.?\d*{0}(?P<time>\d{{1,18}})\r?$"
+# raised of damaged archives, and of encrypted ones
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 MALFORMED = "it is not user, movie, rating and time"
 
 
@@ -80,7 +93,7 @@ class _Archive:
     def _zip(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except DAMAGED as error:
             raise ZooError(
                 f"{self.path} is not a zip file, or is damaged: give GroupLens's ml-1m.zip or "
                 "ml-100k.zip, or the unpacked folder (data.path)"
@@ -102,10 +115,12 @@ class _Archive:
             else:
                 with self._zip() as archive:
                     data = archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+        except DAMAGED as error:
             raise ZooError(f"{member} of {self.path} is damaged: {error}") from error
+        if found := other_than_text(Path(member), data):
+            raise ZooError(f"{member} of {self.path} {found}")
         # not splitlines, which would also split at Latin-1's 0x85
-        lines = data.decode("latin-1").split("\n")
+        lines = data.removeprefix(BOM).decode("latin-1").split("\n")
         return lines[:-1] if lines[-1] == "" else lines
 
 
@@ -175,8 +190,10 @@ def _cells(
 ) -> Iterator[tuple[list[str], str]]:
     """The cells of each line of a small table, and where the line is."""
     for number, line in enumerate(archive.read(member), 1):
-        cells = line.rstrip("\r").split(separator)
+        cells = line.removesuffix("\r").split(separator)
         where = f"line {number} of {member} in {archive.path}"
+        if "\0" in line:
+            raise ZooError(f"{where} cannot be used: {NUL}: download it again")
         if len(cells) < least:
             raise ZooError(f"{where} has {len(cells)} cells, not {least}: download it again")
         yield cells, where
@@ -194,7 +211,7 @@ def _profile(*values: str | None) -> tuple[str | None, ...]:
 
 def _bracket(age: str) -> str | None:
     """The bracket of ml-1m that an age lies in, by its first year."""
-    if not age.strip().isdecimal():
+    if not re.fullmatch(r"\s*\d{1,4}\s*", age, re.ASCII):
         return None
     return str(max((first for first in AGES if first <= int(age)), default=AGES[0]))
 
@@ -221,5 +238,10 @@ def _read_ratings(archive: _Archive, member: str, separator: str) -> Ratings:
         ]
     ratings = Ratings(user, item, time, rejected)
     if not len(ratings.user):
+        require_form(archive.path / member, (lines or [""])[0], separator, _are_numbers)
         raise ZooError(f"{member} of {archive.path} holds no rating that can be read")
     return ratings
+
+
+def _are_numbers(cells: list[str]) -> bool:
+    return len(cells) == 4 and all(re.fullmatch(r"\d+\.?\d*", cell, re.ASCII) for cell in cells)

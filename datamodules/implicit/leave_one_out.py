@@ -3,14 +3,14 @@
 Shapes: U users, I items, R interactions sorted by user and then time, n rows, k negatives.
 """
 
-import gzip
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from datamodules.prepared.form import first_line
+from datamodules.prepared.text import TextFile
 from zoo.data.errors import ZooError
 
 RANDOM_NUMBERS_AT_ONCE = 1 << 22
@@ -165,13 +165,13 @@ def read_lists(path: Path) -> dict[int, PublishedList]:
     negatives, header), plain or .gz, by user."""
     if not path.is_file():
         raise ZooError(f"no such file: {path} (data.test_list)")
-    try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ZooError(f"cannot read {path} (data.test_list): {error}") from error
+    first_line(path)  # says what it is where it is no text
+    lines, problems = TextFile(path).read(skip=1)
+    if problems:
+        number, problem = min(problems.items())
+        raise ZooError(f"{path}, line {number + 1}: {problem} (data.test_list)")
     lists: dict[int, PublishedList] = {}
-    for number, line in enumerate(text.splitlines()[1:], 2):
+    for number, line in enumerate(lines.values(), 2):
         found = LIST_LINE.fullmatch(line)
         if not found:
             raise ZooError(f"{path}, line {number}: it is not user, movie and negatives")

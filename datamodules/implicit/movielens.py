@@ -8,7 +8,8 @@ import numpy as np
 
 from datamodules.implicit.grouplens import movielens_identity
 from datamodules.implicit.leave_one_out import NegativeSampler
-from datamodules.implicit.pairs import FixedPairs, Tables, TrainingPairs, find, read_pairs
+from datamodules.implicit.pair_file import read_pairs
+from datamodules.implicit.pairs import FixedPairs, Tables, TrainingPairs, find
 from datamodules.implicit.prepare import Protocol, prepare_movielens
 from datamodules.prepared.arrays import load_array
 from datamodules.prepared.carried import CARRIED, carried_file, check_columns
@@ -45,8 +46,8 @@ class MovieLens(PreparedDataModule):
         test_list: Published lists to test on instead: a file `user_id, movie_id, negatives` in
             original ids, plain or .gz; the held-out movie of a list is its user's test item.
         shared: Options of `PreparedDataModule`. `split_seed` draws the validation items and the
-            lists; `predict_path` is a text file of pairs, `user,movie` or tab-separated, in
-            original ids, with or without a header.
+            lists; `predict_path` is a text file of pairs, plain or .gz, `user,movie` or
+            tab-separated, in original ids, with or without a header.
     """
 
     def __init__(

@@ -4,7 +4,6 @@ Shapes: B batch, U users, I items, C_u, C_i categorical fields of a user and an 
 numerical fields of an item.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,15 +12,10 @@ import numpy as np
 import torch
 
 from datamodules.implicit.leave_one_out import NegativeSampler
-from datamodules.prepared.rejected import Example, Rejected
 from datamodules.prepared.share import Share
 from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
 from zoo.data.schema import MISSING, UNKNOWN
-
-PAIR = re.compile(r"\s*(\d{1,18})\s*[,\t]\s*(\d{1,18})\s*", re.ASCII)
-MALFORMED_PAIR = "it is not user,movie"
-HEADER = re.compile(r"\W*[A-Za-z]\w*\W+[A-Za-z]\w*\W*")
 
 
 @dataclass(frozen=True)
@@ -84,32 +78,6 @@ def find(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     place = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)
     found = order[place]
     return np.where(ids[found] == wanted, found, -1)
-
-
-def read_pairs(path: Path, tolerated: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Original ids [n, 2] and row numbers [n] of the well-formed lines, and all lines' number.
-
-    Args:
-        path: Text file of pairs.
-        tolerated: Share of malformed lines that is tolerated.
-
-    Raises:
-        ZooError: where the file is missing or empty, or more lines are malformed.
-    """
-    if not path.is_file():
-        raise ZooError(f"no such file: {path} (data.predict_path)")
-    lines = path.read_text("utf-8", "replace").splitlines()
-    header = bool(lines) and HEADER.fullmatch(lines[0]) is not None
-    found = [PAIR.fullmatch(line) for line in lines[header:]]
-    if not found:
-        raise ZooError(f"{path} is empty: it holds no rows")
-    rejected = Rejected(total=len(found))
-    for row in (row for row, pair in enumerate(found) if pair is None):
-        rejected.add(Example(path, row + 1 + header, MALFORMED_PAIR))
-    rejected.check(tolerated)
-    usable = [(row, *pair.groups()) for row, pair in enumerate(found) if pair is not None]
-    numbers = np.array(usable).astype(np.int64)
-    return numbers[:, 1:], numbers[:, 0], len(found)
 
 
 class TrainingPairs:

@@ -21,7 +21,7 @@ def first_line(path: Path) -> str:
     """
     with opened(path) as (file, _):
         head = file.read(MAX_LINE_BYTES + 1)
-    if found := _other_than_text(path, head):
+    if found := other_than_text(path, head):
         raise ZooError(f"{path} {found}")
     line = head.removeprefix(BOM).partition(b"\n")[0]
     if not line.strip():
@@ -53,8 +53,8 @@ def require_form(path: Path, line: str, delimiter: str, fits: Callable[[list[str
         seen.append(f"its columns are separated by {DELIMITERS[other]}")
     if seen:
         raise ZooError(
-            f"{path}: {' and '.join(seen)}: write it without quotes, with {DELIMITERS[delimiter]} "
-            "between the columns"
+            f"{path}: {' and '.join(seen)}: write it without quotes, with "
+            f"{DELIMITERS.get(delimiter, repr(delimiter))} between the columns"
         )
 
 
@@ -63,7 +63,7 @@ def _is_quoted(cell: str) -> bool:
     return len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'"
 
 
-def _other_than_text(path: Path, head: bytes) -> str | None:
+def other_than_text(path: Path, head: bytes) -> str | None:
     """What the beginning of a file shows that is no text of lines, as the end of a sentence."""
     place, magic = TAR
     packed = next((kind for start, kind in PACKED.items() if head.startswith(start)), None)
