@@ -19,7 +19,13 @@ from zoo.models.base import ZooModule
 from zoo.run import inspect as inspect_command
 from zoo.run import loggers
 from zoo.run.checkpoint import RunCheckpoint
-from zoo.run.directory import best_of, new_run_directory, run_of, use_encoder
+from zoo.run.directory import (
+    best_of,
+    new_run_directory,
+    rank_of_process,
+    run_of,
+    use_encoder,
+)
 from zoo.run.early_stopping import add_options as add_early_stopping
 from zoo.run.early_stopping import early_stopping
 from zoo.run.launch import REFUSALS, check_launched, check_trainer, refusal, take_launched
@@ -130,7 +136,8 @@ class ZooCLI(LightningCLI):
                 f"{self.subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt,"
                 " or --config RUN/config.yaml of a run that has one"
             )
-        Console(stderr=True).print(f"checkpoint: {best}", soft_wrap=True, highlight=False)
+        if rank_of_process() == 0:
+            Console(stderr=True).print(f"checkpoint: {best}", soft_wrap=True, highlight=False)
         return str(best)
 
     def _prediction_writer(self) -> PredictionWriter:
