@@ -215,7 +215,7 @@ class Trials:
             target = -process if trial.signal == signal.SIGKILL else process
             with contextlib.suppress(ProcessLookupError):
                 os.kill(target, trial.signal)
-            wrong = self._ended(trial, place, wait(process))
+            wrong = self._ended(trial, place, temporary, wait(process))
             run(place, [*line, *self._resumed(trial.command, place)], temporary)
             if left_by(trial.command, place) != self.whole[name]:
                 wrong = wrong or "differs from the undisturbed run"
@@ -229,7 +229,7 @@ class Trials:
             shutil.rmtree(place)
         return wrong
 
-    def _ended(self, trial: Trial, place: Path, status: int) -> str | None:
+    def _ended(self, trial: Trial, place: Path, temporary: Path, status: int) -> str | None:
         expected = (0, -9) if trial.signal == signal.SIGKILL else (0, 143)
         if trial.moment * 2 < 0.02:  # before the command has begun to listen
             expected = (*expected, -15)
@@ -239,7 +239,7 @@ class Trials:
             torch.load(checkpoint, weights_only=True)  # what has its name is whole
         left = leftovers(place) if trial.signal == signal.SIGTERM else []
         left = [name for name in left if not name.startswith(".interactions.json.partial")]
-        for path in place.rglob("*.partial"):
+        for path in (*place.rglob("*.partial"), *temporary.glob("*/lock")):
             os.utime(path, (0, 0))  # as if the command were repeated later
         return f"left {left} at once" if left else None
 

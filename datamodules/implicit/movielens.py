@@ -18,6 +18,7 @@ from datamodules.prepared.folder import source_identity
 from datamodules.prepared.module import PreparedDataModule
 from datamodules.prepared.options import at_least
 from zoo.data.errors import ZooError
+from zoo.data.files import temporary_folder
 from zoo.data.schema import Schema
 
 PAIR_COLUMNS = ("user", "movie")  # of a file to score
@@ -138,7 +139,7 @@ class MovieLens(PreparedDataModule):
         pairs, row, self.predict_rows = read_pairs(Path(path), self.max_bad_rows)
         check_columns(self.predict_columns, PAIR_COLUMNS, "a pair")
         if self.predict_columns:
-            place = self._temporary_folder()
+            place = temporary_folder(self)
             with carried_file(place, self.predict_columns) as carry:
                 named: dict[str, list[str]] = dict(
                     zip(PAIR_COLUMNS, pairs.T.astype(str).tolist(), strict=True)

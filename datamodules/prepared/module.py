@@ -1,8 +1,6 @@
 """Raw files that are prepared once: when, into which folder, with which encoder."""
 
 import shutil
-import tempfile
-import weakref
 from collections.abc import Iterable
 from functools import cached_property, partial
 from pathlib import Path
@@ -235,12 +233,6 @@ class PreparedDataModule(BatchedDataModule):
         for folder in self.folders:
             if not folder.exists():
                 raise ZooError(f"{folder} is not prepared yet: call prepare_data()")
-
-    def _temporary_folder(self) -> Path:
-        """A folder that is removed with this object, or when the process ends."""
-        folder = Path(tempfile.mkdtemp(prefix="interpretable-zoo-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return folder
 
     # What prepared data say
 

@@ -23,6 +23,7 @@ from datamodules.sessions.prepare import (
 )
 from datamodules.sessions.records import Assembler
 from datamodules.sessions.tracks import open_tracks
+from zoo.data.files import temporary_folder
 from zoo.data.schema import Schema
 
 
@@ -142,7 +143,7 @@ class SkipSessions(PreparedDataModule):
     def open_predictions(self, path: str) -> None:
         """Encodes the logs to score."""
         encoder = self.encoder_folder
-        folder = self._temporary_folder()
+        folder = temporary_folder(self)
         self._records["predict"], self.predict_rows = encode_sessions(
             folder,
             find_files(path, "predict_path"),

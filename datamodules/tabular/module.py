@@ -31,6 +31,7 @@ from datamodules.tabular.source import RawField, RawFile
 from datamodules.tabular.splitting import Splitting
 from zoo.data.checksums import combined
 from zoo.data.errors import ZooError, missing
+from zoo.data.files import temporary_folder
 from zoo.data.schema import Schema
 
 
@@ -233,7 +234,7 @@ class CTRDataModule(PreparedDataModule):
         encoder = self.encoder_folder
         fitted = Encoder.load(encoder)
         fitted.check(self.dataset, self.encoder_options(), encoder)
-        folder = self._temporary_folder()
+        folder = temporary_folder(self)
         self.predict_rows = encode_file(
             folder,
             self.raw_file(Path(path)),

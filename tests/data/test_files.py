@@ -13,13 +13,29 @@ from support.interruption import fails_half_way
 from support.running import ROOT
 
 from zoo import ZooError
-from zoo.data.files import atomic_file, atomic_folder, partial_file, remove_leftovers, write_text
+from zoo.data.files import (
+    atomic_file,
+    atomic_folder,
+    partial_file,
+    remove_leftovers,
+    remove_old_folders,
+    temporary_folder,
+    write_text,
+)
+    atomic_file,
+    atomic_folder,
+    partial_file,
+    remove_leftovers,
+    remove_old_folders,
+    temporary_folder,
+    write_text,
+)
 from zoo.run.checkpoint_io import AtomicCheckpointIO
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from zoo.data.files import partial_file
+from zoo.data.files import (atomic_file, atomic_folder, partial_file, remove_leftovers, remove_old_folders, temporary_folder, write_text)
 with partial_file(Path(sys.argv[1])) as partial:
     print(partial, flush=True)
     time.sleep(60)
@@ -141,3 +157,35 @@ def test_equal_checkpoints_are_equal_files(tmp_path):
     for name in ("a.ckpt", "b.ckpt"):
         AtomicCheckpointIO().save_checkpoint({"state": torch.ones(3)}, tmp_path / name)
     assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "b.ckpt").read_bytes()
+
+
+# Temporary folders
+
+
+def test_temporary_folders_end_with_their_owner_and_those_of_killed_processes(
+    tmp_path, monkeypatch
+):
+    class Owner:
+        pass
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = tmp_path / "interpretable-zoo-killed"
+    killed.mkdir()
+    (killed / "lock").touch()
+    first, second = Owner(), Owner()
+    held = temporary_folder(first)
+    for folder in (killed, held):
+        os.utime(folder / "lock", (0, 0))  # as if they were old
+    other = temporary_folder(second)
+    assert {killed.exists(), held.exists(), other.exists()} == {False, True}
+    del first, second
+    assert not os.listdir(tmp_path)
+
+
+def test_what_is_left_of_a_folder_is_removed_when_it_is_old(tmp_path):
+    for name in (".encoder.partial", ".new.partial", ".git"):
+        (tmp_path / name / "more").mkdir(parents=True)
+    for name in (".encoder.partial", ".git"):
+        os.utime(tmp_path / name, (0, 0))
+    remove_old_folders(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".git", ".new.partial"]

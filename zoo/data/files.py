@@ -9,7 +9,9 @@ apart from what another process is writing by a lock, which ends with its proces
 import os
 import re
 import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +23,8 @@ try:
     import fcntl
 except ImportError:  # Windows, where nobody can tell, and what was left stays
     fcntl = None
+
+TEMPORARY = "interpretable-zoo-"  # what the names of temporary folders begin with
 
 
 @contextmanager
@@ -82,6 +86,39 @@ def _remove_if_left(partial: Path) -> None:
         # one that is new may be another process's, which has yet to lock it
         if time.time() - os.fstat(file.fileno()).st_mtime > 1 and _lock(file):
             partial.unlink()
+
+
+def remove_old_folders(folder: Path) -> None:
+    """Removes from a folder what processes left of folders that they were killed while making.
+
+    Which of them are still being made no lock says: none takes an hour without a new file.
+    """
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            is_partial = re.fullmatch(r"\..+\.partial", entry.name) and entry.is_dir()
+            if is_partial and time.time() - entry.stat().st_mtime > 3600:
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def temporary_folder(owner: object) -> Path:
+    """A folder below `TMPDIR` that is removed with its owner, or when the process ends.
+
+    Those of killed processes are removed too.
+    """
+    for lock in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*/lock"):
+        with suppress(OSError), open(lock, "r+b") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime > 1 and _lock(file):
+                shutil.rmtree(lock.parent)
+    folder = Path(tempfile.mkdtemp(prefix=TEMPORARY))
+    held = open(folder / "lock", "wb")  # noqa: SIM115  (until the folder is removed)
+    _lock(held)
+
+    def remove() -> None:
+        held.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    weakref.finalize(owner, remove)
+    return folder
 
 
 def _lock(file: BinaryIO) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_only
 
 from zoo.data.errors import ZooError
+from zoo.data.files import remove_leftovers, remove_old_folders
 
 VERSION_VARIABLE = "INTERPRETABLE_ZOO_RUN"  # tells the processes that Lightning starts
 
@@ -29,6 +30,9 @@ def new_run_directory(root: Path, name: str) -> Path:
         return Path(os.environ.get(VERSION_VARIABLE, folder / "version_of_rank_0"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for killed in folder.glob("version_*"):
+            remove_leftovers(killed / "checkpoints")
+            remove_old_folders(killed)
         taken = [int(p.name[8:]) for p in folder.glob("version_*") if p.name[8:].isdecimal()]
         version = max(taken, default=-1) + 1
         while True:
