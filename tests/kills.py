@@ -12,6 +12,7 @@ process, which has imported everything: a moment falls in their work, not in the
 """
 
 # ruff: noqa: E402  (what is imported lies in the checkout)
+import atexit
 import contextlib
 import hashlib
 import json
@@ -89,6 +90,7 @@ def start(folder: Path, line: list[str], temporary: Path) -> int:
         print(exit_.code, file=sys.stderr)
         status = exit_.code if isinstance(exit_.code, int) else 1
     finally:
+        atexit._run_exitfuncs()  # which a fork leaves out
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(status)
 

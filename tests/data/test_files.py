@@ -22,14 +22,6 @@ from zoo.data.files import (
     temporary_folder,
     write_text,
 )
-    atomic_file,
-    atomic_folder,
-    partial_file,
-    remove_leftovers,
-    remove_old_folders,
-    temporary_folder,
-    write_text,
-)
 from zoo.run.checkpoint_io import AtomicCheckpointIO
 
 HOLD = """
