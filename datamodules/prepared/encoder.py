@@ -15,6 +15,7 @@ from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 
 DESCRIPTION = "encoder.json"
+KINDS = {"dataset": str, "options": dict[str, Any], "schema": dict, "means": dict[str, float]}
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class Encoder:
         Raises:
             ZooError: where a file is missing or damaged.
         """
-        with encoder_description(folder / DESCRIPTION) as data:
+        with encoder_description(folder / DESCRIPTION, KINDS) as data:
             schema = Schema.from_dict(data["schema"])
+            if absent := {field.name for field in schema.numerical} - data["means"].keys():
+                raise ValueError(f"it has no mean of {', '.join(sorted(absent))}")
             return cls(data["dataset"], data["options"], schema, data["means"])
 
     def check(self, dataset: str, options: Mapping[str, Any], folder: Path) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -22,6 +22,8 @@ from rich.console import Console
 from zoo.data.checksums import checksum
 from zoo.data.errors import ZooError
 from zoo.data.files import atomic_folder
+from zoo.data.plain import check_kinds, read_json
+from zoo.data.schema import Schema
 
 MANIFEST_FORMAT = 1  # part of the key: another format is another folder
 SPLITS = ("train", "val", "test")
@@ -55,7 +57,9 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Writes `manifest.json`."""
-        (folder / "manifest.json").write_text(json.dumps(asdict(self), indent=1))
+        content = asdict(self)
+        whole = {**content, "checksum": _digest(content)}
+        (folder / "manifest.json").write_text(json.dumps(whole, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -65,9 +69,18 @@ class Manifest:
             ZooError: where it is missing or damaged.
         """
         try:
-            return cls(**json.loads((folder / "manifest.json").read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            message = f"{folder}: manifest.json is damaged; {to_prepare_again(folder)}"
+            content = check_kinds(read_json(folder / "manifest.json"), {"options": dict})
+            saved = content.pop("checksum", None)  # earlier versions wrote none
+            if saved is not None and saved != _digest(content):
+                raise ValueError("it does not match its checksum")
+            content = {"notes": {}, "format": MANIFEST_FORMAT, **content}
+            check_kinds(content, get_type_hints(cls))
+            for counts in content["splits"].values():
+                check_kinds(counts, {"rows": int, "positives": int})
+            Schema.from_dict(content["schema"])
+            return cls(**content)
+        except (ZooError, ValueError, TypeError) as error:
+            message = f"{folder}: manifest.json is damaged: {error}; {to_prepare_again(folder)}"
             raise ZooError(message) from error
 
     def below(self, part: str) -> dict[str, str]:
@@ -92,6 +105,11 @@ class Manifest:
                 raise ZooError(
                     f"{folder / path} does not match its checksum; {to_prepare_again(folder)}"
                 )
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """SHA-256 of what a manifest says."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def to_prepare_again(folder: Path) -> str:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 
@@ -232,7 +233,8 @@ def save_encoder(folder: Path, dataset: str, fitted: Fitted) -> None:
 
 def load_encoder(folder: Path, dataset: str) -> Fitted:
     """Reads what `save_encoder` wrote."""
-    with encoder_description(folder / DESCRIPTION, TABLE) as data:
+    kinds = {"dataset": str, **get_type_hints(Fitted)}
+    with encoder_description(folder / DESCRIPTION, kinds, TABLE) as data:
         check_dataset(data["dataset"], dataset, folder)
         scales = {name: tuple(scale) for name, scale in data["scales"].items()}
         return Fitted(data["vocabulary"], scales)

@@ -30,7 +30,7 @@ from datamodules.prepared.encoder import write_description
 from datamodules.prepared.engine import Engine
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
 from datamodules.tabular.encoder import ROWS_PER_CHUNK, save_vocabulary
-from zoo.data.encoder import encoder_description
+from zoo.data.encoder import CROSS_KINDS, encoder_description
 from zoo.data.schema import CROSS, JOINER, UNKNOWN, Field, Schema
 
 
@@ -63,7 +63,8 @@ class Cross:
     @classmethod
     def load(cls, folder: Path) -> "Cross":
         """Reads what `save` wrote, the vocabulary left out."""
-        with encoder_description(folder / "cross.json") as data:
+        kinds = CROSS_KINDS | {"cardinality": int}
+        with encoder_description(folder / "cross.json", kinds) as data:
             return cls(tuple(data["members"]), data["edges"], data["cardinality"])
 
     def write(self, engine: Engine, arrays: Arrays, schema: Schema, folder: Path) -> None:

@@ -184,7 +184,7 @@ def test_predictions_that_are_no_numbers_are_reported(run, configs, capsys):
         ("{class_path: datamodules.Criteo}", ["--data.pathh=x"], "did you mean data.path?"),
         ("{class_path: datamodules.Criteo}", [], "arguments are required: path"),
         ("{class_path: datamodules.Crite}", ["--data.path=x"], "no attribute 'Crite'"),
-        ("{class_path: nowhere.Criteo}", ["--data.path=x"], "No module named 'nowhere'"),
+        ("{class_path: nowhere.Criteo}", ["--data.path=x"], "data names nowhere.Criteo, which is"),
     ],
 )
 def test_data_that_cannot_be_made(section, arguments, said, run, tmp_path, capsys):

@@ -95,7 +95,7 @@ def test_a_schema_of_a_later_version(deepfm):
 
 def test_a_schema_that_makes_no_sense(deepfm):
     path = changed(deepfm, lambda c: c["hyper_parameters"].update(schema={"format": 1}))
-    assert refusal(path) == f"{path} is damaged: its schema cannot be read"
+    assert refusal(path) == f"{path}: the schema is damaged: it has no list of fields"
 
 
 @pytest.mark.parametrize("key", ["loops", "callbacks", "optimizer_states"])

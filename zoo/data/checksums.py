@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.data.errors import ZooError
+from zoo.data.plain import fits, read_json
 
 CHECKSUMS = "checksums.json"  # beside the files of an encoder
 
@@ -53,10 +54,7 @@ def save_checksums(folder: Path) -> None:
 
 
 def _saved(path: Path) -> dict[str, str]:
-    try:
-        saved = json.loads(path.read_text())
-    except ValueError as error:
-        raise ZooError(f"{path} is damaged: {error}") from error
-    if not isinstance(saved, dict):
+    saved = read_json(path, "is damaged")
+    if not fits(saved, dict[str, str]):
         raise ZooError(f"{path} is damaged: it is no list of checksums")
     return saved

@@ -7,7 +7,6 @@
 Datamodules write it; they read its descriptions here, and large tables with their own engine.
 """
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +15,12 @@ from typing import Any
 
 from zoo.data.checksums import combined, verified_checksums
 from zoo.data.errors import ZooError
+from zoo.data.plain import check_kinds, read_json
 from zoo.data.schema import JOINER, MISSING, UNKNOWN
 
 ENCODER_FORMAT = 1
 VOCABULARY = "vocabulary.parquet"
+CROSS_KINDS = {"members": list[str], "edges": dict[str, list[float]]}
 SPECIAL = {UNKNOWN: "(unknown)", MISSING: "(missing)"}
 CROSS_FILE = re.compile(r"(crosses/[^/]+)/(.+)")
 ENCODER_PART = re.compile(r"encoder(/.*)?", re.DOTALL)
@@ -42,7 +43,7 @@ def encoder_checksums(folder: Path) -> dict[str, str]:
 
 def cross_name(folder: Path) -> str:
     """The name of the field that a saved cross makes."""
-    with encoder_description(folder / "cross.json") as cross:
+    with encoder_description(folder / "cross.json", CROSS_KINDS) as cross:
         return JOINER.join(cross["members"])
 
 
@@ -69,11 +70,14 @@ def check_encoder(saved: object, mine: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def encoder_description(path: Path, beside: str = VOCABULARY) -> Iterator[dict[str, Any]]:
+def encoder_description(
+    path: Path, kinds: Mapping[str, Any], beside: str = VOCABULARY
+) -> Iterator[dict[str, Any]]:
     """What a JSON file of an encoder's folder says; what is wrong with it becomes a `ZooError`.
 
     Args:
         path: The file, such as `encoder/encoder.json`.
+        kinds: Its keys, and the types of their values (see `zoo.data.plain.check_kinds`).
         beside: Name of a file that the folder holds next to it.
 
     Raises:
@@ -83,14 +87,14 @@ def encoder_description(path: Path, beside: str = VOCABULARY) -> Iterator[dict[s
     if not path.is_file() or not (path.parent / beside).is_file():
         raise ZooError(f"{path.parent} is not an encoder: {path.name} or {beside} is missing")
     try:
-        data = json.loads(path.read_text())
+        data = check_kinds(read_json(path, "is damaged"), {"format": int})
         if data["format"] != ENCODER_FORMAT:
             raise ZooError(
                 f"{path} has format {data['format']}, this version reads {ENCODER_FORMAT}"
             )
-        yield data
+        yield check_kinds(data, kinds)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ZooError(f"{path} is damaged: {error!r}") from error
+        raise ZooError(f"{path} is damaged: {error}") from error
 
 
 def value_names(encoder: Path | None, wanted: Wanted) -> dict[str, dict[int, str]]:
@@ -110,7 +114,7 @@ def value_names(encoder: Path | None, wanted: Wanted) -> dict[str, dict[int, str
         for field, value, i in _fields(encoder, wanted):
             found[field].setdefault(i, value)
         for folder in sorted(encoder.glob("crosses/*")):
-            cross = json.loads((folder / "cross.json").read_text())
+            cross = check_kinds(read_json(folder / "cross.json"), CROSS_KINDS)
             field = JOINER.join(cross["members"])
             if field in wanted:
                 found[field] |= _cross(encoder, folder, cross, wanted[field])

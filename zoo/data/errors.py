@@ -2,12 +2,24 @@
 
 from typing import NoReturn
 
+LONGEST = 1000  # characters of a message
+
 
 class ZooError(Exception):
     """A mistake that the user can correct.
 
     Its message is one sentence: what is wrong, where (file, line, field, option), what to do.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message))
+
+
+def shortened(message: str) -> str:
+    """A message whose middle is left out where it is longer than somebody would read."""
+    if len(message) <= LONGEST:
+        return message
+    return f"{message[: LONGEST - 204]} .. {message[-200:]}"
 
 
 def require(condition: bool, rule: str, value: object) -> None:

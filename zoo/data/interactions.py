@@ -14,6 +14,7 @@ from typing import Any
 
 from zoo.data.errors import ZooError
 from zoo.data.files import write_text
+from zoo.data.plain import read_json
 
 INTERACTIONS_FORMAT = 1
 SIGNIFICANCE_LEVEL = 0.05  # of q-values and p-values
@@ -94,12 +95,9 @@ def read_interactions(path: Path, fields: Collection[str], option: str) -> Inter
 
 
 def _read(path: Path, option: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ZooError(f"cannot read {path} ({option}): {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ZooError(f"{path} is not JSON ({option}): {error}") from error
+    if not path.is_file():
+        raise ZooError(f"cannot read {path} ({option}): No such file or directory")
+    content = read_json(path, f"is not JSON ({option})")
     if not isinstance(content, dict) or "format" not in content:
         raise ZooError(f'{path} is not a file of interactions: it has no "format" ({option})')
     if content["format"] != INTERACTIONS_FORMAT:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from zoo.data.errors import ZooError
+from zoo.data.plain import check_kinds, fits
 
 UNKNOWN, MISSING = 0, 1  # the first two ids of every categorical field
 SCHEMA_FORMAT = 1  # raised when a schema written today could not be read by older code
@@ -94,12 +95,23 @@ class Schema:
         """Reads what `to_dict` wrote; a `Schema` passes through."""
         if isinstance(data, Schema):
             return data
+        if not isinstance(data, Mapping):
+            raise ZooError("the schema is damaged: it is no mapping")
         if data.get("format") != SCHEMA_FORMAT:
             raise ZooError(
                 f"schema of format {data.get('format')!r}, this version reads {SCHEMA_FORMAT}: "
                 "use the version of interpretable-zoo that wrote it"
             )
-        return cls(tuple(Field(**field) for field in data["fields"]))
+        fields = data.get("fields")
+        if not fits(fields, list[dict[str, Any]]):
+            raise ZooError("the schema is damaged: it has no list of fields")
+        try:
+            for field in fields:
+                known = {**asdict(Field("", "numerical")), **field}
+                check_kinds(known, get_type_hints(Field) | {"kind": str})
+            return cls(tuple(Field(**field) for field in fields))
+        except TypeError as error:
+            raise ZooError(f"the schema is damaged: {error}") from error
 
     def crossed(self, field: Field) -> tuple[str, ...]:
         """The names of the fields that a field crosses, as its own name and group tell."""

@@ -9,6 +9,8 @@ from zoo.data.errors import require
 from zoo.nn.deepctr import layers
 from zoo.nn.linear import Linear
 
+MOST_LAYERS = 1000  # a network that is deeper is a mistake, and takes minutes to build
+
 
 def deep_part(
     width: int, hidden_units: Sequence[int], dropout: float, batch_norm: bool
@@ -28,6 +30,11 @@ def deep_part(
         ZooError: Where an option is out of its range.
     """
     require(len(hidden_units) > 0, "hidden_units must name at least one layer", hidden_units)
+    require(
+        len(hidden_units) <= MOST_LAYERS,
+        f"hidden_units must name at most {MOST_LAYERS:,} layers",
+        len(hidden_units),
+    )
     require(min(hidden_units) > 0, "hidden_units must be positive", hidden_units)
     require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
     dnn = layers.DNN(

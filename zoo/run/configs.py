@@ -11,6 +11,7 @@ from pathlib import Path
 
 import zoo
 from zoo.data.errors import ZooError
+from zoo.data.plain import read_yaml
 
 OPTIONS = ("--config", "-c")
 PATH = re.compile(r"[\w./~ +@=-]*[\w/.]")  # no YAML, no URL
@@ -53,12 +54,24 @@ def _resolved(arguments: Iterator[str]) -> Iterator[str]:
 
 
 def path_of(config: str) -> str:
-    """The file that a value of `--config` means; YAML and URLs are left as they are."""
-    if Path(config).is_file() or not PATH.fullmatch(config):
+    """The file that a value of `--config` means; YAML and URLs are left as they are.
+
+    Raises:
+        ZooError: where there is none, or it is no config.
+    """
+    if len(config) > 4096 or (not PATH.fullmatch(config) and not Path(config).is_file()):
+        return config
+    if Path(config).is_file():
+        if not isinstance(read_yaml(Path(config)), dict):
+            raise ZooError(f"config: {config} is no config: it has no options with values")
         return config
     name, shipped = config.removeprefix("configs/").removesuffix(".yaml"), names()
     if name in shipped:
         return str(folder() / f"{name}.yaml")
+    if Path(config).is_dir():
+        inside = [path for path in sorted(Path(config).glob("*.yaml"))[:1] if path.is_file()]
+        hint = f", such as {inside[0]}" if inside else ""
+        raise ZooError(f"config: {config} is a directory: name a file{hint}")
     close = get_close_matches(name, shipped, 3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     raise ZooError(

@@ -10,12 +10,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from jsonargparse.typing import NonNegativeInt
 from rich.console import Console
 from rich.text import Text
 
 from zoo.data.errors import ZooError
+from zoo.data.plain import read_yaml
 from zoo.inspect.comparison import Comparison
 from zoo.inspect.inspection import ROWS_EXPLAINED, Inspection, load
 from zoo.inspect.interactions import DetectedInteractions, interactions_in
@@ -113,10 +113,7 @@ def add_data(parser: ZooParser, config: str | None = None) -> None:
 
 
 def _section(config: Path) -> Any:
-    try:
-        content = yaml.safe_load(config.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ZooError(f"{config} cannot be read: {error}".splitlines()[0]) from error
+    content = read_yaml(config)
     if not isinstance(content, dict) or content.get("data") is None:
         raise ZooError(f"{config} has no section data")
     return content["data"]

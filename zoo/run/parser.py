@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 import zoo
+from zoo.data.errors import shortened
 from zoo.run.trust import refusal
 
 # lines that jsonargparse adds where an option may also be null
@@ -42,7 +43,7 @@ class ZooParser(ArgumentParser):
         """Exits with status 2; raises where jsonargparse goes on to try another type."""
         if not self.exit_on_error:
             super().error(message, ex)
-        self.exit(2, f"error: {self._sentence(message)}\n")
+        self.exit(2, f"error: {shortened(self._sentence(message))}\n")
 
     def _sentence(self, message: str) -> str:
         """What jsonargparse says, shortened."""

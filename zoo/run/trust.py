@@ -7,13 +7,17 @@ import paths each time, and that list is made here.
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
 from jsonargparse import _common as jsonargparse_settings
-from jsonargparse import set_parsing_settings
+from yaml import YAMLError
 
+from zoo.data.errors import ZooError
+from zoo.data.plain import check_yaml
 from zoo.models.installed import below, folders_of, installed_packages
 
 FILES = ("--config", "-c", "--ckpt_path")  # whose values are files
@@ -47,11 +51,40 @@ def restricted_imports(arguments: Iterable[str], files: Iterable[Path] = ()) -> 
     )
     _configs.update({path: path.read_text(errors="replace") for path in configs})
     try:
-        yield
+        with _bounded_values():
+            yield
     finally:
         jsonargparse_settings.parsing_settings.update(before)
         _configs.clear()
         _folders.clear()
+
+
+@contextmanager
+def _bounded_values() -> Iterator[None]:
+    """While it lasts, no file that a config names fills the memory (see `check_yaml`)."""
+    ArgumentParser(parser_mode="omegaconf").parse_string("{}")  # which makes that loader
+    before = {mode: get_loader(mode) for mode in ("yaml", "omegaconf")}
+    try:
+        for mode, loader in before.items():
+            set_loader(mode, _bounded(loader), (YAMLError,))
+        yield
+    finally:
+        for mode, loader in before.items():
+            set_loader(mode, loader, (YAMLError,))
+
+
+def _bounded(loader: Callable[[str], Any]) -> Callable[[str], Any]:
+    def load(text: str) -> Any:
+        if "*" in text or "[" in text or "{" in text or ":" in text:  # most values are a word
+            try:
+                check_yaml(text)
+            except YAMLError:
+                raise  # it is a text, such as a path
+            except ValueError as error:
+                raise ZooError(f"a file that a config names, or a value: {error}") from error
+        return loader(text)
+
+    return load
 
 
 def foreign_folders() -> list[Path]:

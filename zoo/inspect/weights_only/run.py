@@ -1,13 +1,12 @@
 """What lies in the run directory beside a checkpoint."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from zoo.data.errors import ZooError
+from zoo.data.plain import check_bounds, check_kinds, read_json, read_yaml
 from zoo.inspect.table import TextTable, text_table
 
 
@@ -39,18 +38,16 @@ def run_beside(path: Path, model: str | None) -> tuple[Run | None, list[str]]:
         model: Class of its model; a config of another model is not that of its run.
     """
     folder = path.resolve().parent.parent
-    readers = {"config.yaml": yaml.safe_load, "metrics.json": json.loads}
+    readers = {"config.yaml": read_yaml, "metrics.json": read_json}
     found, wrong = {}, []
-    for name, parse in readers.items():
+    for name, reader in readers.items():
         if not (folder / name).is_file():
             continue
         try:
-            content = parse((folder / name).read_text())
-        except (OSError, ValueError, yaml.YAMLError):
-            content = None
-        if isinstance(content, dict):
-            found[name] = content
-        else:
+            found[name] = check_kinds(reader(folder / name), {})
+            check_bounds(found[name], folder / name)
+        except (ZooError, TypeError):
+            found.pop(name, None)
             wrong.append(f"{folder / name} cannot be read")
     config = found.get("config.yaml")
     if model is None or config is None or _model_in(config) != model.rpartition(".")[2]:
