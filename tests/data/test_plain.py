@@ -68,9 +68,9 @@ def test_a_config_that_is_none(tmp_path):
     assert error_of("fit", "--config", "list.yaml") == message
     (tmp_path / "RUN").mkdir()
     written(tmp_path / "RUN/config.yaml", "model: DeepFM\n")
-    message = "error: config: RUN is a directory: name a file, such as RUN/config.yaml"
+    message = "config RUN; it is a directory, name a file, such as RUN/config.yaml"
     for command in ("fit", "predict", "inspect"):
-        assert error_of(command, "--config", "RUN") == message
+        assert message in error_of(command, "--config", "RUN")
 
 
 VALUES = st.recursive(

@@ -68,12 +68,11 @@ def path_of(config: str) -> str:
     name, shipped = config.removeprefix("configs/").removesuffix(".yaml"), names()
     if name in shipped:
         return str(folder() / f"{name}.yaml")
-    if Path(config).is_dir():
-        inside = [path for path in sorted(Path(config).glob("*.yaml"))[:1] if path.is_file()]
-        hint = f", such as {inside[0]}" if inside else ""
-        raise ZooError(f"config: {config} is a directory: name a file{hint}")
     close = get_close_matches(name, shipped, 3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
+    if Path(config).is_dir():
+        inside = [f", such as {path}" for path in sorted(Path(config).glob("*.yaml"))]
+        hint = f"it is a directory, name a file{''.join(inside[:1])}; "
     raise ZooError(
         f"config: no file and no shipped config {config}; {hint}"
         "`python -m zoo.run.configs` lists those shipped"
