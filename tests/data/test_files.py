@@ -27,7 +27,7 @@ from zoo.run.checkpoint_io import AtomicCheckpointIO
 HOLD = """
 import sys, time
 from pathlib import Path
-from zoo.data.files import (atomic_file, atomic_folder, partial_file, remove_leftovers, remove_old_folders, temporary_folder, write_text)
+from zoo.data.files import partial_file
 with partial_file(Path(sys.argv[1])) as partial:
     print(partial, flush=True)
     time.sleep(60)

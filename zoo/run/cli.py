@@ -33,6 +33,7 @@ from zoo.run.parser import ZooParser
 from zoo.run.plugins import import_plugins
 from zoo.run.prediction_file import default_output, source_of
 from zoo.run.predictions import PredictionWriter
+from zoo.run.progress import progress
 from zoo.run.record import RunConfig, RunRecord
 from zoo.run.resume import OtherRows
 from zoo.run.stopping import Stopping
@@ -152,7 +153,8 @@ class ZooCLI(LightningCLI):
         trainer = self.config_init[self.subcommand]["trainer"]
         given = trainer["callbacks"] or []
         given = given if isinstance(given, list) else [given]  # Lightning takes a single one too
-        callbacks: list[Callback] = [Stopping()]
+        callbacks: list[Callback] = []
+        last = None
         if self.subcommand == "detect":
             # the neighbours' scores must not be rounded: their small differences are explained
             trainer["precision"] = "32-true"
@@ -161,17 +163,19 @@ class ZooCLI(LightningCLI):
             self.record = RunRecord(run)
             given = [*early_stopping(self.options, given), *given]
             self.checkpoint = RunCheckpoint(run, self.options.monitor)
-            stopping = Stopping(run / "checkpoints/last.ckpt")
-            callbacks = [OtherRows(), self.checkpoint, self.record, stopping]
+            callbacks = [OtherRows(), self.checkpoint, self.record]
+            last = run / "checkpoints/last.ckpt"
             kwargs["logger"] = loggers.loggers_of(trainer["logger"], run)
             if trainer["default_root_dir"] is None:
                 kwargs["default_root_dir"] = run  # of what has no other place
         elif self.subcommand == "predict":
-            callbacks = [self._prediction_writer(), Stopping()]
+            callbacks = [self._prediction_writer()]
             kwargs["logger"] = False
         else:
             kwargs["logger"] = False
-        trainer["callbacks"] = [*given, *callbacks]
+        if trainer["enable_progress_bar"] is not False and not trainer["barebones"]:
+            callbacks += progress(given)
+        trainer["callbacks"] = [*given, *callbacks, Stopping(last)]
         try:
             made = super().instantiate_trainer(**kwargs)
         except REFUSALS as error:
