@@ -137,7 +137,10 @@ def key(source: dict[str, Any], options: dict[str, Any]) -> str:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Holds the lock of a file or folder to be made, which other processes wait for."""
+    """Holds the lock of a file or folder to be made, which other processes wait for.
+
+    Where no lock can be made, as on a read-only disk, what is there already is used as it is.
+    """
     lock = FileLock(target.with_name(f"{target.name}.lock"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +149,9 @@ def locked(target: Path) -> Iterator[None]:
         Console(stderr=True).print(f"waiting for another process to make {target}")
         lock.acquire()
     except OSError as error:
-        raise ZooError(f"cannot write to {target.parent}: {error.strerror or error}") from error
+        if not target.exists():
+            reason = error.strerror or error
+            raise ZooError(f"cannot write to {target.parent}: {reason}") from error
     try:
         yield
     finally:

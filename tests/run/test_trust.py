@@ -249,3 +249,11 @@ def test_an_editable_package_is_installed_and_runs_beside_it_are_not(tmp_path, m
     assert not is_installed("runs.a.version_0.evil")
     with pytest.raises(ZooError, match="not installed"):
         model_class("runs.a.version_0.evil.Mine", [run])
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("name", ["../../../x", "..", "a/b", "/tmp/x", "a\\b", ""])
+def test_a_run_stays_in_its_folder(name, tmp_path):
+    given = ["--model=DeepFM", "--data=GaussianClusters", f"--name={name}"]
+    assert f"name: {name!r} is no name of a folder" in error_of("fit", *given)
+    assert not [*tmp_path.rglob("version_*")]

@@ -21,6 +21,7 @@ from zoo.run import loggers
 from zoo.run.checkpoint import RunCheckpoint
 from zoo.run.directory import (
     best_of,
+    check_name,
     new_run_directory,
     rank_of_process,
     run_of,
@@ -111,6 +112,7 @@ class ZooCLI(LightningCLI):
         """Finds the checkpoint and its encoder; of a config of a run, its best checkpoint."""
         if self.subcommand != "fit":
             self.save_config_callback = None
+        check_name(self.options.name)
         trainer = self.options.trainer
         take_launched(trainer)
         check_trainer(trainer.as_dict())

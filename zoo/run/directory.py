@@ -47,6 +47,15 @@ def new_run_directory(root: Path, name: str) -> Path:
     return folder / f"version_{version}"
 
 
+def check_name(name: str) -> None:
+    """Raises `ZooError` unless a name of an experiment is the name of a folder."""
+    if name in ("", ".", "..") or not name.isprintable() or {*name} & {"/", "\\"}:
+        raise ZooError(
+            f"name: {name!r} is no name of a folder: leave out slashes and '..'; --runs says in "
+            "which folder the runs lie"
+        )
+
+
 def rank_of_process() -> int:
     """The rank of this process among all, which is known before a trainer is there."""
     return getattr(rank_zero_only, "rank", 0)
