@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from datamodules.implicit.leave_one_out import NegativeSampler
-from datamodules.prepared.share import Share
+from datamodules.prepared.share import Resumable, Share
 from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
 from zoo.data.schema import MISSING, UNKNOWN
@@ -80,7 +80,7 @@ def find(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(ids[found] == wanted, found, -1)
 
 
-class TrainingPairs:
+class TrainingPairs(Resumable):
     """Each epoch every positive once, each with fresh negatives, all rows shuffled.
 
     Balanced, as many positives are drawn with replacement: any user, then any of that user's.
@@ -98,6 +98,7 @@ class TrainingPairs:
         balanced: Whether all users are as likely, whatever the number of their positives.
         seed: Seed of the order, the negatives and the positives that are drawn.
         epoch: Returns the number of the epoch that is about to begin.
+        trained: Returns how many batches of the epoch have been trained on.
         rank: Number of this process.
         world_size: Number of processes.
     """
@@ -113,9 +114,12 @@ class TrainingPairs:
         balanced: bool = False,
         seed: int = 0,
         epoch: Callable[[], int] = lambda: 0,
+        trained: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        rows = len(user) * (1 + negatives)
+        super().__init__(Share(rows, batch_size, rank, world_size), trained)
         self.tables = tables
         self.user = user
         self.item = item
@@ -124,10 +128,6 @@ class TrainingPairs:
         self.balanced = balanced
         self.seed = seed
         self.epoch = epoch
-        self.share = Share(len(user) * self.group, batch_size, rank, world_size)
-
-    def __len__(self) -> int:
-        return len(self.share)
 
     def __iter__(self) -> Iterator[Batch]:
         for user, item, label in self.pairs():
@@ -143,7 +143,7 @@ class TrainingPairs:
         if self.balanced:
             chosen = self._draw(rng)
             users, items = users[chosen], items[chosen]
-        for part in self.share.slices():
+        for part in self.share.slices(self.first_batch()):
             positive, place = np.divmod(order[part], self.group)
             user = users[positive]
             label = place == 0

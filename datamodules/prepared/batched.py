@@ -1,7 +1,10 @@
 """What all datamodules share: their common options, and which loaders they have."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any
+
+from pytorch_lightning import Trainer
 
 from datamodules.prepared.options import at_least
 from zoo.data.errors import missing
@@ -28,16 +31,18 @@ class BatchedDataModule(ZooDataModule):
 
         Args:
             split: Which rows.
-            options: `rank` and `world_size`; of training `shuffle`, `seed` and `epoch`; of
-                prediction `with_row`.
+            options: `rank` and `world_size`; of training `shuffle`, `seed`, `epoch` and
+                `trained`; of prediction `with_row`.
         """
         missing(self, "loader", "batches")
 
     def train_dataloader(self) -> Iterable[Any]:
         """Shuffled batches of the training split."""
-        trainer = self.trainer
-        epoch = (lambda: trainer.current_epoch) if trainer else (lambda: 0)
-        return self._of_this_process("train", shuffle=True, seed=self.shuffle_seed, epoch=epoch)
+        options: dict[str, Any] = {"shuffle": True, "seed": self.shuffle_seed}
+        if trainer := self.trainer:
+            options["epoch"] = lambda: trainer.current_epoch
+            options["trained"] = lambda: _trained(trainer)
+        return self._of_this_process("train", **options)
 
     def val_dataloader(self) -> Iterable[Any]:
         """Batches of the validation split, in the order of the file."""
@@ -52,3 +57,10 @@ class BatchedDataModule(ZooDataModule):
         if trainer:
             options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
         return self.loader(split, **options)
+
+
+def _trained(trainer: Trainer) -> int:
+    """How many batches of its epoch a trainer has trained on; of all of them, no smaller number."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    # a trainer may take less than all batches that there are (limit_train_batches)
+    return sys.maxsize if progress.is_last_batch else progress.current.ready

@@ -7,8 +7,9 @@ the unbroken run would have seen.
 Shapes: B rows of a batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -43,18 +44,68 @@ class Share:
     def __len__(self) -> int:
         return self.steps
 
-    def slices(self) -> Iterator[slice]:
-        """The positions of each batch in the order of all rows."""
+    def slices(self, first: int = 0) -> Iterator[slice]:
+        """The positions of each batch in the order of all rows, from a batch on."""
         rows = self.stop - self.start
-        bounds = [self.start + rows * step // self.steps for step in range(self.steps + 1)]
-        for first, stop in pairwise(bounds):
-            yield slice(first, stop)
+        bounds = [self.start + rows * step // self.steps for step in range(first, self.steps + 1)]
+        for start, stop in pairwise(bounds):
+            yield slice(start, stop)
+
+
+class Resumable:
+    """Batches of training whose epoch can go on where a checkpoint was saved.
+
+    Lightning saves the state of a dataloader with each checkpoint, and restores it where that lies
+    within an epoch.
+
+    Args:
+        share: The batches of this process.
+        trained: Returns how many batches of the epoch have been trained on.
+    """
+
+    def __init__(self, share: Share, trained: Callable[[], int]) -> None:
+        self.share = share
+        self._trained = trained
+        self._resumed = False
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many batches of how many have been trained on; equal on all processes."""
+        return {"trained": min(self._trained(), len(self)), "batches": len(self)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lets the next epoch begin with the first batch that has not been trained on.
+
+        Raises:
+            ZooError: where its epochs have another number of batches.
+        """
+        if state_dict["batches"] != len(self):
+            raise ZooError(
+                f"the checkpoint was saved after {state_dict['trained']} of the "
+                f"{state_dict['batches']} batches of an epoch, which has {len(self)} here: go on "
+                "with the same rows, data.batch_size and number of processes, or from a "
+                "checkpoint of the end of an epoch"
+            )
+        self._resumed = True
+
+    def first_batch(self) -> int:
+        """The number of the batch that an epoch begins with."""
+        first = self._trained() if self._resumed else 0
+        self._resumed = False
+        return first
 
 
 def shuffled_windows(
-    share: Share, random: np.random.Generator
+    share: Share, random: np.random.Generator, first: int = 0
 ) -> Iterator[tuple[list[slice], list[np.ndarray]]]:
     """A new order of rows on disk: blocks are permuted, and rows within windows of blocks.
+
+    Args:
+        share: The batches of this process.
+        random: Draws the order.
+        first: The batch to begin with; the windows before it are not yielded.
 
     Yields:
         Of each window the slices to be read together, and for each of its batches the positions
@@ -70,8 +121,10 @@ def shuffled_windows(
     for batches in np.array_split(bounds, min(windows, share.steps)):
         low, high = batches[0][0], batches[-1][1]
         order = random.permutation(high - low)
-        pieces = _positions(blocks, sizes, ends, low, high)
-        yield pieces, [order[first - low : last - low] for first, last in batches]
+        wanted, first = batches[first:], max(first - len(batches), 0)
+        if len(wanted):
+            pieces = _positions(blocks, sizes, ends, low, high)
+            yield pieces, [order[start - low : stop - low] for start, stop in wanted]
 
 
 def _positions(

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from datamodules.prepared.share import Share, shuffled_windows
+from datamodules.prepared.share import Resumable, Share, shuffled_windows
 from datamodules.sessions.records import Assembler
 from zoo.data.batch import SessionBatch
 
 
-class SessionLoader:
+class SessionLoader(Resumable):
     """An iterable of `SessionBatch`es over the share of this rank.
 
     Every session comes exactly once an epoch, on exactly one rank; all ranks make the same
@@ -23,6 +23,7 @@ class SessionLoader:
             sessions within windows of 65,536.
         seed: Seed of the order.
         epoch: Returns the number of the epoch that is about to begin.
+        trained: Returns how many batches of the epoch have been trained on.
         rank: Number of this process.
         world_size: Number of processes.
         with_row: Whether batches carry the numbers of the sessions in the raw files.
@@ -37,32 +38,31 @@ class SessionLoader:
         shuffle: bool = False,
         seed: int = 0,
         epoch: Callable[[], int] = lambda: 0,
+        trained: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
         with_row: bool = False,
     ) -> None:
+        super().__init__(Share(len(records), batch_size, rank, world_size), trained)
         self.records = records
         self.assembler = assembler
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = epoch
-        self.share = Share(len(records), batch_size, rank, world_size)
         self.with_row = with_row
 
-    def __len__(self) -> int:
-        return len(self.share)
-
     def __iter__(self) -> Iterator[SessionBatch]:
-        for records in self._shuffled() if self.shuffle else self._in_order():
+        first = self.first_batch()
+        for records in self._shuffled(first) if self.shuffle else self._in_order(first):
             yield self.assembler.batch(records, self.with_row)
 
-    def _in_order(self) -> Iterator[np.ndarray]:
-        for part in self.share.slices():
+    def _in_order(self, first: int) -> Iterator[np.ndarray]:
+        for part in self.share.slices(first):
             yield self.records[part]
 
-    def _shuffled(self) -> Iterator[np.ndarray]:
+    def _shuffled(self, first: int) -> Iterator[np.ndarray]:
         random = np.random.default_rng((self.seed, self.epoch()))
-        for pieces, batches in shuffled_windows(self.share, random):
+        for pieces, batches in shuffled_windows(self.share, random, first):
             window = np.concatenate([self.records[piece] for piece in pieces])
             for index in batches:
                 yield window[index]

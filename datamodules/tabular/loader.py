@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from datamodules.prepared.arrays import Arrays
-from datamodules.prepared.share import Share, shuffled_windows
+from datamodules.prepared.share import Resumable, Share, shuffled_windows
 from zoo.data.batch import Batch, take
 
 
-class BatchLoader:
+class BatchLoader(Resumable):
     """An iterable of `Batch`es over the share of this rank.
 
     Args:
@@ -24,6 +24,7 @@ class BatchLoader:
             disk, blocks of 256 rows are permuted, and rows within windows of 65,536.
         seed: Seed of the order.
         epoch: Returns the number of the epoch that is about to begin.
+        trained: Returns how many batches of the epoch have been trained on.
         rank: Number of this process.
         world_size: Number of processes.
         device: Device that keeps all rows; None slices the memory-mapped arrays.
@@ -38,44 +39,43 @@ class BatchLoader:
         shuffle: bool = False,
         seed: int = 0,
         epoch: Callable[[], int] = lambda: 0,
+        trained: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | None = None,
         with_row: bool = False,
     ) -> None:
+        super().__init__(Share(len(arrays), batch_size, rank, world_size), trained)
         self.arrays = arrays
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = epoch
-        self.share = Share(len(arrays), batch_size, rank, world_size)
         self.with_row = with_row
         self.device = device
         self.resident = None if device is None else self._batch(slice(None), device)
 
-    def __len__(self) -> int:
-        return len(self.share)
-
     def __iter__(self) -> Iterator[Batch]:
+        first = self.first_batch()
         if not self.shuffle:
-            yield from self._in_order()
+            yield from self._in_order(first)
         elif self.resident is None:
-            yield from self._by_blocks()
+            yield from self._by_blocks(first)
         else:
-            yield from self._permuted(self.resident)
+            yield from self._permuted(self.resident, first)
 
-    def _in_order(self) -> Iterator[Batch]:
-        for rows in self.share.slices():
+    def _in_order(self, first: int) -> Iterator[Batch]:
+        for rows in self.share.slices(first):
             yield self._batch(rows) if self.resident is None else take(self.resident, rows)
 
-    def _permuted(self, resident: Batch) -> Iterator[Batch]:
+    def _permuted(self, resident: Batch, first: int) -> Iterator[Batch]:
         generator = torch.Generator(self.device).manual_seed(self._epoch_seed())
         order = torch.randperm(len(self.arrays), generator=generator, device=self.device)
-        for rows in self.share.slices():
+        for rows in self.share.slices(first):
             yield _selected(resident, order[rows])
 
-    def _by_blocks(self) -> Iterator[Batch]:
+    def _by_blocks(self, first: int) -> Iterator[Batch]:
         random = np.random.default_rng(self._epoch_seed())
-        for pieces, batches in shuffled_windows(self.share, random):
+        for pieces, batches in shuffled_windows(self.share, random, first):
             window = self._batch(pieces)
             for batch in batches:
                 yield _selected(window, torch.from_numpy(batch))

@@ -72,6 +72,19 @@ def test_epochs_differ_and_repeat(movielens):
     assert epoch_of(data, seed=1) != first
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_an_epoch_goes_on_after_the_batches_trained_on(movielens, balanced):
+    data = movielens(balance_users=balanced, batch_size=4)
+    ready(data).setup("fit")
+    whole, resumed = (
+        data.loader("train", seed=3, epoch=lambda: 2, trained=lambda: 4) for _ in range(2)
+    )
+    assert len(whole) > 5
+    resumed.load_state_dict(resumed.state_dict())
+    found, expected = ([batch.categorical.tolist() for batch in part] for part in (resumed, whole))
+    assert found == expected[4:]
+
+
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_processes_share_the_rows_of_one(movielens, world_size):
     data = movielens(negatives=3)

@@ -314,6 +314,15 @@ def test_ranks_share_the_sessions_in_equally_many_batches(shared_sessions, world
     assert sorted(rows) == data.records("train")["row"].tolist()
 
 
+def test_an_epoch_goes_on_after_the_batches_trained_on(shared_sessions):
+    options = {"shuffle": True, "seed": 3, "epoch": lambda: 2, "trained": lambda: 2}
+    whole, resumed = (shared_sessions.loader("train", **options) for _ in range(2))
+    assert len(whole) > 3
+    resumed.load_state_dict(resumed.state_dict())
+    found, expected = ([batch.past.tolist() for batch in part] for part in (resumed, whole))
+    assert found == expected[2:]
+
+
 def test_the_order_depends_on_seed_and_epoch_alone(shared_sessions):
     data = shared_sessions
 

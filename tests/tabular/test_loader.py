@@ -178,6 +178,28 @@ def test_a_resumed_loader_goes_on_as_the_unbroken_one(device):
     assert rows_of(unbroken) == rows_of(resumed)
 
 
+@EVERY_ORDER
+@pytest.mark.parametrize("trained", [0, 1, 7, 46, 47])
+def test_an_epoch_goes_on_after_the_batches_trained_on(options, trained):
+    """Without those before it being assembled; the next epoch is whole."""
+    arrays = numbered(3000)
+    state = {"trained": trained, "batches": 47}
+    with mock.patch.multiple(share, ROWS_PER_BLOCK=8, ROWS_PER_WINDOW=300):
+        whole = [rows_of([batch]) for batch in BatchLoader(arrays, 64, **options)]
+        resumed = BatchLoader(arrays, 64, trained=lambda: trained, **options)
+        assert resumed.state_dict() == state
+        resumed.load_state_dict(state)
+        with mock.patch.object(BatchLoader, "_batch", autospec=True, side_effect=_batch) as read:
+            found = [rows_of([batch]) for batch in resumed]
+        assert found == whole[trained:]
+        if "device" not in options:
+            assert read.call_count <= len(found)
+        assert [rows_of([batch]) for batch in resumed] == whole
+
+
+_batch = BatchLoader._batch
+
+
 @EVERY_SHUFFLE
 @pytest.mark.parametrize("change", [{"seed": 1}, {"epoch": lambda: 1}], ids=["seed", "epoch"])
 def test_another_seed_or_epoch_has_another_order(device, change):

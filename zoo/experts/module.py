@@ -200,6 +200,18 @@ class MixtureModule(ZooModule):
             **{f"attribution_{name}": value for name, value in named},
         }
 
+    def metric_names(self, split: str, batch: Any) -> set[str]:
+        """Also those of the attributions."""
+        names = super().metric_names(split, batch)
+        if split in self.attributions:
+            names.add(f"{split}entropy")
+            names |= {
+                f"{split}{kind}/{name}"
+                for kind in ("attribution", "largest")
+                for name in self.lattice.names
+            }
+        return names
+
     def _log_metrics(self, split: str) -> None:
         super()._log_metrics(split)
         if split not in self.attributions:

@@ -4,11 +4,12 @@ Shapes: B batch.
 """
 
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -22,6 +23,7 @@ from zoo.data.schema import Schema
 from zoo.models.checkpoint import check_model, checksums_of, versions
 from zoo.models.description import Description, class_name, layer_name, paragraphs_of
 from zoo.models.metrics import MetricDict
+from zoo.models.resuming import Resuming
 from zoo.nn.memory import keep_freed_memory
 from zoo.nn.optim import Adagrad
 
@@ -48,6 +50,8 @@ class ZooModule(LightningModule):
 
     Attributes:
         metrics: A metric for each split, by prefix: `train/` (where wanted), `val/` and `test/`.
+        plateau: The decay of the learning rate, once configured; None without one.
+        resuming: Lets a fit go on from any checkpoint.
     """
 
     metrics: MetricDict
@@ -82,6 +86,8 @@ class ZooModule(LightningModule):
         self.learning_rate = learning_rate
         self.plateau_decay = plateau_decay
         self.min_learning_rate = min_learning_rate
+        self.plateau: ReduceLROnPlateau | None = None
+        self.resuming = Resuming()
 
     def forward(self, batch: Any) -> Tensor:
         """Logits, of the shape of the labels."""
@@ -141,8 +147,12 @@ class ZooModule(LightningModule):
         missing(self, "_score", "metrics of a batch")
 
     def on_train_epoch_end(self) -> None:
-        """Logs the metrics `train/...`."""
-        self._log_metrics("train/")
+        """Logs the metrics `train/...`; of an epoch that was resumed in its midst, none."""
+        if not self.resuming.partly:
+            self._log_metrics("train/")
+        for kind in self.children():
+            if isinstance(kind, MetricDict) and "train/" in kind:
+                kind["train/"].reset()
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics `val/...`."""
@@ -162,6 +172,17 @@ class ZooModule(LightningModule):
             prog_bar=True,
             sync_dist=True,  # equal on all ranks, but Lightning warns without it
         )
+
+    def metric_names(self, split: str, batch: Any) -> set[str]:
+        """Names of the metrics that are logged of a split whose batches are like this one.
+
+        Args:
+            split: Prefix of the split, such as `val/`.
+            batch: Any batch of the data.
+        """
+        metrics = getattr(self, "metrics", {})
+        names = getattr(metrics[split], "names", ()) if split in metrics else ()
+        return {split + name for name in names}
 
     def _measure(self, split: str) -> dict[str, Tensor]:
         values = self.metrics[split].compute()
@@ -234,7 +255,7 @@ class ZooModule(LightningModule):
         """
         return (), []
 
-    # Optimiser and checkpoint
+    # Optimizer and checkpoint
 
     def setup(self, stage: str) -> None:
         """Refuses data of another schema; prepares the process for training."""
@@ -262,17 +283,26 @@ class ZooModule(LightningModule):
         optimizer = OPTIMIZERS[self.optimizer](self.parameters(), **options)
         if self.plateau_decay is None:
             return {"optimizer": optimizer}
-        decay = ReduceLROnPlateau(
+        self.plateau = ReduceLROnPlateau(
             optimizer,
             factor=self.plateau_decay,
             patience=0,
             threshold=0.0,
             min_lr=self.min_learning_rate,
         )
+        # Lightning keeps its state; `Resuming` makes its steps, ahead of the epoch's checkpoint
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": decay, "monitor": "val/logloss"},
+            "lr_scheduler": {
+                "scheduler": self.plateau,
+                "monitor": "val/logloss",
+                "frequency": sys.maxsize,
+            },
         }
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What lets a fit go on from any checkpoint."""
+        return [self.resuming]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds to a checkpoint, as plain data, its model, metrics so far, data and versions."""

@@ -31,6 +31,7 @@ class ClickMetrics(Metric):
     """
 
     full_state_update = False
+    names = ("auc", "logloss")
     logits: list[Tensor]
     labels: list[Tensor]
 
@@ -78,6 +79,7 @@ class RankingMetrics(Metric):
         if k < 1:
             raise ZooError(f"k must be at least 1, got {k}")
         self.k = k
+        self.names = (f"hr@{k}", f"ndcg@{k}")
         self.add_state("logits", [], dist_reduce_fx="cat")
         self.add_state("labels", [], dist_reduce_fx="cat")
         self.add_state("queries", [], dist_reduce_fx="cat")
@@ -98,7 +100,7 @@ class RankingMetrics(Metric):
         parts = [self.logits] if isinstance(self.logits, Tensor) else self.logits
         if not sum(map(len, parts)):
             nan = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
-            return {f"hr@{self.k}": nan, f"ndcg@{self.k}": nan.clone()}
+            return {name: nan.clone() for name in self.names}
         logits, positive = dim_zero_cat(self.logits), dim_zero_cat(self.labels) > 0.5
         higher, equal = _rivals(logits, positive, dim_zero_cat(self.queries))
         first, last = higher.clamp(max=self.k), (higher + equal + 1).clamp(max=self.k)
@@ -106,7 +108,7 @@ class RankingMetrics(Metric):
         gains = torch.cat((ranks.new_zeros(1), ranks.log2().reciprocal().cumsum(0)))
         hits = (last - first) / (equal + 1).double()
         gain = (gains[last] - gains[first]) / (equal + 1)
-        return {f"hr@{self.k}": hits.mean(), f"ndcg@{self.k}": gain.mean()}
+        return dict(zip(self.names, (hits.mean(), gain.mean()), strict=True))
 
 
 class SessionMetrics(Metric):
@@ -125,13 +127,13 @@ class SessionMetrics(Metric):
     """
 
     full_state_update = False
-    NAMES = ("acc", "acc@1", "maa", "logloss")
+    names = ("acc", "acc@1", "maa", "logloss")
     sums: Tensor
     counts: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        sums = torch.zeros(len(self.NAMES), dtype=torch.float64)
+        sums = torch.zeros(len(self.names), dtype=torch.float64)
         self.add_state("sums", sums, dist_reduce_fx="sum")
         self.add_state("counts", sums.long(), dist_reduce_fx="sum")
 
@@ -160,7 +162,7 @@ class SessionMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`acc`, `acc@1`, `maa` and `logloss`; NaN where there is nothing to score."""
-        return dict(zip(self.NAMES, self.sums / self.counts, strict=True))
+        return dict(zip(self.names, self.sums / self.counts, strict=True))
 
 
 def area_under_curve(scores: Tensor, positive: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ Shapes: B batch.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -96,6 +96,14 @@ class RowModule(ZooModule):
         ranked = batch.query is not None and split in self.ranking
         if ranked and not self.trainer.sanity_checking:
             self.ranking[split].update(logits, batch.label, batch.query)
+
+    def metric_names(self, split: str, batch: Any) -> set[str]:
+        """Also those of ranked lists, where the batch is of such."""
+        names = super().metric_names(split, batch)
+        if getattr(batch, "query", None) is not None and split in self.ranking:
+            ranking = cast(RankingMetrics, self.ranking[split])
+            names |= {split + name for name in ranking.names}
+        return names
 
     def _measure(self, split: str) -> dict[str, Tensor]:
         """`auc` and `logloss`; of ranked lists also `hr@10` and `ndcg@10`."""

@@ -197,8 +197,8 @@ class ZooCLI(LightningCLI):
         best = self.checkpoint.best_model_path
         if not best:
             raise ZooError(
-                "the fit ended before a checkpoint was saved: trainer.max_epochs is 0, or the data "
-                "have no validation batch?"
+                "the fit ended before a checkpoint was saved: trainer.max_epochs (or max_steps, or "
+                "limit_train_batches) is 0, or the data have no validation batch?"
             )
         epochs = self.trainer.current_epoch
         # it would put the last step's weights in place of the mean that the checkpoint holds
@@ -208,8 +208,8 @@ class ZooCLI(LightningCLI):
         metrics: dict[str, float] = {}
         measures = {"val": self.trainer.validate, "test": self.trainer.test}
         for measure in (measures[split] for split in measures if self.datamodule.offers(split)):
-            (values,) = measure(self.model, self.datamodule, ckpt_path=best, verbose=False)
-            metrics |= values
+            for values in measure(self.model, self.datamodule, ckpt_path=best, verbose=False):
+                metrics |= values  # of no batch (trainer.limit_test_batches), nothing
         ceiling = {f"ceiling/{k}": v for k, v in self.datamodule.ceiling().items()}
         if self.trainer.is_global_zero:
             self.record.finish({**metrics, **ceiling}, epochs)

@@ -1,6 +1,5 @@
 """Early stopping as two options: `--early_stopping.patience` and `--early_stopping.monitor`."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -8,7 +7,7 @@ from jsonargparse.typing import NonNegativeInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 
-from zoo.data.errors import ZooError
+from zoo.run.monitors import LoggedMetrics
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -41,7 +40,7 @@ def early_stopping(options: Any, given: list[Callback]) -> list[Callback]:
     watched = monitor or options.monitor
     named = {"monitor": options.monitor, "early_stopping.monitor": watched}
     # the parser's own type of integers would keep checkpoints from loading as plain data
-    stopping = PatientStopping(watched, patience=int(patience), mode=mode_of(watched))
+    stopping = PatientStopping(watched, int(patience))
     return [LoggedMetrics(named), stopping]
 
 
@@ -51,7 +50,25 @@ def mode_of(metric: str) -> str:
 
 
 class PatientStopping(EarlyStopping):
-    """Early stopping whose patience is that of the option, in a resumed fit too."""
+    """Early stopping whose patience is that of the option, in a resumed fit too.
+
+    Args:
+        monitor: Metric that must make progress.
+        patience: Number of checks in a row without progress after which a fit stops.
+    """
+
+    def __init__(self, monitor: str, patience: int) -> None:
+        super().__init__(
+            monitor,
+            patience=patience,
+            mode=mode_of(monitor),
+            check_on_train_epoch_end=True if monitor.startswith("train/") else None,
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks; an epoch that was resumed in its midst has no metrics of its training rows."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
 
     @property
     def state_key(self) -> str:
@@ -61,25 +78,3 @@ class PatientStopping(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores all but the patience."""
         super().load_state_dict({**state_dict, "patience": self.patience})
-
-
-class LoggedMetrics(Callback):
-    """Stops a fit at its first validation where that does not log a metric that an option names.
-
-    Args:
-        named: Name of the metric, by the option that names it.
-    """
-
-    def __init__(self, named: Mapping[str, str]) -> None:
-        self.named = named
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compares the names with the metrics logged."""
-        if trainer.sanity_checking:
-            return
-        logged = sorted(name for name in trainer.callback_metrics if "/" in name)
-        for option, metric in self.named.items():
-            if metric not in logged:
-                raise ZooError(
-                    f"{option}: this fit logs no {metric}; choose one of {', '.join(logged)}"
-                )

@@ -38,7 +38,7 @@ class RunRecord(Callback):
         run: Directory of the run.
 
     Attributes:
-        rows: Number of training rows seen, on all processes.
+        rows: Number of training rows that this fit has seen, on all processes.
         seconds: Time spent on them, in seconds, without that of validation.
         has_begun: Whether a batch has been trained on.
     """
@@ -68,6 +68,10 @@ class RunRecord(Callback):
                 data.save_encoder(partial)
                 if partial.is_dir():  # data that encode nothing keep nothing
                     save_checksums(partial)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock, where the fit goes on within an epoch."""
+        self._since = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -123,9 +127,10 @@ class RunRecord(Callback):
             **metrics,
             "epochs": epochs,
             "seconds": round(self.seconds, 3),
-            "samples_per_second": round(self.rows / max(self.seconds, 1e-9), 1),
+            "samples_per_second": round(self.rows / self.seconds, 1) if self.rows else math.nan,
         }
-        # JSON has no NaN and no infinity: the AUC of a single class is null
+        # JSON has no NaN and no infinity: the AUC of a single class is null, and so is the speed
+        # of a fit that had nothing left to train
         measured = {k: v if math.isfinite(v) else None for k, v in measured.items()}
         write_text(self.run / "metrics.json", json.dumps(measured, indent=1))
         table = Table(title="best checkpoint", title_justify="left")

@@ -29,6 +29,7 @@ class OtherRows(Callback):
         for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             if isinstance(callback, ModelCheckpoint | EarlyStopping):
                 checkpoint["callbacks"].pop(callback.state_key, None)
+        checkpoint.get("resuming", {}).pop("validated", None)
         for state in checkpoint.get("lr_schedulers", ()):
             if "mode_worse" in state:  # of ReduceLROnPlateau
                 state |= {"best": state["mode_worse"], "num_bad_epochs": 0}

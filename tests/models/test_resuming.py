@@ -1,0 +1,89 @@
+"""A fit that goes on from any of its checkpoints is the fit that was never stopped."""
+
+import pytest
+import torch
+from support.resuming import Diary, SmallRows, fit, state_of
+
+from zoo import ZooError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
+EVERY = {
+    "epochs": {"max_epochs": 2},
+    "validation within epochs": {"max_epochs": 2, "val_check_interval": 2},
+    "validation in each second epoch": {"max_epochs": 2, "check_val_every_n_epoch": 2},
+    "validation across epochs": {
+        "max_epochs": 2,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": 3,
+    },
+    "steps": {"max_steps": 8, "max_epochs": -1},
+    "not all batches": {"max_epochs": 3, "limit_train_batches": 3},
+    "from disk": {"max_epochs": 2, "data": {"resident": False}},
+    "decay": {"max_epochs": 3, "model": {"plateau_decay": 0.5}},
+    "dropout": {"max_epochs": 2, "val_check_interval": 2, "model": {"dropout": 0.5}},
+}
+
+
+def same(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("options", EVERY.values(), ids=EVERY)
+def test_every_checkpoint_goes_on_as_the_unbroken_fit(options, tmp_path):
+    options = options | {"num_sanity_val_steps": 0}
+    rows = options.pop("data", {})
+    unbroken = Diary(tmp_path)
+    trainer = fit(unbroken, data=SmallRows(**rows), **options)
+    assert len(unbroken.checkpoints) > 10
+    for path, events in unbroken.checkpoints:
+        steps = torch.load(path, weights_only=True)["global_step"]
+        if steps == options.get("max_steps"):
+            continue  # there is nothing left
+        resumed = Diary()
+        found = fit(resumed, path, SmallRows(**rows), **options)
+        assert resumed.events == unbroken.events[events:], path
+        same(state_of(found), state_of(trainer))
+
+
+@pytest.mark.parametrize("cut", [{"max_steps": 7}, {"max_steps": 5}])
+@pytest.mark.parametrize("interval", [1.0, 2])
+def test_an_epoch_that_was_cut_short_is_trained_to_its_end(cut, interval, tmp_path):
+    options = {"val_check_interval": interval, "num_sanity_val_steps": 0, "max_epochs": 3}
+    whole, first, second = Diary(), Diary(tmp_path), Diary()
+    unbroken = fit(whole, **options)
+    fit(first, **options, **cut)
+    resumed = fit(second, first.checkpoints[-1][0], **options)
+    batches = [[e for e in diary.events if e[0] == "batch"] for diary in (whole, first, second)]
+    assert batches[1] + batches[2] == batches[0]
+    same(state_of(resumed), state_of(unbroken))
+
+
+def test_batches_of_an_unfinished_gradient_are_trained_again(tmp_path):
+    options = {"max_epochs": 2, "accumulate_grad_batches": 2, "num_sanity_val_steps": 0}
+    unbroken = Diary(tmp_path)
+    trainer = fit(unbroken, **options)
+    for path, _ in unbroken.checkpoints:
+        found = fit(Diary(), path, **options)
+        same(state_of(found), state_of(trainer))
+
+
+def test_a_resumed_epoch_has_no_metrics_of_its_training_rows(tmp_path):
+    unbroken = Diary(tmp_path)
+    fit(unbroken, max_epochs=2)
+    path = next(path for path, _ in unbroken.checkpoints if "003_batch" in path.name)
+    trainer = fit(Diary(), path, max_epochs=1)
+    assert {name for name in trainer.callback_metrics if name.startswith("train/")} == set()
+    assert {"val/auc", "val/logloss"} <= set(trainer.callback_metrics)
+    trainer = fit(Diary(), path, max_epochs=2)
+    assert {"train/auc", "train/logloss"} <= set(trainer.callback_metrics)
+
+
+def test_an_epoch_of_other_batches_cannot_go_on(tmp_path):
+    unbroken = Diary(tmp_path)
+    fit(unbroken, max_epochs=2)
+    path = next(path for path, _ in unbroken.checkpoints if "003_batch" in path.name)
+    message = "the checkpoint was saved after 2 of the 5 batches of an epoch, which has 3 here: go"
+    with pytest.raises(ZooError, match=message):
+        fit(Diary(), path, SmallRows(batch_size=32), max_epochs=2)
+    end = next(path for path, _ in unbroken.checkpoints if "end" in path.name)
+    assert fit(Diary(), end, SmallRows(batch_size=32), max_epochs=2).current_epoch == 2

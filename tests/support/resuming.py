@@ -1,0 +1,95 @@
+"""Small fits whose every checkpoint can be kept, and resumed."""
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from datamodules.prepared.arrays import Arrays
+from datamodules.prepared.batched import BatchedDataModule
+from datamodules.tabular.loader import BatchLoader
+from zoo import DeepFM, Field, Schema
+
+QUIET = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+class SmallRows(BatchedDataModule):
+    """77 rows to train on, in five batches of one process."""
+
+    schema = Schema((Field("n", "numerical"), Field("c", "categorical", 8)))
+
+    def __init__(self, batch_size=16, resident=True, rows=77):
+        super().__init__(batch_size)
+        self.device = torch.device("cpu") if resident else None
+        random = np.random.default_rng(0)
+        self.arrays = {
+            split: Arrays(
+                random.normal(size=(n, 1)).astype(np.float32),
+                random.integers(2, 8, (n, 1)).astype(np.int32),
+                (random.random(n) < 0.4).astype(np.float32),
+                np.arange(n),
+            )
+            for split, n in (("train", rows), ("val", 40))
+        }
+
+    def loader(self, split, **options):
+        """Batches of either kind."""
+        return BatchLoader(self.arrays[split], self.batch_size, device=self.device, **options)
+
+
+class Diary(pl.callbacks.Checkpoint):  # which Lightning calls last, as it does its own
+    """What happened in a fit; with a folder, a checkpoint after each event.
+
+    Attributes:
+        events: Name, epoch and step of each.
+        checkpoints: Path of each checkpoint, and the number of events before it.
+    """
+
+    def __init__(self, folder=None):
+        self.folder = folder
+        self.events = []
+        self.checkpoints = []
+
+    def _happened(self, name, trainer, *more, save=True):
+        if trainer.sanity_checking:
+            return
+        self.events.append((name, trainer.current_epoch, trainer.global_step, *more))
+        if self.folder and save:
+            path = self.folder / f"{len(self.events):03}_{name}.ckpt"
+            trainer.save_checkpoint(path)
+            self.checkpoints.append((path, len(self.events)))
+
+    def on_train_epoch_start(self, trainer, module):
+        self._happened("start", trainer, save=False)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self._happened("batch", trainer, batch_idx, batch.numerical.sum().item())
+
+    def on_validation_end(self, trainer, module):
+        self._happened("validation", trainer, float(trainer.callback_metrics["val/logloss"]))
+
+    def on_train_epoch_end(self, trainer, module):
+        self._happened("end", trainer)
+
+
+def fit(diary, checkpoint=None, data=None, model=None, callbacks=(), **options):
+    """The trainer after a fit of the rows, from a checkpoint on where one is given."""
+    torch.manual_seed(1)
+    data = data or SmallRows()
+    settings = {"embedding_dim": 2, "hidden_units": [4], "learning_rate": 0.3, **(model or {})}
+    trainer = pl.Trainer(callbacks=[*callbacks, diary], **QUIET, **options)
+    trainer.fit(DeepFM(data.schema, **settings), data, ckpt_path=checkpoint, weights_only=True)
+    return trainer
+
+
+def state_of(trainer):
+    """Weights, and what the optimizer and its schedule have come to."""
+    return (
+        trainer.lightning_module.state_dict(),
+        trainer.optimizers[0].state_dict(),
+        [(c.scheduler.best, c.scheduler.num_bad_epochs) for c in trainer.lr_scheduler_configs],
+    )
