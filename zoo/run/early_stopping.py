@@ -40,7 +40,12 @@ def early_stopping(options: Any, given: list[Callback]) -> list[Callback]:
     watched = monitor or options.monitor
     named = {"monitor": options.monitor, "early_stopping.monitor": watched}
     # the parser's own type of integers would keep checkpoints from loading as plain data
-    stopping = PatientStopping(watched, int(patience))
+    stopping = PatientStopping(
+        watched,
+        patience=int(patience),
+        mode=mode_of(watched),
+        check_on_train_epoch_end=True if watched.startswith("train/") else None,
+    )
     return [LoggedMetrics(named), stopping]
 
 
@@ -50,20 +55,7 @@ def mode_of(metric: str) -> str:
 
 
 class PatientStopping(EarlyStopping):
-    """Early stopping whose patience is that of the option, in a resumed fit too.
-
-    Args:
-        monitor: Metric that must make progress.
-        patience: Number of checks in a row without progress after which a fit stops.
-    """
-
-    def __init__(self, monitor: str, patience: int) -> None:
-        super().__init__(
-            monitor,
-            patience=patience,
-            mode=mode_of(monitor),
-            check_on_train_epoch_end=True if monitor.startswith("train/") else None,
-        )
+    """Early stopping whose patience is that of the option, in a resumed fit too."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks; an epoch that was resumed in its midst has no metrics of its training rows."""
