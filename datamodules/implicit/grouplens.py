@@ -201,7 +201,9 @@ def _cells(
 
 def _number(text: str, where: str) -> int:
     if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
-        raise ZooError(f"{where} begins with {text!r}, which is not a number: download it again")
+        raise ZooError(
+            f"{where} begins with {text[:40]!r}, which is not a number: download it again"
+        )
     return int(text)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from zoo.data.errors import ZooError
 
 MAX_EXAMPLES = 5
+LONGEST_NAME = 80  # of a malformed row, in messages
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Example:
 
     def __str__(self) -> str:
         place = f"line {self.line} of {self.file}"
-        return f"{f'{self.name} ({place})' if self.name else place}: {self.reason}"
+        name = self.name if len(self.name) <= LONGEST_NAME else f"{self.name[:LONGEST_NAME]}.."
+        return f"{f'{name} ({place})' if name else place}: {self.reason}"
 
 
 @dataclass

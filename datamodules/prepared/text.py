@@ -121,7 +121,7 @@ class TextFile:
         """Blocks of whole lines, each ended by LF alone."""
         rest = b""
         with opened(self.path) as (file, position):
-            size = self.path.stat().st_size
+            size = max(self.path.stat().st_size, 1)
             block = file.read(BYTES_PER_BLOCK).removeprefix(BOM)
             while block:
                 self.share = position() / size

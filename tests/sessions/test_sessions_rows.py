@@ -161,3 +161,13 @@ def test_cells_of_the_track_table_with_blanks_are_no_numbers(sessions, tracks):
     )
     assert count == 3
     assert "energy" in TRACK
+
+
+def test_a_session_of_an_endless_name_makes_no_endless_message(sessions, logs):
+    mine = first_session(logs)
+    rows = logs.copy()
+    rows.loc[mine, "session_id"] = "s" * 50_000
+    rows = rows.drop(mine[1])
+    with pytest.raises(ZooError, match=r"the first is s{80}\.\. \(line") as caught:
+        sessions(rows, max_bad_sessions=0).prepare_data()
+    assert len(str(caught.value)) < 600
