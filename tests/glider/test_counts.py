@@ -161,12 +161,40 @@ def test_a_chunk_that_is_done_is_not_explained_again(tmp_path):
     rows = concatenate([instance()] * 3)
     detector = Detector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
     detector.predict_step(torch.tensor(0))
-    first = read_results(tmp_path)
+    first, left_out = read_results(tmp_path)
     done = len(asked)
     detector.predict_step(torch.tensor(0))
     assert len(asked) == done
-    assert [result.found for result in first] == [[(2, 3)]] * 3
+    assert ([result.found for result in first], left_out) == ([[(2, 3)]] * 3, 0)
     assert [len(result.null) for result in first] == [1] * 3
+
+
+def test_an_instance_without_scores_is_left_out(tmp_path):
+    def scores(rows):
+        on = (rows.categorical >= 0).float()
+        return 3 * on[:, 0] * on[:, 1] + rows.numerical[:, 0]
+
+    broken = instance()
+    broken = broken._replace(numerical=torch.full_like(broken.numerical, torch.nan))
+    rows = concatenate([instance(), broken, instance()])
+    detector = Detector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
+    detector.predict_step(torch.tensor(0))
+    results, left_out = read_results(tmp_path)
+    assert [result.instance for result in results] == [0, 2]
+    assert [result.found for result in results] == [[(2, 3)]] * 2
+    assert left_out == 1
+
+
+def test_every_process_has_a_chunk(tmp_path):
+    rows = concatenate([instance()] * 3)
+    off = OnOff(torch.zeros(2))
+    detector = Detector(lambda rows: rows.numerical[:, 0], rows, off, QUICK, tmp_path)
+    assert detector.chunk_starts(1) == [0]
+    first, *others = detector.chunk_starts(3)
+    assert (first, len(others)) == (0, 2)
+    for chunk in others:
+        detector.predict_step(torch.tensor(chunk))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_instance_is_explained_alike_in_any_chunk(tmp_path):

@@ -231,7 +231,23 @@ def test_a_model_with_nan_weights_is_reported(run):
     checkpoint["state_dict"]["bias"].fill_(torch.nan)
     torch.save(checkpoint, file)
     message = error_of(*given(run, *FEW), *QUIET)
-    assert "around instance 0, the black box gave NaN or infinite scores" in message
+    assert message.startswith("error: the model gives NaN or infinite scores around each of the 3")
+    assert not Path(".interactions.json.partial").exists()
+
+
+def test_rows_with_nan_are_left_out_and_counted(run, capsys):
+    file = run / "checkpoints/best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    fields = checkpoint["hyper_parameters"]["schema"]["fields"]
+    first = next(f["cardinality"] for f in fields if f["kind"] == "categorical")
+    # the last half of the ids of the first field, which a part of the rows has
+    checkpoint["state_dict"]["embedding.table"][2 : first // 8].fill_(torch.nan)
+    torch.save(checkpoint, file)
+    command(*given(run, "--instances=8", "--permutations=0"), *QUIET)
+    found = json.loads(Path("interactions.json").read_text())
+    assert 0 < found["left_out"] < 8
+    assert found["instances"] == 8 - found["left_out"]
+    assert f"{found['left_out']} rows left out: NaN or infinite scores" in capsys.readouterr().out
 
 
 def test_off_is_the_mean_of_the_training_rows(criteo_file):

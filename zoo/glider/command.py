@@ -86,7 +86,9 @@ class Detection:
             self.permutations,
             self.seed,
         )
-        chunks = DataLoader(cast(Dataset[int], detector.chunk_starts()), batch_size=None)
+        chunks = DataLoader(
+            cast(Dataset[int], detector.chunk_starts(trainer.world_size)), batch_size=None
+        )
         # Lightning's own, whatever a subclass of Trainer takes
         Trainer.predict(trainer, detector, dataloaders=chunks, return_predictions=False)
         trainer.strategy.barrier("all explained")
@@ -123,11 +125,17 @@ class Detection:
         write_text(file, json.dumps(mine))
 
     def _finish(self, names: list[str], model: str) -> None:
-        results = read_results(self.folder)
-        if len(results) < self.instances:
+        results, left_out = read_results(self.folder)
+        if len(results) + left_out < self.instances:
             raise ZooError(
                 f"{len(results)} of {self.instances} rows have been explained: trainer options "
                 "must not limit the batches"
+            )
+        if not results:
+            shutil.rmtree(self.folder)
+            raise ZooError(
+                f"the model gives NaN or infinite scores around each of the {left_out:,} rows: "
+                "are there NaN in its weights, in the rows, or in the means of the data?"
             )
         order = 2 if self.settings.detector == "gradient_nid" else self.settings.max_order
         found = {
@@ -135,6 +143,7 @@ class Detection:
             "detector": self.settings.detector,
             "sampler": self.sampler,
             "seed": self.seed,
+            "left_out": left_out,
             **summarise(results, names, order, self.top_k),
         }
         write_interactions(self.output, found)
@@ -143,6 +152,8 @@ class Detection:
         shutil.rmtree(self.folder)
         report(found)
         console = Console(highlight=False)
+        if left_out:
+            console.print(f"{left_out:,} rows left out: NaN or infinite scores around them")
         for file in (self.output, self.output.with_suffix(".html")):
             console.print(str(file), soft_wrap=True)
 

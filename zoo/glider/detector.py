@@ -7,6 +7,7 @@ Shapes: N samples, d features.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from zoo.data.batch import Batch, concatenate, take
 from zoo.data.errors import ZooError
 from zoo.data.files import write_text
 from zoo.glider.madex import Explanation, MadexConfig, explain
-from zoo.glider.perturb import OnOff, generator, score
+from zoo.glider.perturb import NotFinite, OnOff, generator, score
 
 INSTANCES_PER_CHUNK = 32
+NO_CHUNK = -1
+LEFT_OUT = "left_out"
 NEIGHBOURS, SURROGATES, PERMUTATIONS = range(1, 4)  # what a generator is for
 
 
@@ -78,23 +81,36 @@ class Detector(LightningModule):
         self.permutations = permutations
         self.seed = seed
 
-    def chunk_starts(self) -> list[int]:
-        """The number of the first instance of every chunk."""
-        return list(range(0, len(self.instances.label), INSTANCES_PER_CHUNK))
+    def chunk_starts(self, processes: int) -> list[int]:
+        """The number of the first instance of every chunk; one for each process at least."""
+        starts = list(range(0, len(self.instances.label), INSTANCES_PER_CHUNK))
+        return starts + [NO_CHUNK] * (processes - len(starts))  # Lightning would fail without
 
     def predict_step(self, first: Tensor) -> None:
         """Explains the chunk that begins at an instance, unless that has been done."""
         start = int(first)
         file = self.folder / f"{start:08d}.json"
-        if file.exists():
+        if start == NO_CHUNK or file.exists():
             return
         indices = range(start, min(start + INSTANCES_PER_CHUNK, len(self.instances.label)))
-        results = self.explain(indices)
-        write_text(file, json.dumps([asdict(result) for result in results]))
+        results = [asdict(result) for result in self.explain(indices)]
+        explained = {result["instance"] for result in results}
+        left_out = [{"instance": i, LEFT_OUT: True} for i in indices if i not in explained]
+        write_text(file, json.dumps([*results, *left_out]))
 
     def explain(self, indices: Sequence[int]) -> list[Result]:
-        """The results of some instances, given by their numbers."""
-        x, y = map(torch.stack, zip(*map(self._samples, indices), strict=True))
+        """The results of some instances, given by their numbers.
+
+        An instance around which the black box gives NaN or infinite scores is left out.
+        """
+        samples = {}
+        for i in indices:
+            with suppress(NotFinite):
+                samples[i] = self._samples(i)
+        if not samples:
+            return []
+        indices = list(samples)
+        x, y = map(torch.stack, zip(*samples.values(), strict=True))
         found = self._explain(indices, x, y, 0)
         nulls = []
         for turn in range(1, self.permutations + 1):
@@ -120,6 +136,8 @@ class Detector(LightningModule):
         x, rows = self.neighbours.draw(instance, sum(self.config.samples), random)
         try:
             return x, score(self.scores, rows)
+        except NotFinite:
+            raise
         except ZooError as error:
             raise ZooError(f"around instance {i}, {error}") from error
 
@@ -153,10 +171,11 @@ def permuted(x: Tensor, y: Tensor, random: torch.Generator) -> Tensor:
     return (additive.squeeze(1) + residual[torch.randperm(len(y), generator=random)]).float()
 
 
-def read_results(folder: Path) -> list[Result]:
-    """All results of a detection."""
-    rows = [row for file in sorted(folder.glob("*.json")) for row in json.loads(file.read_text())]
-    return [
+def read_results(folder: Path) -> tuple[list[Result], int]:
+    """All results of a detection, and the number of the instances that were left out."""
+    found = [row for file in sorted(folder.glob("*.json")) for row in json.loads(file.read_text())]
+    rows = [row for row in found if LEFT_OUT not in row]
+    results = [
         Result(
             instance=row["instance"],
             found=[tuple(features) for features in row["found"]],
@@ -165,6 +184,7 @@ def read_results(folder: Path) -> list[Result]:
         )
         for row in rows
     ]
+    return results, len(found) - len(rows)
 
 
 def check_instances(instances: int, rows: int, fields: int) -> None:

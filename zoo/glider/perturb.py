@@ -157,6 +157,10 @@ class TruncatedNormal:
         return point if point.is_floating_point() else point.float()
 
 
+class NotFinite(ZooError):
+    """A black box gave a row no score, such as one with a NaN in it."""
+
+
 def score(scores: Callable[[Any], Any], rows: Batch | Tensor, size: int = 16_384) -> Tensor:
     """[N] float32 logits of a black box, a few thousand rows at a time.
 
@@ -166,7 +170,8 @@ def score(scores: Callable[[Any], Any], rows: Batch | Tensor, size: int = 16_384
         size: Largest number of rows of a call.
 
     Raises:
-        ZooError: Where the scores are not one finite number a row.
+        NotFinite: Where a score is NaN or infinite.
+        ZooError: Where the scores are not one number a row.
     """
     if isinstance(rows, Batch):
         pieces, count = chunks(rows, size), len(rows.label)
@@ -180,7 +185,7 @@ def score(scores: Callable[[Any], Any], rows: Batch | Tensor, size: int = 16_384
     out = torch.cat([part.flatten() for part in logits])
     bad = int((~out.isfinite()).sum())
     if bad:
-        raise ZooError(f"the black box gave NaN or infinite scores for {bad} of {count} rows")
+        raise NotFinite(f"the black box gave NaN or infinite scores for {bad} of {count} rows")
     return out
 
 
