@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
-from support.fitting import arguments
+from support.fitting import arguments, fit
 from support.running import command
 
 from zoo.run.record import RunRecord
@@ -50,6 +50,25 @@ def ended(*args):
     with contextlib.redirect_stderr(io.StringIO()) as said, pytest.raises(SystemExit) as exit_:
         command(*args)
     return exit_.value.code, said.getvalue()
+
+
+@pytest.mark.parametrize("batch", [3, 20])  # in the first epoch of 16 batches, and in the second
+def test_sigterm_ends_a_fit_with_a_checkpoint_of_the_running_batch(criteo_file, batch):
+    given = arguments("fit", criteo_file, "--trainer.max_epochs=2")
+    with signalled(signal.SIGTERM, "on_train_batch_end", batch):
+        status, said = ended(*given)
+    assert status == 143
+    assert f"terminated; to go on, repeat the command with --ckpt_path {LAST}" in said
+    assert torch.load(LAST, weights_only=True)["global_step"] == batch
+    assert not (LAST.parents[1] / "metrics.json").exists()
+    resumed = fit(criteo_file, "--trainer.max_epochs=2", "--ckpt_path", LAST)
+    unbroken = fit(criteo_file, "--trainer.max_epochs=2")
+    for name in ("last", "best"):
+        mine, whole = (
+            torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+            for run in (resumed, unbroken)
+        )
+        torch.testing.assert_close(mine, whole, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("number", STOPPED)
