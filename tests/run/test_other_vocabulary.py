@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import torch
 from sklearn.metrics import roc_auc_score
 from support.fitting import arguments, criteo, fit
 from support.running import command, error_of
@@ -93,6 +94,20 @@ def test_a_fit_goes_on_with_the_rows_of_another_day(two_days, capsys):
     best = DeepFM.load_from_checkpoint(new / "checkpoints/best.ckpt", weights_only=True)
     old = DeepFM.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)
     assert not best.embedding.table.equal(old.embedding.table)
+
+
+def test_an_epoch_that_was_begun_on_other_rows_is_begun_again(two_days, monkeypatch):
+    """Of its five batches of Monday, two had been trained; Tuesday's have all to be."""
+    run, tuesday, *_ = two_days
+    monkeypatch.chdir(run.parents[2])
+    batches = ["--data.batch_size=250", "--trainer.max_steps=7"]  # of 1,200 rows
+    cut = fit(run.parents[2] / "monday.txt", *ONE_EPOCH[1:2], *batches, "--trainer.max_epochs=-1")
+    further = ["--ckpt_path", cut / "checkpoints/last.ckpt", "--trainer.max_epochs=2"]
+    for path, steps in ((run.parents[2] / "monday.txt", 10), (tuesday, 12)):
+        new = fit(path, *ONE_EPOCH[1:2], "--data.batch_size=250", *further)
+        content = torch.load(new / "checkpoints/last.ckpt", weights_only=True)
+        trained = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"]
+        assert (content["global_step"], trained) == (steps, 5)
 
 
 def test_the_rows_of_the_run_are_not_prepared_again(two_days, capsys, monkeypatch):

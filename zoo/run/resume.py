@@ -1,5 +1,6 @@
 """What a fit that goes on from a checkpoint takes over, where its rows are others."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -10,32 +11,50 @@ from zoo.data.module import datamodule_of
 
 
 class OtherRows(Callback):
-    """Forgets the scores of a checkpoint that was validated on other rows.
+    """Forgets of a checkpoint what says nothing of other rows than those that it was trained on.
 
-    Weights, optimizer and epochs go on. Which checkpoint is best, how long to wait for a better
-    one, and when to lower the learning rate are decided anew: a score on the rows of one day says
-    nothing of one on the rows of another.
+    Weights, optimizer and epochs go on. With other validation rows, it is decided anew which
+    checkpoint is best, how long to wait for a better one, and when to lower the learning rate: a
+    score on the rows of one day says nothing of one on the rows of another. With other training
+    rows, an epoch that was begun is begun again.
     """
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Compares the checksums of the validation rows, before anything is restored."""
+        """Compares the checksums of the rows, before anything is restored."""
         data = datamodule_of(trainer)
-        mine = data.checksums().get("val") if data else None
-        theirs = (checkpoint.get("data") or {}).get("val")
-        if not mine or not theirs or mine == theirs:
-            return
-        for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-            if isinstance(callback, ModelCheckpoint | EarlyStopping):
-                checkpoint["callbacks"].pop(callback.state_key, None)
-        checkpoint.get("resuming", {}).pop("validated", None)
-        for state in checkpoint.get("lr_schedulers", ()):
-            if "mode_worse" in state:  # of ReduceLROnPlateau
-                state |= {"best": state["mode_worse"], "num_bad_epochs": 0}
-        if trainer.is_global_zero:
-            message = (
-                "the validation rows are not those of the checkpoint: its best score is forgotten, "
-                "and best.ckpt is the best on these rows"
-            )
-            Console(stderr=True).print(message, soft_wrap=True, highlight=False)
+        mine, theirs = data.checksums() if data else {}, checkpoint.get("data") or {}
+        train, val = (mine.get(s, 0) != theirs.get(s, mine.get(s, 0)) for s in ("train", "val"))
+        if train:
+            begin_epoch_again(checkpoint["loops"]["fit_loop"])
+        if val:
+            forget_scores(checkpoint, trainer)
+
+
+def begin_epoch_again(loops: Mapping[str, Any]) -> None:
+    """Moves the progress from the midst of an epoch to its beginning."""
+    batch, epoch = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
+    if batch["is_last_batch"]:
+        return
+    batch["current"] |= dict.fromkeys(batch["current"], 0)
+    loops["state_dict"].pop("combined_loader", None)
+    for part in epoch.values():
+        part["ready"] = part["started"] = part["processed"] = part["completed"]
+
+
+def forget_scores(checkpoint: dict[str, Any], trainer: Trainer) -> None:
+    """Removes what callbacks and schedulers know of earlier validations."""
+    for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(callback, ModelCheckpoint | EarlyStopping):
+            checkpoint["callbacks"].pop(callback.state_key, None)
+    checkpoint.get("resuming", {}).pop("validated", None)
+    for state in checkpoint.get("lr_schedulers", ()):
+        if "mode_worse" in state:  # of ReduceLROnPlateau
+            state |= {"best": state["mode_worse"], "num_bad_epochs": 0}
+    if trainer.is_global_zero:
+        message = (
+            "the validation rows are not those of the checkpoint: its best score is forgotten, "
+            "and best.ckpt is the best on these rows"
+        )
+        Console(stderr=True).print(message, soft_wrap=True, highlight=False)
