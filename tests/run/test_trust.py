@@ -1,6 +1,7 @@
 """A run directory with planted code, opened by every command: nothing of it is run."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -257,3 +258,12 @@ def test_a_run_stays_in_its_folder(name, tmp_path):
     given = ["--model=DeepFM", "--data=GaussianClusters", f"--name={name}"]
     assert f"name: {name!r} is no name of a folder" in error_of("fit", *given)
     assert not [*tmp_path.rglob("version_*")]
+
+
+def test_a_checkout_that_is_not_installed_may_name_its_own_datasets():
+    code = (
+        "import sys; from zoo.models.installed import is_installed; "
+        "sys.exit(not is_installed('datamodules.Criteo'))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)

@@ -19,7 +19,9 @@ def import_plugins() -> None:
     """
     for module in zoo.MODELS.values():
         import_module(module)
-    import_module("datamodules")  # by its name: no room of zoo knows a dataset
+    shipped = import_module("datamodules")  # by its name: no room of zoo knows a dataset
+    for dataset in shipped.__all__:
+        getattr(shipped, dataset)
     for group in (ENTRY_POINTS, "interpretable_zoo.datamodules"):
         for point in entry_points(group=group):
             if not is_installed(point.module, foreign_folders()):
