@@ -12,6 +12,8 @@ from rich.console import Console
 
 from zoo.run.signals import Terminated
 
+BATCHES_BETWEEN_QUESTIONS = 16  # of one process to all others
+
 
 class Stopping(Callback):
     """Ends a trainer at SIGTERM; a fit at the end of the running batch, with a checkpoint.
@@ -89,7 +91,7 @@ class Stopping(Callback):
         batch_idx: int,
     ) -> None:
         """Ends a fit that was terminated."""
-        if not self._any_received(trainer):
+        if not self._any_received(trainer, batch_idx):
             return
         if self._can_go_on_from_here(trainer, batch_idx):
             trainer.save_checkpoint(str(self.last))
@@ -101,10 +103,12 @@ class Stopping(Callback):
         if self.received:
             raise Terminated
 
-    def _any_received(self, trainer: Trainer) -> bool:
+    def _any_received(self, trainer: Trainer, batch: int) -> bool:
         """Whether a process has received SIGTERM: all learn of it at the end of the same batch."""
         if trainer.world_size == 1 or not torch.distributed.is_initialized():
             return self.received
+        if (batch + 1) % BATCHES_BETWEEN_QUESTIONS and not trainer.is_last_batch:
+            return False  # to ask the others takes time, and the GPU has to be waited for
         flag = torch.tensor(int(self.received), device=trainer.strategy.root_device)
         torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
         return bool(flag)
