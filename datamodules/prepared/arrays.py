@@ -19,6 +19,8 @@ from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 
 ARRAYS = ("numerical", "categorical", "label", "row")
+# the type of each, and its number of axes, of which the first is that of the rows
+KINDS = {"numerical": ("<f4", 2), "categorical": ("<i4", 2), "label": ("<f4", 1), "row": ("<i8", 1)}
 IDS = "ids"  # the array of a cross field
 ROWS_PER_SUM = 500_000  # read at once
 
@@ -46,7 +48,20 @@ class Arrays:
     def open(cls, folder: Path, crosses: Sequence[Path] = ()) -> "Arrays":
         """Maps the arrays of a folder, and the ids of folders of crosses, read-only."""
         arrays = {array: load_array(folder, array, "r") for array in ARRAYS}
-        return cls(**arrays, crosses=tuple(load_array(cross, IDS, "r") for cross in crosses))
+        rows = len(arrays["label"]) if arrays["label"].ndim else -1
+        for array, (dtype, axes) in KINDS.items():
+            found = arrays[array]
+            fits = found.dtype == dtype and found.ndim == axes and len(found) == rows
+            if not (fits and found.flags.c_contiguous):
+                raise ZooError(
+                    f"{folder / array}.npy is damaged: it holds {found.dtype} of shape "
+                    f"{found.shape}; {to_prepare_again(folder.parent)}"
+                )
+        ids = tuple(load_array(cross, IDS, "r") for cross in crosses)
+        for cross, found in zip(crosses, ids, strict=True):
+            if found.shape != (rows,) or found.dtype.kind != "u":
+                raise ZooError(f"{cross} is damaged; {to_prepare_again(cross.parent)}")
+        return cls(**arrays, crosses=ids)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -69,11 +84,15 @@ def load_array(folder: Path, array: str, mmap_mode: Literal["r"] | None = None) 
     Raises:
         ZooError: where the file is missing or damaged.
     """
+    path = folder / f"{array}.npy"
     try:
-        return np.load(folder / f"{array}.npy", mmap_mode=mmap_mode)
-    except (OSError, ValueError, EOFError) as error:
-        place = folder / f"{array}.npy"
-        raise ZooError(f"{place} is damaged: {error}; {to_prepare_again(folder.parent)}") from error
+        found = np.load(path, mmap_mode=mmap_mode)
+        if isinstance(found, np.memmap) and found.offset + found.nbytes != path.stat().st_size:
+            raise ValueError("its header does not fit its size")
+        return found
+    except Exception as error:  # a damaged header fails in too many ways to name
+        reason = " ".join(str(error).split())
+        raise ZooError(f"{path} is damaged: {reason}; {to_prepare_again(folder.parent)}") from error
 
 
 def column_means(rows: np.ndarray) -> np.ndarray:

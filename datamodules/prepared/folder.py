@@ -99,9 +99,12 @@ class Manifest:
             ZooError: where a file is missing or differs.
         """
         for path, expected in self.checksums.items():
-            if not (folder / path).is_file():
-                raise ZooError(f"{folder / path} is missing; {to_prepare_again(folder)}")
-            if checksum(folder / path) != expected:
+            try:
+                found = checksum(folder / path)
+            except (OSError, ValueError) as error:
+                place = f"{folder / path} is missing, or cannot be read"
+                raise ZooError(f"{place}; {to_prepare_again(folder)}") from error
+            if found != expected:
                 raise ZooError(
                     f"{folder / path} does not match its checksum; {to_prepare_again(folder)}"
                 )

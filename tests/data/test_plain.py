@@ -23,6 +23,7 @@ HOSTILE = {
     "no YAML": ("a: [b\nc: d: e\n", "in line 2"),
     "a byte": (b"a: \xff", "it is not UTF-8, byte 3 is 0xff"),
     "a NUL": ("a: \0", "cannot be read as YAML: "),
+    "an escaped NUL": ('a: "\\0"', "it holds a NUL character"),
 }
 
 
@@ -134,3 +135,15 @@ def test_a_network_of_thousands_of_layers():
     schema = Schema((Field("a", "categorical", 3),))
     with pytest.raises(ZooError, match="must name at most 1,000 layers, got 200000"):
         DeepFM(schema, hidden_units=[1] * 200_000)
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("option", ["data.batch_size", "model.embedding_dim", "model.dropout"])
+def test_null_where_it_cannot_be(option, tmp_path):
+    section, name = option.split(".")
+    classes = {"model": "DeepFM", "data": "GaussianClusters"}
+    config = {key: {"class_path": value, "init_args": {}} for key, value in classes.items()}
+    config[section]["init_args"] = {name: None}
+    written(tmp_path / "x.yaml", yaml.safe_dump(config))
+    message = error_of("fit", "--config", "x.yaml")
+    assert message == f"error: {option} is null, which it cannot be: leave it out"

@@ -95,6 +95,8 @@ def check_yaml(text: str) -> None:
             anchor, size = None, sizes.get(event.anchor, 1)
         else:
             size = 1
+            if "\0" in getattr(event, "value", ""):
+                raise ValueError("it holds a NUL character")
         if anchor:
             sizes[anchor] = size
         inside[-1].add(size)

@@ -30,7 +30,7 @@ from zoo.run.directory import (
 from zoo.run.early_stopping import add_options as add_early_stopping
 from zoo.run.early_stopping import early_stopping
 from zoo.run.launch import REFUSALS, check_launched, check_trainer, refusal, take_launched
-from zoo.run.parser import ZooParser
+from zoo.run.parser import ZooParser, check_nulls
 from zoo.run.plugins import import_plugins
 from zoo.run.prediction_file import default_output, source_of
 from zoo.run.predictions import PredictionWriter
@@ -113,6 +113,8 @@ class ZooCLI(LightningCLI):
         if self.subcommand != "fit":
             self.save_config_callback = None
         check_name(self.options.name)
+        for key in ("model", "data"):
+            check_nulls(self.options[key], key)
         trainer = self.options.trainer
         take_launched(trainer)
         check_trainer(trainer.as_dict())

@@ -20,7 +20,7 @@ from zoo.inspect.comparison import Comparison
 from zoo.inspect.inspection import ROWS_EXPLAINED, Inspection, load
 from zoo.inspect.interactions import DetectedInteractions, interactions_in
 from zoo.inspect.shown import Shown
-from zoo.run.parser import ZooParser
+from zoo.run.parser import ZooParser, check_nulls
 from zoo.run.trust import refusal, restricted_imports
 
 if TYPE_CHECKING:  # which need Lightning, which takes seconds to import
@@ -107,8 +107,8 @@ def add_data(parser: ZooParser, config: str | None = None) -> None:
     if config is not None:
         try:
             parser.set_defaults({"data": _section(Path(config))})
-        except (AttributeError, ImportError) as error:
-            named = f"{config}: section data names no class: {error}"
+        except (AttributeError, ImportError, TypeError, ValueError) as error:
+            named = f"{config}: section data names no class: {' '.join(str(error).split())}"
             raise ZooError(refusal(str(error), "data") or named) from error
 
 
@@ -128,7 +128,9 @@ def data_of(config: str | Path) -> "ZooDataModule":
     with restricted_imports(("--config", str(config))):
         made = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
         add_data(made, str(config))
-        return made.instantiate_classes(made.parse_args([]))["data"]
+        options = made.parse_args([])
+        check_nulls(options.data, "data")
+        return made.instantiate_classes(options)["data"]
 
 
 def _parse(arguments: Sequence[str]) -> tuple[ZooParser, Any]:
@@ -218,6 +220,7 @@ def _score(loaded: Sequence[Inspection], made: ZooParser, options: Any) -> "Scor
         raise ZooError("--data.predict_path is scored with --split predict")
     richest = max(loaded, key=lambda found: len(found.fields))  # with its crosses
     use_encoder(options.data, Path(richest.file))
+    check_nulls(options.data, "data")
     data: Any = made.instantiate_classes(options)["data"]
     first, *second = loaded
     if second:

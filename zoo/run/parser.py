@@ -1,16 +1,17 @@
 """Mistakes on the command line or in a config, reported in one sentence."""
 
+import inspect
 import re
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pydoc import locate
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 import zoo
-from zoo.data.errors import shortened
+from zoo.data.errors import ZooError, shortened
 from zoo.run.trust import refusal
 
 # lines that jsonargparse adds where an option may also be null
@@ -72,6 +73,31 @@ class ZooParser(ArgumentParser):
             return _unknown(parent, name, known)
         lines = [line.strip(" -") for line in message.splitlines()]
         return " ".join(line for line in lines if not NOISE.match(line))
+
+
+def check_nulls(section: Any, key: str) -> None:
+    """Refuses null as an option that cannot be null, which jsonargparse lets through.
+
+    Args:
+        section: Class path and arguments of a model or a datamodule.
+        key: The option that holds them, `model` or `data`.
+    """
+    found = locate(section.class_path) if section.class_path.rpartition(".")[0] else None
+    for name, value in vars(section.get("init_args") or Namespace()).items():
+        if name == "schema" or value is not None or not isinstance(found, type):
+            continue  # the data give the model its schema
+        if not _takes_null(found, name):
+            raise ZooError(f"{key}.{name} is null, which it cannot be: leave it out")
+
+
+def _takes_null(owner: type, name: str) -> bool:
+    """Whether an argument of a constructor, or of one that it passes it on to, may be None."""
+    for base in owner.__mro__:
+        given = inspect.signature(base).parameters.get(name) if "__init__" in vars(base) else None
+        if given is not None:
+            hint = get_type_hints(base.__init__).get(name, Any)
+            return hint is Any or given.default is None or type(None) in get_args(hint)
+    return True
 
 
 def _unknown(parent: str, option: str, known: list[str]) -> str:
