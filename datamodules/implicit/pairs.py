@@ -101,6 +101,7 @@ class TrainingPairs(Resumable):
         trained: Returns how many batches of the epoch have been trained on.
         rank: Number of this process.
         world_size: Number of processes.
+        accumulate: Number of batches whose gradients are accumulated; see `Share`.
     """
 
     def __init__(
@@ -117,9 +118,10 @@ class TrainingPairs(Resumable):
         trained: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
+        accumulate: int = 1,
     ) -> None:
         rows = len(user) * (1 + negatives)
-        super().__init__(Share(rows, batch_size, rank, world_size), trained)
+        super().__init__(Share(rows, batch_size, rank, world_size, accumulate), trained)
         self.tables = tables
         self.user = user
         self.item = item
@@ -143,7 +145,7 @@ class TrainingPairs(Resumable):
         if self.balanced:
             chosen = self._draw(rng)
             users, items = users[chosen], items[chosen]
-        for part in self.share.slices(self.first_batch()):
+        for part in self.share.shares(self.first_batch()):
             positive, place = np.divmod(order[part], self.group)
             user = users[positive]
             label = place == 0

@@ -31,8 +31,8 @@ class BatchedDataModule(ZooDataModule):
 
         Args:
             split: Which rows.
-            options: `rank` and `world_size`; of training `shuffle`, `seed`, `epoch` and
-                `trained`; of prediction `with_row`.
+            options: `rank` and `world_size`; of training `shuffle`, `seed`, `epoch`, `trained`
+                and `accumulate`; of prediction `with_row`.
         """
         missing(self, "loader", "batches")
 
@@ -40,6 +40,7 @@ class BatchedDataModule(ZooDataModule):
         """Shuffled batches of the training split."""
         options: dict[str, Any] = {"shuffle": True, "seed": self.shuffle_seed}
         if trainer := self.trainer:
+            options["accumulate"] = trainer.accumulate_grad_batches
             options["epoch"] = lambda: trainer.current_epoch
             options["trained"] = lambda: _trained(trainer)
         return self._of_this_process("train", **options)

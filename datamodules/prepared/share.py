@@ -8,7 +8,6 @@ Shapes: B rows of a batch.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,34 +21,54 @@ ROWS_PER_WINDOW = 65_536  # rows shuffled among each other, from randomly chosen
 class Share:
     """The batches of one process: equally many on all, every row once.
 
-    Batches of an epoch differ by a row at most: a last one of few rows would move the weights as
-    far as the others, and the wrong way.
+    There are as many as one process would make of batches as large as those of all processes
+    together. Batches of an epoch differ by a row at most: a last one of few rows would move the
+    weights as far as the others, and the wrong way.
 
     Args:
         rows: Number of rows of all processes.
-        batch_size: Largest number of rows of a batch on one process (one more where the rows of
-            the processes differ).
+        batch_size: Largest number of rows of a batch on one process.
         rank: Number of this process.
         world_size: Number of processes.
+        accumulate: Number of batches whose gradients are accumulated, of which the number of
+            batches is a multiple: such steps are those of batches that much larger.
     """
 
-    def __init__(self, rows: int, batch_size: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self, rows: int, batch_size: int, rank: int, world_size: int, accumulate: int = 1
+    ) -> None:
         if rows < world_size:
             raise ZooError(f"{rows} rows cannot be dealt to {world_size} processes")
         self.rows = rows
-        self.start, self.stop = (rows * r // world_size for r in (rank, rank + 1))
-        self.steps = -(-(rows // world_size) // batch_size)
+        self.rank = rank
+        self.world_size = world_size
+        wanted = -(-rows // (batch_size * world_size * accumulate)) * accumulate
+        self.steps = min(wanted, rows // world_size)  # no batch without a row
         self.batch_size = batch_size
 
     def __len__(self) -> int:
         return self.steps
 
     def slices(self, first: int = 0) -> Iterator[slice]:
-        """The positions of each batch in the order of all rows, from a batch on."""
-        rows = self.stop - self.start
-        bounds = [self.start + rows * step // self.steps for step in range(first, self.steps + 1)]
-        for start, stop in pairwise(bounds):
-            yield slice(start, stop)
+        """The positions of each batch, from a batch on, where a process has successive rows."""
+        start, stop = (self.rows * r // self.world_size for r in (self.rank, self.rank + 1))
+        for step in range(first, self.steps):
+            yield _part(start, stop, step, self.steps)
+
+    def shares(self, first: int = 0) -> Iterator[slice]:
+        """The positions of each batch, from a batch on, as shares of the batches of one process.
+
+        All processes together make the steps that one process makes with larger batches.
+        """
+        for step in range(first, self.steps):
+            batch = _part(0, self.rows, step, self.steps)
+            yield _part(batch.start, batch.stop, self.rank, self.world_size)
+
+
+def _part(start: int, stop: int, number: int, parts: int) -> slice:
+    """One of the equal parts of start .. stop."""
+    low, high = (start + (stop - start) * i // parts for i in (number, number + 1))
+    return slice(low, high)
 
 
 class Resumable:

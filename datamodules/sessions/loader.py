@@ -26,6 +26,7 @@ class SessionLoader(Resumable):
         trained: Returns how many batches of the epoch have been trained on.
         rank: Number of this process.
         world_size: Number of processes.
+        accumulate: Number of batches whose gradients are accumulated; see `Share`.
         with_row: Whether batches carry the numbers of the sessions in the raw files.
     """
 
@@ -41,9 +42,10 @@ class SessionLoader(Resumable):
         trained: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
+        accumulate: int = 1,
         with_row: bool = False,
     ) -> None:
-        super().__init__(Share(len(records), batch_size, rank, world_size), trained)
+        super().__init__(Share(len(records), batch_size, rank, world_size, accumulate), trained)
         self.records = records
         self.assembler = assembler
         self.shuffle = shuffle

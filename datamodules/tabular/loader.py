@@ -27,6 +27,7 @@ class BatchLoader(Resumable):
         trained: Returns how many batches of the epoch have been trained on.
         rank: Number of this process.
         world_size: Number of processes.
+        accumulate: Number of batches whose gradients are accumulated; see `Share`.
         device: Device that keeps all rows; None slices the memory-mapped arrays.
         with_row: Whether batches carry the row numbers of the raw file.
     """
@@ -42,10 +43,11 @@ class BatchLoader(Resumable):
         trained: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
+        accumulate: int = 1,
         device: torch.device | None = None,
         with_row: bool = False,
     ) -> None:
-        super().__init__(Share(len(arrays), batch_size, rank, world_size), trained)
+        super().__init__(Share(len(arrays), batch_size, rank, world_size, accumulate), trained)
         self.arrays = arrays
         self.shuffle = shuffle
         self.seed = seed
@@ -70,7 +72,7 @@ class BatchLoader(Resumable):
     def _permuted(self, resident: Batch, first: int) -> Iterator[Batch]:
         generator = torch.Generator(self.device).manual_seed(self._epoch_seed())
         order = torch.randperm(len(self.arrays), generator=generator, device=self.device)
-        for rows in self.share.slices(first):
+        for rows in self.share.shares(first):
             yield _selected(resident, order[rows])
 
     def _by_blocks(self, first: int) -> Iterator[Batch]:

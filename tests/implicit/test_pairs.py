@@ -36,14 +36,18 @@ def test_a_user_who_has_met_all_items_is_an_error():
         NegativeSampler(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, 2)
 
 
-def epoch_of(data, epoch=0, rank=0, world_size=1, seed=0, batch_size=7):
+def batches_of(data, epoch=0, rank=0, world_size=1, seed=0, batch_size=7):
     ready(data).setup("fit")
     loader = data._loaders["train"](
         batch_size=batch_size, seed=seed, epoch=lambda: epoch, rank=rank, world_size=world_size
     )
     parts = list(loader.pairs())
     assert len(parts) == len(loader)
-    return [tuple(map(int, row)) for part in parts for row in zip(*part, strict=True)]
+    return [[tuple(map(int, row)) for row in zip(*part, strict=True)] for part in parts]
+
+
+def epoch_of(data, **options):
+    return [row for part in batches_of(data, **options) for row in part]
 
 
 def test_an_epoch_holds_every_positive_once_and_negatives_never_met(movielens, planted_ratings):
@@ -88,8 +92,9 @@ def test_an_epoch_goes_on_after_the_batches_trained_on(movielens, balanced):
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_processes_share_the_rows_of_one(movielens, world_size):
     data = movielens(negatives=3)
-    shares = [epoch_of(data, rank=r, world_size=world_size) for r in range(world_size)]
-    assert [row for share in shares for row in share] == epoch_of(data)
+    shares = [batches_of(data, rank=r, world_size=world_size) for r in range(world_size)]
+    steps = [[row for part in step for row in part] for step in zip(*shares, strict=True)]
+    assert steps == batches_of(data, batch_size=7 * world_size)
 
 
 def test_an_epoch_is_shuffled(movielens, planted_ratings):

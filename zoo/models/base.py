@@ -87,6 +87,7 @@ class ZooModule(LightningModule):
         self.plateau_decay = plateau_decay
         self.min_learning_rate = min_learning_rate
         self.plateau: ReduceLROnPlateau | None = None
+        self._weight: Tensor | None = None
         self.resuming = Resuming()
 
     def forward(self, batch: Any) -> Tensor:
@@ -100,8 +101,9 @@ class ZooModule(LightningModule):
     # Batches are compared with the schema
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Refuses a batch that is not what the schema says."""
+        """Refuses a batch that is not what the schema says, and weighs it."""
         self._check(batch, batch_idx)
+        self._weight = self._weight_of(batch)
 
     def on_validation_batch_start(
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -121,6 +123,25 @@ class ZooModule(LightningModule):
         """The first one; on a CPU, where that takes no waiting, all that no encoder has made."""
         if number == 0 or not (self._ids_are_certain or batch.label.is_cuda):
             check(batch, self.schema)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Lets a row weigh the same on each process, whatever the number of rows there.
+
+        DDP takes the mean of the processes' gradients, each of which is a mean over its rows.
+        """
+        super().backward(loss if self._weight is None else loss * self._weight, *args, **kwargs)
+
+    def _weight_of(self, batch: Any) -> Tensor | None:
+        """How many labels this process has for each that it would have of equal shares."""
+        processes = self.trainer.world_size
+        if processes == 1 or not torch.distributed.is_initialized():
+            return None
+        scored = self.scored(batch)
+        labels = batch.label.numel() if scored is ... else scored.sum()
+        mine = torch.as_tensor(labels, dtype=torch.float32, device=self.device)
+        total = mine.clone()
+        torch.distributed.all_reduce(total)
+        return mine * processes / total
 
     # One step serves all splits
 

@@ -1,0 +1,48 @@
+"""What does not depend on how many processes train, nor on how many batches make a step."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from support.resuming import Diary, SmallRows, fit, state_of
+from support.running import ROOT
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes made of batches of 8 rows."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "checkpoints").mkdir()
+    script = ROOT / "tests/support/two_processes.py"
+    line = [sys.executable, str(script), str(folder)]
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""}
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    return torch.load(folder / "result.pt", weights_only=True)
+
+
+def test_checkpoints_of_two_processes_go_on_as_the_unbroken_fit(two):
+    assert len(two["equal"]) == 3
+    assert all(two["equal"].values()), two["equal"]
+
+
+def test_two_processes_make_the_steps_of_one_with_batches_twice_as_large(two):
+    alone = fit(Diary(), data=SmallRows(16), max_epochs=2)
+    weights = state_of(alone)[0]
+    assert alone.global_step == 10
+    torch.testing.assert_close(two["weights"], weights, rtol=1e-4, atol=1e-6)
+    # of rows on disk, other rows make a step
+    assert not torch.allclose(two["weights from disk"]["bias"], weights["bias"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("rows", [80, 70])  # steps of 16 rows, or of 14
+def test_batches_whose_gradients_are_accumulated_are_one_batch(resident, rows):
+    large = fit(Diary(), data=SmallRows(16, resident, rows), max_epochs=2)
+    small = fit(Diary(), data=SmallRows(8, resident, rows), max_epochs=2, accumulate_grad_batches=2)
+    assert small.global_step == large.global_step == 10
+    found, expected = state_of(small)[0], state_of(large)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,33 @@
+"""Fits of two processes, which this script starts as Lightning does; see `test_processes`."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from support.resuming import Diary, SmallRows, fit, state_of
+
+TWO = {"devices": 2, "strategy": "ddp", "max_epochs": 2, "num_sanity_val_steps": 0}
+
+
+def main(folder):
+    """Writes the weights after a fit, and whether each of its checkpoints leads to them."""
+    warnings.simplefilter("ignore")
+    unbroken = Diary(folder / "checkpoints")
+    expected = state_of(fit(unbroken, data=SmallRows(8), val_check_interval=2, **TWO))
+    equal = {}
+    for path, events in unbroken.checkpoints[1::6]:
+        resumed = Diary()
+        found = state_of(fit(resumed, path, SmallRows(8), val_check_interval=2, **TWO))
+        same = all(torch.equal(found[0][name], x) for name, x in expected[0].items())
+        equal[path.name] = same and resumed.events == unbroken.events[events:]
+    disk = state_of(fit(Diary(), data=SmallRows(8, resident=False), **TWO))
+    if torch.distributed.get_rank() == 0:
+        result = {"equal": equal, "weights": expected[0], "weights from disk": disk[0]}
+        torch.save(result, folder / "result.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
