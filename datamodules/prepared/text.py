@@ -11,10 +11,12 @@ Shapes: R lines of a block.
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +24,16 @@ import pyarrow as pa
 from datamodules.prepared.arrow import compute as pc
 from zoo.data.errors import ZooError
 
-BYTES_PER_BLOCK = 1 << 24
+BYTES_PER_BLOCK = 1 << 23
 MAX_LINE_BYTES = 1 << 21
+WORKERS = 2  # threads that split blocks
 BOM = b"\xef\xbb\xbf"
 UNDECODABLE = "it is not UTF-8 text"
 NUL = "it holds a NUL byte"
 TOO_LONG = "it is longer than 2 MB"
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Block(NamedTuple):
@@ -73,8 +79,7 @@ class TextFile:
         Raises:
             ZooError: where the file cannot be read, or a .gz is damaged.
         """
-        for data in self._blocks_of_bytes():
-            lines = _split(data)
+        for data, lines in _ahead(_split, self._blocks_of_bytes()):
             numbers = np.arange(self.total, self.total + len(lines))
             left_out = max(skip - self.total, 0)
             self.total += len(lines)
@@ -156,6 +161,19 @@ def opened(path: Path) -> Iterator[tuple[io.BufferedIOBase, Callable[[], int]]]:
         raise ZooError(f"cannot read {path}: {error}; it is a damaged .gz, or none") from error
     except OSError as error:
         raise ZooError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
+    """Items and what work makes of them, in order; the next ones are worked on meanwhile."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        pending: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            pending.append((item, pool.submit(work, item)))
+            if len(pending) > WORKERS:
+                done, result = pending.popleft()
+                yield done, result.result()
+        for done, result in pending:
+            yield done, result.result()
 
 
 def _split(data: bytes) -> pa.Array:
