@@ -179,6 +179,7 @@ class Trials:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.landed = 0  # trials that were not done before their signal came
         PlantedClicks(rows=4000).write(root / "train.txt")
         self.whole, self.seconds = {}, {}
         place = self.place("whole", "prepare")
@@ -232,6 +233,7 @@ class Trials:
         return wrong
 
     def _ended(self, trial: Trial, place: Path, temporary: Path, status: int) -> str | None:
+        self.landed += status != 0
         expected = (0, -9) if trial.signal == signal.SIGKILL else (0, 143)
         if trial.moment * 2 < 0.02:  # before the command has begun to listen
             expected = (*expected, -15)
@@ -291,7 +293,10 @@ def kills(quick: bool = False, seed: int = 0, jobs: int = 2) -> None:
                 wrong.append(trial)
                 print(f"{trial}: {found} (in {root / str(trial.number)})", flush=True)
     count = sum(trial.signal == signal.SIGKILL for trial in chosen)
-    print(f"{count} kills, {len(chosen) - count} terminations: {len(wrong)} left something else")
+    print(
+        f"{count} kills, {len(chosen) - count} terminations, of which {trials.landed} came before "
+        f"the command was done: {len(wrong)} left something else"
+    )
     if wrong:
         sys.exit(1)
     shutil.rmtree(root)

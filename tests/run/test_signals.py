@@ -139,6 +139,23 @@ def test_an_exit_that_lightning_left_in_charge_would_report_as_success():
     assert status_of(SystemExit(2)) is None
 
 
+@pytest.mark.parametrize("kind", [Terminated, KeyboardInterrupt])
+def test_a_signal_that_comes_out_as_another_error(kind):
+    error = SystemExit(2)
+    error.__context__ = KeyError("a module that was being imported")
+    error.__context__.__context__ = kind()
+    assert status_of(error) == (143 if kind is Terminated else 130)
+
+
+def test_a_signal_that_was_swallowed():
+    with terminable():
+        with contextlib.suppress(Terminated):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert status_of(SystemExit(2)) == TERMINATED
+    with terminable():
+        assert status_of(SystemExit(2)) is None
+
+
 def test_the_handler_of_before_comes_back():
     with pytest.raises(Terminated), terminable():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -11,6 +11,9 @@ from types import FrameType
 INTERRUPTED, TERMINATED = (128 + int(number) for number in (signal.SIGINT, signal.SIGTERM))
 
 
+_received: list[int] = []  # signals, since the last `terminable` began
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM has been received; raised where Ctrl-C would raise `KeyboardInterrupt`."""
 
@@ -23,8 +26,10 @@ def terminable() -> Iterator[None]:
     def terminate(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:  # a fork of this one, which has nothing to remove
             os._exit(TERMINATED)
+        _received.append(number)
         raise Terminated
 
+    _received.clear()
     before = signal.getsignal(signal.SIGTERM)
     if before != signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
         yield
@@ -40,13 +45,15 @@ def status_of(error: BaseException) -> int | None:
     """The exit status where a signal is why an error was raised; None where none is.
 
     Lightning turns Ctrl-C into `SystemExit(1)`, and a SIGTERM of which it is left in charge into a
-    `SIGTERMException`, whose status would be 0.
+    `SIGTERMException`, whose status would be 0. A signal amid an import can come out as any error.
     """
-    cause: BaseException | None = error
-    if isinstance(error, SystemExit):
-        if type(error).__name__ == "SIGTERMException":
-            return TERMINATED
-        cause = error.__context__
-    if isinstance(cause, Terminated):
+    if _received or type(error).__name__ == "SIGTERMException":
         return TERMINATED
-    return INTERRUPTED if isinstance(cause, KeyboardInterrupt) else None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Terminated):
+            return TERMINATED
+        if isinstance(cause, KeyboardInterrupt):
+            return INTERRUPTED
+        cause = cause.__cause__ or cause.__context__
+    return None
