@@ -198,7 +198,7 @@ def test_batches_without_lists_leave_no_trace():
     ids = torch.zeros(2, 1, dtype=torch.int)
     labels = torch.tensor([0.0, 1.0])
     model.validation_step(Batch(numerical=torch.empty(2, 0), categorical=ids, label=labels))
-    assert not model.ranking["val/"].update_called
+    assert not model.ranking
     assert model.metrics["val/"].update_called
 
 

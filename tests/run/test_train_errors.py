@@ -46,6 +46,20 @@ def test_a_class_whose_module_lacks_another_is_not_misspelt(criteo_file, monkeyp
     assert "No module named 'nowhere'" in message
 
 
+@pytest.mark.parametrize("line", [["--data.synthetic.row=30"], ["--data.synthetic.row", "30"]])
+def test_a_misspelt_option_of_an_option_is_named_in_full(line):
+    message = error_of("fit", "--config", "demo", *line)
+    assert message == (
+        "error: unknown option data.synthetic.row; did you mean data.synthetic.rows?"
+    )
+
+
+@pytest.mark.parametrize("patience", ["=-1", "=-9"])
+def test_a_negative_number_is_named_in_plain_words(patience):
+    message = error_of("fit", "--config", "demo", f"--early_stopping.patience{patience}")
+    assert message == "error: early_stopping.patience must be a whole number that is not negative"
+
+
 def test_an_abbreviation_is_a_misspelling(criteo_file):
     message = error_of(*arguments("fit", criteo_file, "--trainer.max_epoch=3"))
     assert "unknown option trainer.max_epoch; did you mean trainer.max_epochs?" in message

@@ -5,7 +5,7 @@ Shapes: B batch.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from zoo.models.metrics import ClickMetrics, MetricDict, RankingMetrics
 from zoo.nn.embedding import FusedEmbedding
 
 SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are equal
+
+RANKED = ("val/", "test/")  # the splits whose lists are ranked
 
 
 class RowModule(ZooModule):
@@ -67,7 +69,8 @@ class RowModule(ZooModule):
         )
         splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
         self.metrics = MetricDict({split: ClickMetrics() for split in splits})
-        self.ranking = MetricDict({split: RankingMetrics() for split in ("val/", "test/")})
+        # no modules, which summaries of a model would list; of data without lists there are none
+        self.ranking: dict[str, RankingMetrics] = {}
 
     @classmethod
     def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
@@ -93,16 +96,16 @@ class RowModule(ZooModule):
         if split in self.metrics:
             self.metrics[split].update(logits, batch.label)
         # the few batches of a sanity check hold no whole lists
-        ranked = batch.query is not None and split in self.ranking
+        ranked = batch.query is not None and split in RANKED
         if ranked and not self.trainer.sanity_checking:
-            self.ranking[split].update(logits, batch.label, batch.query)
+            metrics = self.ranking.setdefault(split, RankingMetrics()).to(logits.device)
+            metrics.update(logits, batch.label, batch.query)
 
     def metric_names(self, split: str, batch: Any) -> set[str]:
         """Also those of ranked lists, where the batch is of such."""
         names = super().metric_names(split, batch)
-        if getattr(batch, "query", None) is not None and split in self.ranking:
-            ranking = cast(RankingMetrics, self.ranking[split])
-            names |= {split + name for name in ranking.names}
+        if getattr(batch, "query", None) is not None and split in RANKED:
+            names |= {split + name for name in RankingMetrics().names}
         return names
 
     def _measure(self, split: str) -> dict[str, Tensor]:

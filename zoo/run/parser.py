@@ -16,6 +16,8 @@ from zoo.run.trust import refusal
 
 # lines that jsonargparse adds where an option may also be null
 NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value")
+KEY = re.compile(r'Parser key "([\w.]+)"')
+NOT_NEGATIVE = re.compile(r"Not of type NonNegativeInt: .*restriction v>=0")
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
 NOT_A_SUBCLASS = re.compile(
@@ -48,15 +50,18 @@ class ZooParser(ArgumentParser):
 
     def _sentence(self, message: str) -> str:
         """What jsonargparse says, shortened."""
-        key = re.search(r'Parser key "([\w.]+)"', message)
+        key = KEY.search(message)
+        if key and NOT_NEGATIVE.search(message):
+            return f"{key[1]} must be a whole number that is not negative"
         denied = refusal(message, key and key[1])
         if denied:
             return denied
         option = NOT_ACCEPTED.search(message)
         if key and option:
-            owner = re.search(r"class_path '([\w.]+)'", message)
-            known = _options_of(owner[1]) if owner else []
-            return _unknown(key[1], option[1], known)
+            before = message[: option.start()]  # the options that lead to it, and their classes
+            owners = re.findall(r"class_path '([\w.]+)'", before)
+            known = _options_of(owners[-1]) if owners else []
+            return _unknown(".".join(KEY.findall(before)), option[1], known)
         name = NO_CLASS.search(message)
         if key and name and key[1] in self.bases:
             return _no_class(key[1], name[1] or name[2], _names(self.bases[key[1]]))
