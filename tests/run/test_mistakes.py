@@ -31,6 +31,8 @@ def raised(error, by=None):
     [
         (ZooError("a sentence"), "a sentence"),
         (raised(ValueError(), ZooError("the cause")), "the cause"),
+        (raised(ZooError("damaged"), OSError(errno.EMFILE, "", "a")), "a: too many files are open"),
+        (raised(ZooError("damaged"), OSError(errno.ENOENT, "", "a")), "damaged"),
         (OSError(errno.ENOSPC, ""), "the disk is full"),
         (OSError(errno.ENOSPC, "", "a/b"), "a/b: the disk is full"),
         (OSError(errno.EROFS, "", b"a"), "a: the file system is read-only"),

@@ -38,10 +38,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def partial_file(path: Path) -> Iterator[Path]:
-    """An empty file beside `path`, this process's own, that is removed when the block ends."""
+def partial_file(path: Path, part: int | None = None) -> Iterator[Path]:
+    """An empty file beside `path`, this process's own, that is removed when the block ends.
+
+    Args:
+        path: The file that something is to be made of.
+        part: Number of the part, where several processes write one each.
+    """
     remove_leftovers(path.parent, path.name)
-    partial = partial_path(path, os.getpid())
+    partial = partial_path(path, os.getpid(), part)
     try:
         with open(partial, "wb") as file:
             _lock(file)
@@ -55,9 +60,10 @@ def partial_file(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
-def partial_path(path: Path, process: int) -> Path:
+def partial_path(path: Path, process: int, part: int | None = None) -> Path:
     """What `partial_file` names the file of a process."""
-    return path.with_name(f".{path.name}.{process}.partial")
+    name = path.name if part is None else f"{path.name}.{part}"
+    return path.with_name(f".{name}.{process}.partial")
 
 
 def write_text(path: Path, text: str) -> None:

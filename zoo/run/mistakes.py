@@ -28,6 +28,8 @@ ADVICE = {
 # These say something whichever file it was, and whatever was made of the error
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
 
+# and these are why a file cannot be read that is taken for damaged
+NOT_DAMAGE = {errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES, errno.ESTALE}
 LIGHTNING = {"pytorch_lightning", "lightning_fabric"}
 
 
@@ -37,6 +39,9 @@ def sentence_of(error: BaseException) -> str | None:
     meant = True  # not only what was being handled when another error was raised
     while cause is not None:
         if isinstance(cause, ZooError):
+            behind = cause.__cause__
+            if isinstance(behind, OSError) and behind.errno in NOT_DAMAGE:
+                return _of_system(behind)
             return str(cause)
         if meant and _is_of_lightning(cause):
             return " ".join(str(cause).split())

@@ -14,7 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from zoo.data.errors import ZooError
-from zoo.data.files import atomic_file, partial_file, partial_path, remove_leftovers
+from zoo.data.files import atomic_file, partial_file, partial_path
 from zoo.data.module import datamodule_of
 from zoo.models.base import ZooModule
 from zoo.run.prediction_file import Carried, with_source, writer_of
@@ -41,9 +41,6 @@ class PredictionWriter(Callback):
         self.open_output = writer_of(output)
         self.open_parts = ExitStack()  # of this process, until they are joined
 
-    def _part(self, rank: int) -> Path:
-        return self.output.with_name(f"{self.output.name}.{rank}")
-
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this rank's part."""
         self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +51,7 @@ class PredictionWriter(Callback):
         data = datamodule_of(trainer)
         self.carried = Carried(data.carried if data else None)
         self.joined_schema = self._joined_schema()
-        remove_leftovers(self.output.parent, self.output.name)
-        mine = self.open_parts.enter_context(partial_file(self._part(trainer.global_rank)))
+        mine = self.open_parts.enter_context(partial_file(self.output, trainer.global_rank))
         self.writer = self.open_parts.enter_context(pq.ParquetWriter(mine, self.schema))
         self.last = 0
 
@@ -104,7 +100,7 @@ class PredictionWriter(Callback):
         processes = [os.getpid()] * trainer.world_size
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(processes, os.getpid())
-        return [partial_path(self._part(rank), process) for rank, process in enumerate(processes)]
+        return [partial_path(self.output, process, rank) for rank, process in enumerate(processes)]
 
     def _join(self, parts: list[Path], rows: int | None) -> int:
         """Writes the output; returns the number of its rows."""
