@@ -91,6 +91,33 @@ class TestFit:
         )
 
 
+@pytest.mark.usefixtures("prepared_rows")
+@pytest.mark.parametrize(
+    ("command", "option", "place"),
+    [
+        ("fit", "--runs", "taken/runs"),
+        ("prepare", "--data.prepared", "taken/prepared"),
+        ("detect", "--output", "taken/found.json"),
+        ("detect", "--output", "taken/folder/found.json"),
+        ("predict", "--data.predict_output", "taken/scores.parquet"),
+        ("predict", "--data.predict_output", "taken/folder/scores.csv"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to(command, option, place, run, criteo_file):
+    Path("taken").write_text("a file")
+    scored = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/best.ckpt"]
+    lines = {
+        "fit": arguments("fit", criteo_file),
+        "prepare": arguments("prepare", criteo_file),
+        "detect": ["detect", *scored, "--instances=2"],
+        "predict": ["predict", *scored, "--data.predict_path", criteo_file],
+    }
+    message = error_of(*lines[command], option, place)
+    assert message.startswith("error: ")
+    assert "taken" in message
+    assert Path("taken").read_text() == "a file"
+
+
 def test_a_folder_that_has_been_deleted(tmp_path):
     code = (
         "import os, sys; from zoo.run.main import main; os.rmdir(os.getcwd()); "

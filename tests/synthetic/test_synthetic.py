@@ -5,11 +5,14 @@ Shapes: R rows.
 
 import json
 import re
+import subprocess
+import sys
 from itertools import combinations
 
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
+from support.running import ROOT
 
 from datamodules.synthetic import click_truth, clicks
 from datamodules.synthetic.click_truth import ceiling
@@ -288,3 +291,10 @@ def test_a_damaged_truth_is_reported(tmp_path, small_chunks):
 def test_message_of_a_wrong_option(tmp_path, options, message):
     with pytest.raises(ZooError, match=message):
         PlantedClicks(**options).write(tmp_path / "train.txt")
+
+
+def test_a_generator_is_run_as_a_module_without_a_warning():
+    line = [sys.executable, "-W", "error", "-m", "datamodules.synthetic.clicks", "--help"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith("usage: clicks.py")
+    assert done.stderr == ""

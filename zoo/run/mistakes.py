@@ -15,6 +15,7 @@ ADVICE = {
     errno.EPERM: "the permission is missing",
     errno.ENOENT: "the file or its folder does not exist, or has been deleted meanwhile",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a file is where a folder is needed",
     errno.EISDIR: "it is a folder, not a file",
     errno.ENAMETOOLONG: "the name is too long",
     errno.EFBIG: "the file grows larger than the file system or `ulimit -f` allows",
