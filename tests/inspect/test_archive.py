@@ -8,12 +8,13 @@ from contextlib import suppress
 
 import pytest
 import torch
-from support.inspection import changed, lightning_warnings, refusal
+from support.inspection import changed, lightning_warnings, refusal, shown
 from support.running import error_of
 
 from zoo import ZooError
 from zoo.inspect import load
 from zoo.inspect.checkpoint import read
+from zoo.inspect.comparison import Comparison
 
 pytestmark = lightning_warnings
 
@@ -155,3 +156,28 @@ def test_other_commands_read_it_first(deepfm):
         given = ["--model=DeepFM", "--data=GaussianClusters", f"--ckpt_path={deepfm}"]
         message = error_of(command, *given)
         assert message == f"error: {deepfm} is damaged: its checksums or its members do not fit"
+
+
+# Options, in words
+
+
+def nested(levels):
+    return {"class_path": "Mine", "init_args": {"inner": levels and nested(levels - 1), "n": [1]}}
+
+
+def test_nested_options_are_no_dictionaries_of_python(deepfm, copy_of):
+    path = changed(deepfm, lambda c: c["hyper_parameters"].update(mine=nested(2), all=[nested(0)]))
+    for found in (load(path), Comparison(load(path), load(copy_of("DeepFM", "other.ckpt")))):
+        said = shown(found, width=60)
+        assert "{'" not in said
+        assert "mine.inner.inner.n" in said.replace("\n", "")
+        assert "all[0].class_path" in said
+
+
+def test_a_network_of_200_000_layers_is_read_in_seconds(deepfm):
+    path = changed(deepfm, lambda c: c["hyper_parameters"].update(hidden_units=[1] * 200_000))
+    started = time.monotonic()
+    said = shown(load(path))
+    assert time.monotonic() - started < 5
+    assert "1, 1, 1, " in said
+    assert len(said) < 100_000

@@ -6,13 +6,19 @@ import os
 import random
 import shutil
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from support.preparation import ready
 
 from datamodules import Criteo, SyntheticCriteo
+from datamodules.prepared.arrays import Arrays
+from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import Manifest
+from datamodules.sessions.prepare import load_encoder
+from datamodules.sessions.tracks import TABLE
 from datamodules.synthetic.clicks import PlantedClicks
+from datamodules.tabular.crosses import Cross
 from zoo import ZooError
 
 WRONG = {
@@ -108,3 +114,78 @@ def test_nothing_is_prepared_on_a_read_only_disk(criteo, criteo_lines, read_only
     read_only()
     with pytest.raises(ZooError, match=r"cannot write to .*: Read-only file system"):
         criteo(criteo_lines[:50]).prepare_data()
+
+
+# Encoders
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("options", "x", "its options is not of the kind dict"),
+        ("dataset", 3, "its dataset is not of the kind str"),
+        ("schema", [], "its schema is not of the kind dict"),
+        ("schema", {"format": 1, "fields": "x"}, "the schema is damaged: it has no list of fields"),
+        ("schema", {"format": 1, "fields": [{"name": 3}]}, "the schema is damaged: its name"),
+        ("means", {"I1": "x"}, "its means is not of the kind dict"),
+        ("means", {"I1": 0.5}, "it has no mean of I10, I11, "),
+    ],
+)
+def test_an_encoder_with_values_of_other_types(key, value, message, prepared_criteo, tmp_path):
+    folder = shutil.copytree(prepared_criteo[2] / "encoder", tmp_path / "encoder")
+    path = folder / "encoder.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ZooError) as error:
+        Encoder.load(folder)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"members": "ab", "edges": {}, "cardinality": 3},
+        {"members": ["a", "b"], "edges": {"a": ["x"]}, "cardinality": 3},
+        {"members": ["a", "b"], "edges": {}, "cardinality": "3"},
+    ],
+)
+def test_a_cross_with_values_of_other_types(content, tmp_path):
+    (tmp_path / "cross.json").write_text(json.dumps({"format": 1, **content}))
+    (tmp_path / "vocabulary.parquet").touch()
+    with pytest.raises(ZooError, match=r"cross.json is damaged: its \w+ is not of the kind"):
+        Cross.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"vocabulary": {"a": [3]}, "scales": {}},
+        {"vocabulary": {}, "scales": {"a": [1.0]}},
+        {"vocabulary": {}, "scales": "x"},
+    ],
+)
+def test_an_encoder_of_sessions_with_values_of_other_types(content, tmp_path):
+    (tmp_path / "encoder.json").write_text(json.dumps({"format": 1, "dataset": "x", **content}))
+    (tmp_path / TABLE).touch()
+    with pytest.raises(ZooError, match=r"encoder.json is damaged: its \w+ is not of the kind"):
+        load_encoder(tmp_path, "x")
+
+
+# Arrays
+
+
+@pytest.mark.parametrize(
+    ("array", "changed"),
+    [
+        ("numerical", lambda a: a.astype(np.float64)),
+        ("numerical", lambda a: np.asfortranarray(a)),
+        ("categorical", lambda a: a[:, 0]),
+        ("label", lambda a: a[:-1]),
+        ("row", lambda a: a.astype(object)),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other(array, changed, prepared_criteo, tmp_path):
+    shutil.copytree(prepared_criteo[2] / "val", tmp_path / "val")
+    path = tmp_path / f"val/{array}.npy"
+    np.save(path, changed(np.load(path)))
+    with pytest.raises(ZooError, match=r"\.npy is damaged: .*; delete "):
+        Arrays.open(tmp_path / "val")

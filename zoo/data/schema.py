@@ -102,8 +102,8 @@ class Schema:
                 f"schema of format {data.get('format')!r}, this version reads {SCHEMA_FORMAT}: "
                 "use the version of interpretable-zoo that wrote it"
             )
-        fields = data.get("fields")
-        if not fits(fields, list[dict[str, Any]]):
+        fields = data.get("fields") or []
+        if not fits(fields, list[dict[str, Any]]) or not fields:
             raise ZooError("the schema is damaged: it has no list of fields")
         try:
             for field in fields:

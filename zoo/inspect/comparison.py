@@ -9,7 +9,7 @@ from rich.text import Text
 from zoo.inspect.inspection import Inspection
 from zoo.inspect.page import Section
 from zoo.inspect.shown import Shown
-from zoo.inspect.table import TextTable, clean, text_table
+from zoo.inspect.table import TextTable, clean, flat_options, short, text_table
 
 Pair = tuple[Any, Any]  # of the first and the second checkpoint; None where one has nothing
 
@@ -106,7 +106,7 @@ class Comparison(Shown):
         if self.fields:
             shown = {name: tuple(map(_field_text, pair)) for name, pair in self.fields.items()}
             yield _pairs("fields that differ", "field", shown, 3)
-        yield _pairs("options that differ", "option", self.options, 3)
+        yield _pairs("options that differ", "option", _flat(self.options), 3)
         yield _pairs("parameters", "part", self.parameters)
         yield _pairs("training", "", self.training)
         if self.metrics:
@@ -116,6 +116,19 @@ class Comparison(Shown):
 def _pairs(title: str, name: str, pairs: Mapping[str, Any], words: int = 1) -> TextTable:
     rows = ((key, *pair) for key, pair in pairs.items())
     return text_table(title, (name, "A", "B"), rows, words)
+
+
+def _flat(pairs: Mapping[str, Pair]) -> dict[str, Pair]:
+    """Pairs of options, each value of nested ones by itself."""
+    sides = (
+        {name: pair[side] for name, pair in pairs.items() if pair[side] is not None}
+        for side in range(2)
+    )
+    return _differing(*({name: _cell(v) for name, v in flat_options(side)} for side in sides))
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, int | float) else short(value)
 
 
 def _field_text(field: Mapping[str, Any] | None) -> str | None:

@@ -4,14 +4,18 @@ All names come from a file or from data: they are shown as text, neither as mark
 characters.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import islice
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+MOST_OPTIONS = 1000  # rows of a table of options, and values of one
+LONGEST_CELL = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,36 @@ def text_table(
     """Makes a table of values; see `TextTable`."""
     cells = [[clean(number(cell)) for cell in row] for row in rows]
     return TextTable(title, columns, cells, words)
+
+
+def options_table(title: str, options: Mapping[str, Any]) -> TextTable:
+    """A table of nested options, a row for each value; of a great many, the first."""
+    rows = [(name, short(value)) for name, value in islice(flat_options(options), MOST_OPTIONS)]
+    if len(rows) == MOST_OPTIONS:
+        rows.append(("..", "there are more"))
+    return text_table(title, ("option", "value"), rows, 2)
+
+
+def flat_options(options: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values of nested options, as the command line names them."""
+    if isinstance(options, Mapping) and options:
+        for key, value in options.items():
+            inner = name if name and key == "init_args" else f"{name}.{key}".lstrip(".")
+            yield from flat_options(value, inner)
+    elif isinstance(options, list | tuple) and any(isinstance(v, Mapping) for v in options):
+        for i, value in enumerate(options):
+            yield from flat_options(value, f"{name}[{i}]")
+    else:
+        yield name, options
+
+
+def short(value: Any) -> str:
+    """An option in a cell: null as configs have it, lists without quotes, long ones cut."""
+    if isinstance(value, list | tuple):
+        shown = ", ".join(short(item) for item in value[:MOST_OPTIONS])
+        value = f"[{shown}{', ..' if len(value) > MOST_OPTIONS else ''}]"
+    text = "null" if value is None else str(value)
+    return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]} .."
 
 
 def clean(value: Any) -> str:

@@ -96,8 +96,7 @@ class RowModule(ZooModule):
         if split in self.metrics:
             self.metrics[split].update(logits, batch.label)
         # the few batches of a sanity check hold no whole lists
-        ranked = batch.query is not None and split in RANKED
-        if ranked and not self.trainer.sanity_checking:
+        if batch.query is not None and split in RANKED and not self.trainer.sanity_checking:
             metrics = self.ranking.setdefault(split, RankingMetrics()).to(logits.device)
             metrics.update(logits, batch.label, batch.query)
 

@@ -8,7 +8,7 @@ from typing import Any
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 from zoo.inspect.page import Figure, Section
-from zoo.inspect.table import TextTable, text_table
+from zoo.inspect.table import TextTable, options_table, text_table
 from zoo.models.description import Description, Expert
 from zoo.models.registry import model_class
 
@@ -108,8 +108,7 @@ def sections(found: Architecture) -> Iterator[Section]:
 
 def _options(options: Mapping[str, Any]) -> TextTable:
     """The options of a model, as a config has them."""
-    rows = ((name, "null" if value is None else str(value)) for name, value in options.items())
-    return text_table("options", ("option", "value"), rows, 2)
+    return options_table("options", options)
 
 
 def _experts(found: Architecture) -> TextTable:

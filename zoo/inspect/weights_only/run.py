@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.data.errors import ZooError
 from zoo.data.plain import check_bounds, check_kinds, read_json, read_yaml
-from zoo.inspect.table import TextTable, text_table
+from zoo.inspect.table import TextTable, options_table, text_table
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ def tables(run: Run) -> Iterator[TextTable]:
         title = "metrics of the run's best checkpoint"
         yield text_table(title, ("metric", "value"), run.metrics.items())
     sections = {name: run.config.get(name) for name in ("data", "trainer")}
-    rows = [(name, str(value)) for name, value in _flat(sections) if value is not None]
-    yield text_table("config of the run: data and trainer", ("option", "value"), rows, 2)
+    yield options_table("config of the run: data and trainer", _given(sections))
 
 
-def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}".replace(".init_args", ""), value
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options without those that are null."""
+    found = {
+        name: _given(value) if isinstance(value, Mapping) else value
+        for name, value in options.items()
+    }
+    return {name: value for name, value in found.items() if value not in (None, {})}
