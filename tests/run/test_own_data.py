@@ -52,6 +52,8 @@ def test_predictions_in_another_order_are_refused(fitted):
         ("RowsOfLargeIds", "batch.categorical holds the id 4 of the field c: its cardinality in"),
         ("RowsWithoutLabels", "2 of the 20 rows of a batch of train_dataloader have no lab"),
         ("RowsToMeasureWithoutLabels", "2 of the 20 rows of a batch of val_dataloader have no lab"),
+        ("RowsInAList", "RowsInAList.train_dataloader gives a list: give an iterable of batches"),
+        ("RowsToMeasureInAList", "RowsToMeasureInAList.val_dataloader gives a list: give an it"),
         ("RowsAsPairs", "a dataloader gives a list: batches must be zoo.Batch, or zoo.SessionB"),
     ],
 )

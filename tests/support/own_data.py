@@ -80,3 +80,19 @@ class RowsToMeasureWithoutLabels(RowsWithoutLabels):
     def train_dataloader(self):
         """All with a label."""
         return self._loader()
+
+
+class RowsInAList(RowsInMemory):
+    """Whose training batches are a list."""
+
+    def train_dataloader(self):
+        """As a list."""
+        return list(self._loader())
+
+
+class RowsToMeasureInAList(RowsInMemory):
+    """Whose validation batches are a list."""
+
+    def val_dataloader(self):
+        """As a list."""
+        return list(self._loader())

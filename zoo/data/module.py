@@ -15,8 +15,9 @@ files where `save_encoder` has kept what that takes, and so on.
 Shapes: N numerical fields.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 from pytorch_lightning import LightningDataModule, Trainer
 
 from zoo.data.batch import Batch, check_labels
-from zoo.data.errors import missing
+from zoo.data.errors import ZooError, missing
 from zoo.data.schema import Schema
 
 # The splits, and the stage of Lightning's `setup` that each is part of
@@ -86,6 +87,14 @@ class ZooDataModule(LightningDataModule):
     predict_output: Path | None = None
     predict_rows: int | None = None
     carried: Path | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Lets each of its dataloaders be looked at before Lightning takes it apart."""
+        super().__init_subclass__(**options)
+        for split in STAGES:
+            name = f"{split}_dataloader"
+            if name in vars(cls):
+                setattr(cls, name, _one_dataloader(name, vars(cls)[name]))
 
     # What every datamodule offers
 
@@ -184,6 +193,24 @@ class ZooDataModule(LightningDataModule):
         if split and split != "predict" and isinstance(batch, Batch) and batch.label.is_cpu:
             check_labels(batch, split)
         return batch
+
+
+def _one_dataloader(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, which refuses to give what Lightning takes for several dataloaders, or none."""
+
+    @wraps(method)
+    def checked(self: ZooDataModule) -> Any:
+        found = method(self)
+        # without a trainer, a list is as good as any
+        if self.trainer and (found is None or isinstance(found, list | tuple | dict)):
+            raise ZooError(
+                f"{type(self).__name__}.{name} gives a {type(found).__name__}: give an "
+                "iterable of batches that is no list, tuple or dict, which Lightning takes for "
+                "several dataloaders, such as DataLoader(batches, batch_size=None)"
+            )
+        return found
+
+    return checked
 
 
 def datamodule_of(trainer: Trainer) -> ZooDataModule | None:
