@@ -15,6 +15,7 @@ from support.interruption import fails_half_way
 from support.running import ROOT, error_of
 
 from zoo import ZooError
+from zoo.run.directory import new_run_directory
 from zoo.run.mistakes import sentence_of
 from zoo.run.record import RunRecord
 
@@ -130,3 +131,16 @@ def test_a_folder_that_has_been_deleted(tmp_path):
     done = subprocess.run(line, cwd=gone, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "error: the current folder has been deleted: change to another\n"
+
+
+def test_the_next_run_removes_what_killed_ones_left(tmp_path):
+    killed = tmp_path / "t/version_0"
+    left = [killed / ".config.yaml.1.partial", killed / "checkpoints/.best.ckpt.1.partial"]
+    left.append(killed / ".encoder.partial/vocabulary.parquet")
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 0))
+    os.utime(killed / ".encoder.partial", (0, 0))
+    assert new_run_directory(tmp_path, "t").name == "version_1"
+    assert [path.name for path in killed.rglob("*")] == ["checkpoints"]

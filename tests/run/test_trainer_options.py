@@ -26,6 +26,8 @@ pytestmark = pytest.mark.usefixtures("prepared_rows")
         ("strategy=ddpp", "trainer.strategy: no strategy ddpp; did you mean ddp?"),
         ("strategy=zzz", "trainer.strategy: no strategy zzz; there are auto, "),
         ("accelerator=cpuu", "trainer.accelerator: no accelerator cpuu; did you mean cpu?"),
+        ("precision=bf15-mixed", "trainer.precision: no precision bf15-mixed; did you mean bf16-"),
+        ("precision=half", "trainer.precision: no precision half; there are 16, 16-mixed, "),
         ("profiler=simpel", "trainer.profiler: no profiler simpel; did you mean simple?"),
         ("strategy=fsdp", "trainer.accelerator=cpu, trainer.strategy=fsdp: "),
         ("devices=0", "trainer.accelerator=cpu, trainer.devices=0: `Trainer(devices='0')` value"),

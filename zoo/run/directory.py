@@ -31,7 +31,8 @@ def new_run_directory(root: Path, name: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for killed in folder.glob("version_*"):
-            remove_leftovers(killed / "checkpoints")
+            for place in (killed, killed / "checkpoints"):
+                remove_leftovers(place)
             remove_old_folders(killed)
         taken = [int(p.name[8:]) for p in folder.glob("version_*") if p.name[8:].isdecimal()]
         version = max(taken, default=-1) + 1

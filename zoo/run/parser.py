@@ -18,6 +18,8 @@ from zoo.run.trust import refusal
 NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value")
 KEY = re.compile(r'Parser key "([\w.]+)"')
 NOT_NEGATIVE = re.compile(r"Not of type NonNegativeInt: .*restriction v>=0")
+CHOICES = re.compile(r"typing\.Literal\[([^\]]*)\]")
+GIVEN = re.compile(r"Given value: (\S+)$")
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
 NOT_A_SUBCLASS = re.compile(
@@ -76,8 +78,18 @@ class ZooParser(ArgumentParser):
                 a.dest.removeprefix(prefix) for a in self._actions if a.dest.startswith(prefix)
             ]
             return _unknown(parent, name, known)
+        given = GIVEN.search(message)
+        choices = [name for found in CHOICES.findall(message) for name in found.split(", ")]
+        if key and given and choices:
+            return _no_choice(key[1], given[1], {name.strip("'") for name in choices})
         lines = [line.strip(" -") for line in message.splitlines()]
         return " ".join(line for line in lines if not NOISE.match(line))
+
+
+def _no_choice(key: str, given: str, known: set[str]) -> str:
+    close = get_close_matches(given, sorted(known), 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+    return f"{key}: no {key.rpartition('.')[2]} {given}; {hint}"
 
 
 def check_nulls(section: Any, key: str) -> None:
