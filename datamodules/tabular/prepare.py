@@ -84,7 +84,7 @@ def encode_file(
     fields: list[RawField],
     encoder: Path,
     *,
-    columns: Sequence[str],
+    columns: Sequence[str] = (),
     max_bad_rows: float,
     memory_limit: str,
 ) -> int:
