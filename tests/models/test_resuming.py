@@ -87,3 +87,26 @@ def test_an_epoch_of_other_batches_cannot_go_on(tmp_path):
         fit(Diary(), path, SmallRows(batch_size=32), max_epochs=2)
     end = next(path for path, _ in unbroken.checkpoints if "end" in path.name)
     assert fit(Diary(), end, SmallRows(batch_size=32), max_epochs=2).current_epoch == 2
+
+
+def test_an_epoch_begins_again_where_the_checkpoint_does_not_say_where_it_was(tmp_path):
+    unbroken, resumed = Diary(tmp_path), Diary()
+    fit(unbroken, max_epochs=2)
+    path = next(path for path, _ in unbroken.checkpoints if "003_batch" in path.name)
+    content = torch.load(path, weights_only=True)
+    del content["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+    torch.save(content, path)
+    with pytest.warns(UserWarning, match="which batches of its epoch have been trained on: the"):
+        fit(resumed, path, max_epochs=1)
+    rows = [[e[3:] for e in diary.events if e[:2] == ("batch", 0)] for diary in (resumed, unbroken)]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_rows_of_one_class_can_be_trained_on(rate):
+    data = SmallRows()
+    type(data).positive_rate = property(lambda self: rate)
+    try:
+        assert fit(Diary(), data=data, max_epochs=1).global_step == 5
+    finally:
+        del type(data).positive_rate

@@ -48,6 +48,6 @@ class CTRModule(RowModule):
         """
         data = datamodule_of(self.trainer)
         rate = data.positive_rate if data else None
-        if rate is not None and self.global_step == 0:
+        if rate and rate < 1 and self.global_step == 0:  # of one class there are no odds
             with torch.no_grad():
                 self.bias.fill_(math.log(rate / (1 - rate)))

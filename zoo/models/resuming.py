@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
-
-Progress = dict[str, dict[str, int]]
+from pytorch_lightning.utilities import rank_zero_warn
 
 
 class Resuming(Callback):
@@ -53,6 +52,12 @@ class Resuming(Callback):
         finish_batch(loops, state.get("validation_due", False))
         rewind(loops, trainer.accumulate_grad_batches)
         epoch = loops["epoch_progress"]["current"]
+        if epoch["processed"] < epoch["ready"] and "combined_loader" not in loops["state_dict"]:
+            rank_zero_warn(
+                "the checkpoint does not say which batches of its epoch have been trained on: the "
+                "epoch begins again"
+            )
+            begin_epoch_again(loops)
         self.partly = epoch["processed"] < epoch["ready"]
         self._validated = self.partly and state.get("validated", False)
         metrics = checkpoint.get("metrics", {}) if self._validated else {}
@@ -115,6 +120,17 @@ def _validation_due(trainer: Trainer) -> bool:
         and fetcher is not None
         and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
     )
+
+
+def begin_epoch_again(loops: Mapping[str, Any]) -> None:
+    """Moves the progress from the midst of an epoch to its beginning."""
+    batch, epoch = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
+    if batch["is_last_batch"]:
+        return
+    batch["current"] |= dict.fromkeys(batch["current"], 0)
+    loops["state_dict"].pop("combined_loader", None)
+    for part in epoch.values():
+        part["ready"] = part["started"] = part["processed"] = part["completed"]
 
 
 def reopen_epoch(loops: Mapping[str, Any]) -> None:

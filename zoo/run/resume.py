@@ -1,6 +1,5 @@
 """What a fit that goes on from a checkpoint takes over, where its rows are others."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -8,6 +7,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from rich.console import Console
 
 from zoo.data.module import datamodule_of
+from zoo.models.resuming import begin_epoch_again
 
 
 class OtherRows(Callback):
@@ -30,17 +30,6 @@ class OtherRows(Callback):
             begin_epoch_again(checkpoint["loops"]["fit_loop"])
         if val:
             forget_scores(checkpoint, trainer)
-
-
-def begin_epoch_again(loops: Mapping[str, Any]) -> None:
-    """Moves the progress from the midst of an epoch to its beginning."""
-    batch, epoch = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
-    if batch["is_last_batch"]:
-        return
-    batch["current"] |= dict.fromkeys(batch["current"], 0)
-    loops["state_dict"].pop("combined_loader", None)
-    for part in epoch.values():
-        part["ready"] = part["started"] = part["processed"] = part["completed"]
 
 
 def forget_scores(checkpoint: dict[str, Any], trainer: Trainer) -> None:
