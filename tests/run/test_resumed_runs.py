@@ -134,3 +134,11 @@ def test_a_split_of_no_batches_is_not_measured(criteo_file, limits, missing):
 def test_a_fit_of_no_epoch_is_an_error(criteo_file):
     message = error_of(*arguments("fit", criteo_file, "--trainer.max_epochs=0"))
     assert "the fit ended before a checkpoint was saved: trainer.max_epochs (or" in message
+
+
+@pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
+def test_a_command_that_would_look_at_no_batch_is_an_error(criteo_file, finished, subcommand):
+    best = finished / "checkpoints/best.ckpt"
+    limit = f"trainer.limit_{'val' if subcommand == 'validate' else subcommand}_batches"
+    message = error_of(*arguments(subcommand, criteo_file, "--ckpt_path", best, f"--{limit}=0"))
+    assert message == f"error: {limit} is 0: {subcommand} needs at least 1"

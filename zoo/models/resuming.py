@@ -52,7 +52,9 @@ class Resuming(Callback):
         finish_batch(loops, state.get("validation_due", False))
         rewind(loops, trainer.accumulate_grad_batches)
         epoch = loops["epoch_progress"]["current"]
-        if epoch["processed"] < epoch["ready"] and "combined_loader" not in loops["state_dict"]:
+        begun = epoch["processed"] < epoch["ready"]
+        over = loops["epoch_loop.batch_progress"]["is_last_batch"]
+        if begun and not over and "combined_loader" not in loops["state_dict"]:
             rank_zero_warn(
                 "the checkpoint does not say which batches of its epoch have been trained on: the "
                 "epoch begins again"

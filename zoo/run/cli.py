@@ -29,7 +29,14 @@ from zoo.run.directory import (
 )
 from zoo.run.early_stopping import add_options as add_early_stopping
 from zoo.run.early_stopping import early_stopping
-from zoo.run.launch import REFUSALS, check_launched, check_trainer, refusal, take_launched
+from zoo.run.launch import (
+    REFUSALS,
+    check_launched,
+    check_limit,
+    check_trainer,
+    refusal,
+    take_launched,
+)
 from zoo.run.parser import ZooParser, check_nulls
 from zoo.run.plugins import import_plugins
 from zoo.run.prediction_file import default_output, source_of
@@ -118,6 +125,7 @@ class ZooCLI(LightningCLI):
         trainer = self.options.trainer
         take_launched(trainer)
         check_trainer(trainer.as_dict())
+        check_limit(self.subcommand, trainer)
         if self.subcommand == "fit" and trainer.enable_checkpointing is False:
             raise ZooError(
                 "trainer.enable_checkpointing is false: fit keeps best.ckpt, which it measures at "

@@ -40,6 +40,14 @@ def check_trainer(options: Mapping[str, Any]) -> None:
         raise refusal(options, error) from error
 
 
+def check_limit(subcommand: str, options: Mapping[str, Any]) -> None:
+    """Refuses a command that would look at no batch."""
+    split = {"validate": "val", "test": "test", "predict": "predict"}.get(subcommand)
+    name = f"limit_{split}_batches"
+    if split and options[name] == 0:
+        raise ZooError(f"trainer.{name} is 0: {subcommand} needs at least 1")
+
+
 def refusal(options: Mapping[str, Any], error: Exception) -> ZooError:
     """What is said where Lightning makes no trainer of the options."""
     message = " ".join(str(error).split())
