@@ -234,9 +234,8 @@ class Trials:
 
     def _ended(self, trial: Trial, place: Path, temporary: Path, status: int) -> str | None:
         self.landed += status != 0
-        expected = (0, -9) if trial.signal == signal.SIGKILL else (0, 143)
-        if trial.moment * 2 < 0.02:  # before the command has begun to listen
-            expected = (*expected, -15)
+        # of the last, which a shell shows as 143, a process that does not listen yet, or no more
+        expected = (0, -9) if trial.signal == signal.SIGKILL else (0, 143, -15)
         if status not in expected:
             return f"ended with {status}"
         for checkpoint in place.rglob("*.ckpt"):
