@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from zoo.data.batch import check, row_numbers
+from zoo.data.batch import row_numbers
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError, missing, require
-from zoo.data.module import datamodule_of
 from zoo.data.schema import Schema
 from zoo.models.checkpoint import check_model, checksums_of, versions
+from zoo.models.data_check import DataCheck
 from zoo.models.description import Description, class_name, layer_name, paragraphs_of
 from zoo.models.metrics import MetricDict
 from zoo.models.resuming import Resuming
@@ -78,7 +78,6 @@ class ZooModule(LightningModule):
         )
         require(optimizer in OPTIMIZERS, f"optimizer must be one of {[*OPTIMIZERS]}", optimizer)
         self.schema = Schema.from_dict(schema)
-        self._ids_are_certain = False  # once set up, whether the data have an encoder
         self.save_hyperparameters(ignore="schema", logger=False)
         # plain data, so that a checkpoint loads with weights_only=True
         self.save_hyperparameters({"schema": self.schema.to_dict()}, logger=False)
@@ -98,31 +97,11 @@ class ZooModule(LightningModule):
         """Index of the labels that count in loss and metrics: all."""
         return ...
 
-    # Batches are compared with the schema
+    # Processes share a batch
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Refuses a batch that is not what the schema says, and weighs it."""
-        self._check(batch, batch_idx)
+        """Weighs the batch."""
         self._weight = self._weight_of(batch)
-
-    def on_validation_batch_start(
-        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Refuses a batch that is not what the schema says."""
-        self._check(batch, batch_idx)
-
-    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Refuses a batch that is not what the schema says."""
-        self._check(batch, batch_idx)
-
-    def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Refuses a batch that is not what the schema says."""
-        self._check(batch, batch_idx)
-
-    def _check(self, batch: Any, number: int) -> None:
-        """The first one; on a CPU, where that takes no waiting, all that no encoder has made."""
-        if number == 0 or not (self._ids_are_certain or batch.label.is_cuda):
-            check(batch, self.schema)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Lets a row weigh the same on each process, whatever the number of rows there.
@@ -279,14 +258,7 @@ class ZooModule(LightningModule):
     # Optimizer and checkpoint
 
     def setup(self, stage: str) -> None:
-        """Refuses data of another schema; prepares the process for training."""
-        data = datamodule_of(self.trainer)
-        difference = self.schema.difference(data.schema) if data else None
-        if difference:
-            raise ZooError(
-                f"the model was made for another schema than that of these data: {difference}"
-            )
-        self._ids_are_certain = bool(checksums_of(self.trainer))
+        """Prepares the process for training."""
         if stage == "fit" and self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
 
@@ -322,8 +294,8 @@ class ZooModule(LightningModule):
         }
 
     def configure_callbacks(self) -> list[Callback]:
-        """What lets a fit go on from any checkpoint."""
-        return [self.resuming]
+        """What refuses data of another schema, and lets a fit go on from any checkpoint."""
+        return [DataCheck(self.schema), self.resuming]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds to a checkpoint, as plain data, its model, metrics so far, data and versions."""

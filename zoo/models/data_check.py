@@ -1,0 +1,60 @@
+"""Data are compared with the schema of the model that they are given."""
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from zoo.data.batch import check
+from zoo.data.errors import ZooError
+from zoo.data.module import datamodule_of
+from zoo.data.schema import Schema
+from zoo.models.checkpoint import checksums_of
+
+
+class DataCheck(Callback):
+    """Refuses what is not of a schema; every `ZooModule` has one.
+
+    The first batch of each split is compared, and on a CPU, where that takes no waiting, every
+    batch of data that have no encoder: an id beyond its field's cardinality would be the embedding
+    of another field.
+
+    Args:
+        schema: The schema of the model.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._encoded = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses a datamodule of another schema."""
+        data = datamodule_of(trainer)
+        difference = self.schema.difference(data.schema) if data else None
+        if difference:
+            raise ZooError(
+                f"the model was made for another schema than that of these data: {difference}"
+            )
+        self._encoded = bool(checksums_of(trainer))
+
+    def _check(self, batch: Any, number: int) -> None:
+        if number == 0 or not (self._encoded or batch.label.is_cuda):
+            check(batch, self.schema)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Refuses a batch that is not what the schema says."""
+        self._check(batch, batch_idx)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Refuses a batch that is not what the schema says."""
+        self._check(batch, batch_idx)
+
+    on_test_batch_start = on_predict_batch_start = on_validation_batch_start
