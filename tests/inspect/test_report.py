@@ -205,7 +205,7 @@ def test_the_report_of_a_fit_scores_all_rows_of_the_data_at_hand(checkpoint_of, 
 
     path = checkpoint_of("DeepFM")
     data, record = OfRank(load(path).schema, [row_batch()] * 2), RunRecord(tmp_path)
-    trainer = mock.Mock(is_global_zero=True, datamodule=data)
+    trainer = mock.Mock(is_global_zero=True, datamodule=data, loggers=[])
     record.on_fit_start(trainer, mock.Mock(hparams={}))
     data.trainer = trainer
     record.report(path)
