@@ -194,13 +194,17 @@ def test_a_model_of_any_precision_is_explained_in_float32(precision, planted, of
     assert Path("interactions.json").read_text() == of_one_row
 
 
-@pytest.mark.parametrize("other", ["--instances=4", "--seed=1", "--data.scaling=none"])
-def test_an_unfinished_detection_is_not_mixed_up_with_another(other, trained):
+@pytest.mark.parametrize("other", ["--instances=4", "--seed=1", "--data.path"])
+def test_an_unfinished_detection_is_not_mixed_up_with_another(
+    other, trained, make_file, criteo_lines
+):
     interrupted = mock.patch.object(
         zoo.glider.detector.Detector, "explain", mock.Mock(side_effect=KeyboardInterrupt)
     )
     with interrupted, pytest.raises(SystemExit):
         command(*given(trained, *FEW), *QUIET)
+    if other == "--data.path":
+        other = f"--data.path={make_file(criteo_lines)}"  # other rows, of the run's encoder
     message = error_of(*given(trained, *FEW, other), *QUIET)
     assert "unfinished detection of another model, of other data or with other opt" in message
 
@@ -222,7 +226,8 @@ def test_mistakes_are_reported_in_one_sentence(trained):
         assert "must name a file such as interactions.json" in message
     message = error_of(*given(trained, *FEW, "--trainer.limit_predict_batches=0.5"), *QUIET)
     assert "2 of 3 rows have been explained" in message
-    assert "detect needs a checkpoint" in error_of("detect", "--config", trained / "config.yaml")
+    config = ROOT / "configs/criteo/deepfm.yaml"  # of no run
+    assert "detect needs a checkpoint" in error_of("detect", "--config", config)
 
 
 def test_a_model_with_nan_weights_is_reported(run):
