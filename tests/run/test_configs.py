@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from support.fitting import fit
-from support.running import ROOT, error_of
+from support.running import ROOT, command, error_of
 
 from zoo.data.errors import ZooError
 from zoo.run import configs
@@ -177,3 +177,19 @@ def test_a_resumed_fit_has_the_patience_of_its_option():
     after.load_state_dict({**before.state_dict(), "wait_count": 1})
     assert (after.patience, after.wait_count) == (9, 1)
     assert after.state_key == EarlyStopping("val/auc", mode="max").state_key
+
+
+def test_values_of_a_config_may_refer_to_others_and_to_the_environment(
+    workplace, criteo_file, monkeypatch, capsys
+):
+    monkeypatch.setenv("CLICKS", str(criteo_file))
+    Path("own.yaml").write_text(
+        "seed_everything: 3\n"
+        "model: {class_path: zoo.DeepFM, init_args: {embedding_dim: '${seed_everything}'}}\n"
+        "data: {class_path: datamodules.Criteo, init_args: {path: '${oc.env:CLICKS}'}}\n"
+    )
+    with pytest.raises(SystemExit):
+        command("fit", "--config=own.yaml", "--print_config")
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["init_args"]["embedding_dim"] == 3
+    assert printed["data"]["init_args"]["path"] == str(criteo_file)

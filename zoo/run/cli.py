@@ -257,5 +257,6 @@ def run() -> None:
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             parser_class=CLIParser,
-            parser_kwargs={name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
+            parser_kwargs={"parser_mode": "omegaconf"}
+            | {name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
         )
