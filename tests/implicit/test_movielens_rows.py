@@ -123,7 +123,10 @@ def test_rows_of_pairs_are_those_of_the_lines(tmp_path, name, start):
         (b'user,movie\n"1","10"\n', "pairs.csv: its values are quoted"),
         ("1,10\n2,11\n".encode("utf-16"), "pairs.csv looks like UTF-16"),
         (b"1,10\r2,11\r", "pairs.csv has lines that end in CR alone"),
-        (gzip.compress(b"1,10\n"), "pairs.csv is compressed by gzip: name it pairs.csv.gz"),
+        (
+            gzip.compress(b"1,10\n", mtime=0),
+            "pairs.csv is compressed by gzip: name it pairs.csv.gz",
+        ),
         (b"1,10\n\xff\n", "1 of 2 rows are malformed, .* line 2 of .*: it is not UTF-8 text"),
         (b"1,10\n2,nan\n", "1 of 2 rows are malformed, .* line 2 of .*: it is not user,movie"),
     ],
