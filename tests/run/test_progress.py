@@ -61,6 +61,16 @@ def test_the_loss_is_the_mean_of_the_batches(criteo_file, capsys):
     assert float(line[1]) == pytest.approx(float(logged), abs=2e-3)
 
 
+def test_a_line_of_an_epoch_that_was_resumed_in_its_midst(criteo_file, capsys, tmp_path):
+    kept = ["every_n_train_steps=2", "filename=midst", f"dirpath={tmp_path}/steps"]
+    steps = ["--trainer.callbacks=ModelCheckpoint", *(f"--trainer.callbacks.{x}" for x in kept)]
+    fit(criteo_file, "--data.batch_size=2000", "--trainer.max_steps=2", *steps)
+    capsys.readouterr()
+    fit(criteo_file, "--data.batch_size=2000", f"--ckpt_path={tmp_path}/steps/midst.ckpt")
+    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("epoch")]
+    assert [LINE.match(line)[1] for line in lines] == ["1", "2", "3"]
+
+
 def test_nothing_where_it_is_not_wanted(criteo_file, capsys):
     command(*arguments("fit", criteo_file, "--trainer.max_epochs=1"))
     assert "epoch 1" not in capsys.readouterr().out

@@ -55,12 +55,16 @@ class EpochLines(ProgressBar):
         self._is_enabled = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the best score of before, where a fit goes on."""
+        """Takes the best score of before, where a fit goes on, perhaps within an epoch."""
+        self._begin(trainer)
         checkpoint = _callback(trainer, RunCheckpoint)
         self._best = checkpoint.best_model_score if checkpoint else None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins the means of an epoch."""
+        self._begin(trainer)
+
+    def _begin(self, trainer: Trainer) -> None:
         self._loss, self._batches = 0.0, 0
         record = _callback(trainer, RunRecord)
         self._before = (record.rows, record.seconds) if record else (0, 0.0)
