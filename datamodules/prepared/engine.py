@@ -106,7 +106,10 @@ class Engine:
             wait([future])
             raise
         except duckdb.Error as error:
-            raise self.failure or _user_error(error, self) from error
+            meant = self.failure or _user_error(error, self)
+            if meant is None:
+                raise
+            raise meant from error
         if bar is not None:
             self.progress.update(bar, completed=100)
         return result
@@ -122,8 +125,8 @@ def sql_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _user_error(error: duckdb.Error, engine: Engine) -> Exception:
-    """The `ZooError` of what a user can correct; other errors pass through."""
+def _user_error(error: duckdb.Error, engine: Engine) -> ZooError | None:
+    """What is said of an error that a user can correct; None of any other."""
     first_line = str(error).splitlines()[0]
     if isinstance(error, duckdb.OutOfMemoryException):
         return ZooError(
@@ -132,4 +135,4 @@ def _user_error(error: duckdb.Error, engine: Engine) -> Exception:
         )
     if isinstance(error, duckdb.IOException):
         return ZooError(f"reading or writing failed while preparing data: {first_line}")
-    return error
+    return None

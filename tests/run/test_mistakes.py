@@ -18,6 +18,7 @@ from zoo import ZooError
 from zoo.run.directory import new_run_directory
 from zoo.run.mistakes import sentence_of
 from zoo.run.record import RunRecord
+from zoo.run.signals import status_of
 
 
 def raised(error, by=None):
@@ -53,6 +54,13 @@ def test_what_is_no_mistake_of_the_user_keeps_its_traceback():
     bug = KeyError("x")
     bug.__context__ = OSError(errno.ENOENT, "", "a file that need not be there")
     assert sentence_of(bug) is None
+
+
+def test_an_error_that_is_its_own_cause_ends():
+    error = raised(KeyError("x"))
+    error.__cause__ = error
+    assert sentence_of(error) is None
+    assert status_of(error) is None
 
 
 @pytest.mark.usefixtures("prepared_rows")

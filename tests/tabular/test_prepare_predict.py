@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -123,5 +124,13 @@ def test_a_description_of_another_format(scored, criteo_lines, encoder):
 def test_a_cut_vocabulary(scored, criteo_lines, encoder, size):
     path = encoder / "vocabulary.parquet"
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(ZooError, match=r"vocabulary.parquet"):
+    with pytest.raises(ZooError, match=r"vocabulary.parquet") as caught:
         scored(criteo_lines)
+    chain = list(islice(chain_of(caught.value), 10))
+    assert len(chain) == len({id(error) for error in chain}) < 10, "an error that is its own cause"
+
+
+def chain_of(error):
+    while error is not None:
+        yield error
+        error = error.__cause__

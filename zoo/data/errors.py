@@ -1,5 +1,6 @@
 """What is said of a mistake that the user can correct."""
 
+from collections.abc import Iterator
 from typing import NoReturn
 
 LONGEST = 1000  # characters of a message
@@ -39,3 +40,13 @@ def missing(owner: object, member: str, what: str) -> NoReturn:
         what: What the member gives.
     """
     raise ZooError(f"{type(owner).__name__} has no {what}: define its {member}")
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it arose from, each once: Python lets one be its own cause."""
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and not any(cause is other for other in found):
+        found.append(cause)
+        yield cause
+        cause = cause.__cause__ or cause.__context__

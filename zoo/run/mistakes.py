@@ -4,7 +4,7 @@ import errno
 import os
 from traceback import walk_tb
 
-from zoo.data.errors import ZooError
+from zoo.data.errors import ZooError, causes
 
 # Errors of the operating system that name what a user can change
 ADVICE = {
@@ -36,9 +36,8 @@ LIGHTNING = {"pytorch_lightning", "lightning_fabric"}
 
 def sentence_of(error: BaseException) -> str | None:
     """The sentence of an error that the user can correct; None of any other."""
-    cause: BaseException | None = error
     meant = True  # not only what was being handled when another error was raised
-    while cause is not None:
+    for cause in causes(error):  # jsonargparse wraps what it meets
         if isinstance(cause, ZooError):
             behind = cause.__cause__
             if isinstance(behind, OSError) and behind.errno in NOT_DAMAGE:
@@ -51,7 +50,6 @@ def sentence_of(error: BaseException) -> str | None:
             if found:
                 return found
         meant = meant and cause.__cause__ is not None
-        cause = cause.__cause__ or cause.__context__  # jsonargparse wraps what it meets
     return None
 
 

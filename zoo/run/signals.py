@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from zoo.data.errors import causes
+
 # What a shell reports of a process that a signal ended
 INTERRUPTED, TERMINATED = (128 + int(number) for number in (signal.SIGINT, signal.SIGTERM))
 
@@ -49,11 +51,9 @@ def status_of(error: BaseException) -> int | None:
     """
     if _received or type(error).__name__ == "SIGTERMException":
         return TERMINATED
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, Terminated):
             return TERMINATED
         if isinstance(cause, KeyboardInterrupt):
             return INTERRUPTED
-        cause = cause.__cause__ or cause.__context__
     return None
