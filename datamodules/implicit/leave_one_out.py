@@ -11,7 +11,7 @@ import numpy as np
 
 from datamodules.prepared.form import first_line
 from datamodules.prepared.text import TextFile
-from zoo.data.errors import ZooError
+from zoo.data.errors import ZooError, require_file
 
 RANDOM_NUMBERS_AT_ONCE = 1 << 22
 LIST_LINE = re.compile(r"(\d{1,18})\t(\d{1,18})\t(\d{1,18}(?:,\d{1,18})*)", re.ASCII)
@@ -163,8 +163,7 @@ def sample_lists(
 def read_lists(path: Path) -> dict[int, PublishedList]:
     """The lists of a file `user_id, movie_id, negatives` (tab-separated, a comma between
     negatives, header), plain or .gz, by user."""
-    if not path.is_file():
-        raise ZooError(f"no such file: {path} (data.test_list)")
+    require_file(path, "data.test_list")
     first_line(path)  # says what it is where it is no text
     lines, problems = TextFile(path).read(skip=1)
     if problems:

@@ -17,7 +17,7 @@ from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import source_identity
 from datamodules.prepared.module import PreparedDataModule
 from datamodules.prepared.options import at_least
-from zoo.data.errors import ZooError
+from zoo.data.errors import require_file
 from zoo.data.files import temporary_folder
 from zoo.data.schema import Schema
 
@@ -94,8 +94,8 @@ class MovieLens(PreparedDataModule):
     def options(self) -> dict[str, Any]:
         """The protocol, and what distinguishes its lists from others."""
         lists = self.protocol.test_list
-        if lists and not lists.is_file():
-            raise ZooError(f"no such file: {lists} (data.test_list)")
+        if lists:
+            require_file(lists, "data.test_list")
         return {
             "dataset": self.dataset,
             **vars(self.protocol),

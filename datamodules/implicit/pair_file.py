@@ -11,7 +11,7 @@ import numpy as np
 from datamodules.prepared.form import first_line, require_form
 from datamodules.prepared.rejected import Example, Rejected
 from datamodules.prepared.text import TextFile
-from zoo.data.errors import ZooError
+from zoo.data.errors import ZooError, require_file
 
 PAIR = re.compile(r" *(\d{1,18}) *[,\t] *(\d{1,18}) *", re.ASCII)
 MALFORMED = "it is not user,movie"
@@ -28,8 +28,7 @@ def read_pairs(path: Path, tolerated: float) -> tuple[np.ndarray, np.ndarray, in
     Raises:
         ZooError: where the file is missing or empty, or more lines are malformed.
     """
-    if not path.is_file():
-        raise ZooError(f"no such file: {path} (data.predict_path)")
+    require_file(path, "data.predict_path")
     header = HEADER.fullmatch(first_line(path)) is not None
     text = TextFile(path)
     lines, problems = text.read(skip=int(header))

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from zoo.data.checksums import checksum
-from zoo.data.errors import ZooError
+from zoo.data.errors import ZooError, require_file
 from zoo.data.files import atomic_folder
 from zoo.data.plain import check_kinds, read_json
 from zoo.data.schema import Schema
@@ -122,8 +122,7 @@ def to_prepare_again(folder: Path) -> str:
 
 def source_identity(path: Path) -> dict[str, Any]:
     """What distinguishes one version of a raw file from another."""
-    if not path.is_file():
-        raise ZooError(f"no such file: {path} (data.path)")
+    require_file(path, "data.path")
     status = path.stat()
     return {
         "path": str(path.resolve()),

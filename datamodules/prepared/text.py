@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from datamodules.prepared.arrow import compute as pc
-from zoo.data.errors import ZooError
+from zoo.data.errors import ZooError, require_file
 
 BYTES_PER_BLOCK = 1 << 23
 MAX_LINE_BYTES = 1 << 21
@@ -148,8 +148,7 @@ def opened(path: Path) -> Iterator[tuple[io.BufferedIOBase, Callable[[], int]]]:
     Raises:
         ZooError: where there is no such file, or it cannot be read.
     """
-    if not path.is_file():
-        raise ZooError(f"no such file: {path}")
+    require_file(path)
     try:
         with open(path, "rb") as raw:
             if path.suffix == ".gz":

@@ -311,6 +311,18 @@ def test_a_checkpoint_of_another_model_is_refused():
         DeepFM(SCHEMA).on_load_checkpoint({"model_class": "AutoInt"})
 
 
+def test_a_checkpoint_of_other_options_is_refused(tmp_path):
+    path, trainer = tmp_path / "model.ckpt", pl.Trainer(barebones=True, accelerator="cpu")
+    trainer.strategy.connect(DeepFM(SCHEMA, hidden_units=[8], learning_rate=0.1))
+    trainer.save_checkpoint(path, weights_only=True)
+    content = torch.load(path, weights_only=True)
+    with pytest.raises(ZooError, match=r"model.hidden_units is \[8\] there and \[9\] here$"):
+        DeepFM(SCHEMA, hidden_units=[9], learning_rate=0.1).on_load_checkpoint(content)
+    with pytest.raises(ZooError, match=r"deep.linears.1.bias is of another shape, or only in one"):
+        DeepFM.load_from_checkpoint(path, hidden_units=[8, 8])
+    assert DeepFM.load_from_checkpoint(path, learning_rate=0.2).learning_rate == 0.2
+
+
 @pytest.mark.parametrize("sparse", [True, False])
 def test_the_gradient_of_the_table_is_sparse_where_it_is_said_to_be(sparse):
     model = DeepFM(SCHEMA, hidden_units=[8])

@@ -113,6 +113,6 @@ def test_a_metric_that_is_no_number_chooses_nothing(workplace):
     data = f"--data={__name__}.RowsOfOneClass"
     line = ["fit", "--model=WideDeep", *OWN, data, *LONG, "--monitor=val/auc"]
     assert error_of(*line) == (
-        "error: val/auc is NaN in epoch 0, so that no checkpoint is best (an AUC needs rows of "
+        "error: val/auc is NaN in epoch 1, so that no checkpoint is best (an AUC needs rows of "
         "both classes): choose another --monitor"
     )

@@ -166,8 +166,9 @@ def test_a_flipped_bit_of_the_encoder_is_found(two_days, tmp_path, file, with_li
 
 @pytest.mark.parametrize("subcommand", ["validate", "test"])
 def test_random_weights_are_not_scored(two_days, subcommand):
-    message = error_of(*arguments(subcommand, two_days[1]))
-    assert f"{subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt" in message
+    for more in ([], ["--ckpt_path=null"], ["--ckpt_path="]):
+        message = error_of(*arguments(subcommand, two_days[1], *more))
+        assert f"{subcommand} needs a checkpoint: give --ckpt_path RUN/checkpoints/best" in message
 
 
 def test_the_config_of_a_resumed_run_means_its_own_checkpoint(two_days, capsys, monkeypatch):

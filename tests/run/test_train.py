@@ -219,7 +219,7 @@ def test_resuming_keeps_the_best_checkpoint_of_before(criteo_file):
 
 def test_a_fit_that_diverges_at_once_fails(criteo_file):
     message = error_of(*arguments("fit", criteo_file, "--model.learning_rate=1e30"))
-    assert "the training diverged: val/logloss is NaN in epoch 0; a smaller" in message
+    assert "the training diverged: val/logloss is NaN in epoch 1; a smaller" in message
     assert not list(Path("runs").rglob("*.ckpt"))
     assert not list(Path("runs").rglob("metrics.json"))
 
@@ -233,7 +233,7 @@ def test_a_fit_that_diverges_later_keeps_the_best_of_before(criteo_file, capfd, 
     torch.save(checkpoint, last)
     more = ("--trainer.max_epochs=4", f"--trainer.val_check_interval={interval}")
     after = fit(criteo_file, *more, "--ckpt_path", last)
-    assert "the training diverged: val/logloss is NaN in epoch 1;" in capfd.readouterr().err
+    assert "the training diverged: val/logloss is NaN in epoch 2;" in capfd.readouterr().err
     assert [path.name for path in (after / "checkpoints").iterdir()] == ["best.ckpt"]
     torch.testing.assert_close(
         weights(after / "checkpoints/best.ckpt"), weights(before / "checkpoints/best.ckpt")

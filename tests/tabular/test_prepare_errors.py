@@ -155,6 +155,11 @@ def test_message_of_an_unusable_file(criteo, criteo_lines, tmp_path, case):
         prepared(criteo(source, max_bad_rows=1))
 
 
+def test_a_folder_is_not_called_missing(criteo, tmp_path):
+    with pytest.raises(ZooError, match=r"is a folder, not a file \(data.path\)$"):
+        prepared(criteo(tmp_path))
+
+
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_an_unusable_file_leaves_no_folder(criteo, criteo_lines, tmp_path, case):
     lines = UNUSABLE[case][0](criteo_lines)

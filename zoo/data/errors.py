@@ -1,6 +1,7 @@
 """What is said of a mistake that the user can correct."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 LONGEST = 1000  # characters of a message
@@ -27,6 +28,18 @@ def require(condition: bool, rule: str, value: object) -> None:
     """Raises `ZooError` where an option of a model breaks a rule."""
     if not condition:
         raise ZooError(f"model.{rule}, got {value!r}")
+
+
+def require_file(path: Path, option: str = "") -> None:
+    """Raises `ZooError` where a path is no file.
+
+    Args:
+        path: The path.
+        option: Option that names it, such as `data.path`; empty where the message needs none.
+    """
+    if not path.is_file():
+        found = f"{path} is a folder, not a file" if path.is_dir() else f"no such file: {path}"
+        raise ZooError(f"{found} ({option})" if option else found)
 
 
 def missing(owner: object, member: str, what: str) -> NoReturn:

@@ -19,7 +19,7 @@ from zoo.data.batch import row_numbers
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError, missing, require
 from zoo.data.schema import Schema
-from zoo.models.checkpoint import check_model, checksums_of, versions
+from zoo.models.checkpoint import check_model, check_options, checksums_of, versions
 from zoo.models.data_check import DataCheck
 from zoo.models.description import Description, class_name, layer_name, paragraphs_of
 from zoo.models.metrics import MetricDict
@@ -308,6 +308,7 @@ class ZooModule(LightningModule):
         checkpoint["versions"] = versions()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the weights of another model or schema, and data of another encoder."""
+        """Refuses the weights of another model, schema or options, and data of another encoder."""
         check_model(checkpoint, class_name(type(self)), self.schema)
+        check_options(checkpoint, self)
         check_encoder(checkpoint.get("data"), checksums_of(self._trainer))

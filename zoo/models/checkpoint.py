@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from zoo.data.errors import ZooError
 from zoo.data.module import datamodule_of
@@ -46,3 +46,37 @@ def check_model(checkpoint: Mapping[str, Any], model: str, schema: Schema) -> No
         raise ZooError(
             f"the checkpoint was trained on another schema than these data: {difference}"
         )
+
+
+def check_options(checkpoint: Mapping[str, Any], model: LightningModule) -> None:
+    """Refuses weights that do not fit a model, as it has other options.
+
+    Args:
+        checkpoint: Content of the checkpoint.
+        model: The model that is to take its weights.
+
+    Raises:
+        ZooError: names the options.
+    """
+    options = dict(checkpoint.get("hyper_parameters") or {})
+    different = [
+        f"model.{name} is {_shown(options[name])} there and {_shown(value)} here"
+        for name, value in model.hparams.items()
+        if name in options and _shown(options[name]) != _shown(value)
+    ]
+    # a strategy may have split the weights of a model that has a trainer
+    if not model.strict_loading or (model._trainer and not different):
+        return
+    own, saved = _shapes(model.state_dict()), _shapes(checkpoint.get("state_dict") or {})
+    if saved and own != saved:
+        name = min(name for name, _ in own.items() ^ saved.items())
+        reason = ", ".join(different) or f"{name} is of another shape, or only in one of them"
+        raise ZooError(f"the weights of the checkpoint do not fit this model: {reason}")
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}
+
+
+def _shown(option: Any) -> str:
+    return str(list(option) if isinstance(option, tuple) else option)

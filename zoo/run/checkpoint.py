@@ -93,7 +93,7 @@ class RunCheckpoint(ModelCheckpoint):
 
     def _stop(self, trainer: Trainer) -> None:
         message = (
-            f"the training diverged: val/logloss is NaN in epoch {trainer.current_epoch}; "
+            f"the training diverged: val/logloss is NaN in epoch {trainer.current_epoch + 1}; "
             "a smaller --model.learning_rate or --trainer.gradient_clip_val=1 may help"
         )
         if not self.best_model_path:
@@ -118,8 +118,8 @@ class RunCheckpoint(ModelCheckpoint):
             return
         if value.isnan() and not self.best_model_path:
             raise ZooError(
-                f"{self.metric} is NaN in epoch {trainer.current_epoch}, so that no checkpoint is "
-                "best (an AUC needs rows of both classes): choose another --monitor"
+                f"{self.metric} is NaN in epoch {trainer.current_epoch + 1}, so that no checkpoint "
+                "is best (an AUC needs rows of both classes): choose another --monitor"
             )
         super()._save_topk_checkpoint(trainer, monitor_candidates)
 

@@ -133,7 +133,7 @@ class ZooCLI(LightningCLI):
             )
         if self.subcommand == "prepare":
             return
-        if self.subcommand != "fit" and not _is_given("--ckpt_path"):
+        if self.subcommand != "fit" and not (self.options.ckpt_path and _is_given("--ckpt_path")):
             self.options.ckpt_path = self._best_of_config()
         checkpoint = self.options.get("ckpt_path")
         if not checkpoint:

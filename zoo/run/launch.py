@@ -29,6 +29,9 @@ def check_trainer(options: Mapping[str, Any]) -> None:
         ZooError: names the options.
     """
     _check_names(options)
+    accumulated = options["accumulate_grad_batches"]
+    if isinstance(accumulated, int) and accumulated < 1:
+        raise ZooError(f"trainer.accumulate_grad_batches must be at least 1, got {accumulated}")
     plain = {name: value for name, value in options.items() if _is_plain(value)}
     if {"accelerator", "strategy", "devices", "precision"} - set(plain) or options["plugins"]:
         return  # an object, which can be made once
