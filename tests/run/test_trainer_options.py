@@ -32,7 +32,9 @@ pytestmark = pytest.mark.usefixtures("prepared_rows")
         ("strategy=fsdp", "trainer.accelerator=cpu, trainer.strategy=fsdp: "),
         ("devices=0", "trainer.accelerator=cpu, trainer.devices=0: `Trainer(devices='0')` value"),
         ("enable_checkpointing=false", "trainer.enable_checkpointing is false: fit keeps best"),
-        ("accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be at least 1, got 0"),
+        ("accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be positive, got 0"),
+        ("check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch must be positive, got 0"),
+        ("val_check_interval=0", "trainer.val_check_interval must be positive, got 0"),
         ("limit_val_batches=1.5", "trainer.limit_val_batches=1.5: You have passed invalid value"),
     ],
 )

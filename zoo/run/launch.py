@@ -16,6 +16,8 @@ from zoo.data.errors import ZooError
 
 # What Lightning raises where options of a trainer do not go together
 REFUSALS = (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError)
+# Options by which Lightning divides, whatever they are
+POSITIVE = ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval")
 PROFILERS = ("simple", "advanced", "pytorch", "xla")
 
 
@@ -29,9 +31,10 @@ def check_trainer(options: Mapping[str, Any]) -> None:
         ZooError: names the options.
     """
     _check_names(options)
-    accumulated = options["accumulate_grad_batches"]
-    if isinstance(accumulated, int) and accumulated < 1:
-        raise ZooError(f"trainer.accumulate_grad_batches must be at least 1, got {accumulated}")
+    for name in POSITIVE:
+        value = options[name]
+        if isinstance(value, int | float) and value <= 0:
+            raise ZooError(f"trainer.{name} must be positive, got {value}")
     plain = {name: value for name, value in options.items() if _is_plain(value)}
     if {"accelerator", "strategy", "devices", "precision"} - set(plain) or options["plugins"]:
         return  # an object, which can be made once
