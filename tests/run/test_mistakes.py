@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import ProgressBar
 from support.fitting import arguments, fit
 from support.interruption import fails_half_way
 from support.running import ROOT, error_of
@@ -54,6 +55,12 @@ def test_what_is_no_mistake_of_the_user_keeps_its_traceback():
     bug = KeyError("x")
     bug.__context__ = OSError(errno.ENOENT, "", "a file that need not be there")
     assert sentence_of(bug) is None
+
+
+def test_a_sentence_is_not_empty():
+    with pytest.raises(NotImplementedError) as caught:
+        ProgressBar().enable()  # an error of Lightning without a message
+    assert sentence_of(caught.value) is None
 
 
 def test_an_error_that_is_its_own_cause_ends():

@@ -71,6 +71,13 @@ def test_a_line_of_an_epoch_that_was_resumed_in_its_midst(criteo_file, capsys, t
     assert [LINE.match(line)[1] for line in lines] == ["1", "2", "3"]
 
 
+def test_lines_go_on_after_a_learning_rate_was_found(criteo_file, capsys):
+    tried = "--trainer.callbacks.num_training_steps=20"
+    fit(criteo_file, "--trainer.callbacks=LearningRateFinder", tried)
+    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("epoch")]
+    assert [LINE.match(line)[1] for line in lines] == ["1", "2", "3"]
+
+
 def test_nothing_where_it_is_not_wanted(criteo_file, capsys):
     command(*arguments("fit", criteo_file, "--trainer.max_epochs=1"))
     assert "epoch 1" not in capsys.readouterr().out

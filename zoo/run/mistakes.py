@@ -43,7 +43,7 @@ def sentence_of(error: BaseException) -> str | None:
             if isinstance(behind, OSError) and behind.errno in NOT_DAMAGE:
                 return _of_system(behind)
             return str(cause)
-        if meant and _is_of_lightning(cause):
+        if meant and _is_of_lightning(cause) and str(cause).strip():
             return " ".join(str(cause).split())
         if isinstance(cause, OSError) and (meant or cause.errno in OF_THE_MACHINE):
             found = _of_system(cause)

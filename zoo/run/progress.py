@@ -54,6 +54,10 @@ class EpochLines(ProgressBar):
         """Prints nothing, on processes other than the first."""
         self._is_enabled = False
 
+    def enable(self) -> None:
+        """Prints again, after a callback that has tried out batch sizes or learning rates."""
+        self._is_enabled = True
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the best score of before, where a fit goes on, perhaps within an epoch."""
         self._begin(trainer)
