@@ -128,7 +128,7 @@ def test_a_checkpoint_without_its_run_refuses_another_vocabulary(two_days):
         assert "trained with another encoder than that of these data" in message, subcommand
     given = ["--config", run / "config.yaml", f"--data.path={tuesday}", "--data.prepared=own"]
     message = error_of("inspect", "alone.ckpt", *given)
-    assert "alone.ckpt: the checkpoint was trained with another encoder" in message
+    assert "alone.ckpt: the model was trained with another encoder" in message
 
 
 def test_a_notebook_refuses_another_vocabulary(two_days):
@@ -138,6 +138,21 @@ def test_a_notebook_refuses_another_vocabulary(two_days):
     trainer = pl.Trainer(logger=False, enable_progress_bar=False, accelerator="cpu")
     with pytest.raises(ZooError, match="trained with another encoder"):
         trainer.validate(model, criteo(tuesday), ckpt_path=checkpoint, weights_only=True)
+    with pytest.raises(ZooError, match="trained with another encoder"):
+        trainer.validate(model, criteo(tuesday))  # whose weights have been loaded before
+    trainer.validate(model, criteo(run.parents[2] / "monday.txt"), verbose=False)
+
+
+def test_a_notebook_refuses_another_vocabulary_after_a_fit(two_days):
+    run, tuesday, *_ = two_days
+    monday = criteo(run.parents[2] / "monday.txt")
+    monday.prepare_data()
+    model = DeepFM(monday.schema, hidden_units=[4], embedding_dim=2)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    trainer = pl.Trainer(**quiet, accelerator="cpu", max_steps=1, limit_val_batches=0)
+    trainer.fit(model, monday)
+    with pytest.raises(ZooError, match="trained with another encoder"):
+        trainer.test(model, criteo(tuesday))
 
 
 def test_equal_files_have_equal_encoders(two_days):

@@ -63,7 +63,7 @@ def check_encoder(saved: object, mine: Mapping[str, str]) -> None:
         if part in mine and theirs[part] != mine[part]:
             name = part.partition("/")[2]
             raise ZooError(
-                f"the checkpoint was trained with another encoder{name and f' of {name}'} than "
+                f"the model was trained with another encoder{name and f' of {name}'} than "
                 "that of these data, in which the same id means another value: give data.encoder "
                 "the folder `encoder` of its run"
             )

@@ -52,6 +52,7 @@ class ZooModule(LightningModule):
         metrics: A metric for each split, by prefix: `train/` (where wanted), `val/` and `test/`.
         plateau: The decay of the learning rate, once configured; None without one.
         resuming: Lets a fit go on from any checkpoint.
+        data_check: Refuses data that do not suit the schema, or the weights.
     """
 
     metrics: MetricDict
@@ -88,6 +89,7 @@ class ZooModule(LightningModule):
         self.plateau: ReduceLROnPlateau | None = None
         self._weight: Tensor | None = None
         self.resuming = Resuming()
+        self.data_check = DataCheck(self.schema)
 
     def forward(self, batch: Any) -> Tensor:
         """Logits, of the shape of the labels."""
@@ -295,7 +297,7 @@ class ZooModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """What refuses data of another schema, and lets a fit go on from any checkpoint."""
-        return [DataCheck(self.schema), self.resuming]
+        return [self.data_check, self.resuming]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds to a checkpoint, as plain data, its model, metrics so far, data and versions."""
@@ -311,4 +313,5 @@ class ZooModule(LightningModule):
         """Refuses the weights of another model, schema or options, and data of another encoder."""
         check_model(checkpoint, class_name(type(self)), self.schema)
         check_options(checkpoint, self)
-        check_encoder(checkpoint.get("data"), checksums_of(self._trainer))
+        self.data_check.trained_on = checkpoint.get("data")
+        check_encoder(self.data_check.trained_on, checksums_of(self._trainer))

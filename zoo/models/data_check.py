@@ -5,6 +5,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from zoo.data.batch import check
+from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError
 from zoo.data.module import datamodule_of
 from zoo.data.schema import Schema
@@ -20,25 +21,35 @@ class DataCheck(Callback):
 
     Args:
         schema: The schema of the model.
+
+    Attributes:
+        trained_on: Checksums of the data that the weights come from, as a checkpoint holds them.
     """
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
+        self.trained_on: object = None
         self._encoded = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuses a datamodule of another schema."""
+        """Refuses a datamodule of another schema, or of another encoder than the weights."""
         data = datamodule_of(trainer)
         difference = self.schema.difference(data.schema) if data else None
         if difference:
             raise ZooError(
                 f"the model was made for another schema than that of these data: {difference}"
             )
-        self._encoded = bool(checksums_of(trainer))
+        checksums = checksums_of(trainer)
+        check_encoder(self.trained_on, checksums)
+        self._encoded = bool(checksums)
 
     def _check(self, batch: Any, number: int) -> None:
         if number == 0 or not (self._encoded or batch.label.is_cuda):
             check(batch, self.schema)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes what the weights come from."""
+        self.trained_on = checksums_of(trainer)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -94,7 +94,7 @@ class Stopping(Callback):
         if not self._any_received(trainer, batch_idx):
             return
         if self._can_go_on_from_here(trainer, batch_idx):
-            trainer.save_checkpoint(str(self.last))
+            trainer.save_checkpoint(str(self.last), weights_only=False)
         raise Terminated
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
