@@ -323,6 +323,24 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path):
     assert DeepFM.load_from_checkpoint(path, learning_rate=0.2).learning_rate == 0.2
 
 
+def test_a_damaged_checkpoint_is_refused_in_a_notebook(tmp_path):
+    path, trainer = tmp_path / "model.ckpt", pl.Trainer(barebones=True, accelerator="cpu")
+    model = DeepFM(SCHEMA, hidden_units=[8])
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path, weights_only=True)
+    content = bytearray(path.read_bytes())
+    weights = model.embedding.table.detach().numpy().tobytes()
+    content[content.index(weights) + 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ZooError, match="is damaged: its checksums"):
+        DeepFM.load_from_checkpoint(path)
+    with pytest.raises(TypeError, match="on an instance"):
+        model.load_from_checkpoint(path)
+    loaders = DataLoader([random_batch()], batch_size=None)
+    with pytest.raises(ZooError, match="is damaged: its checksums"):
+        trainer.validate(model, loaders, ckpt_path=path, weights_only=True)
+
+
 @pytest.mark.parametrize("sparse", [True, False])
 def test_the_gradient_of_the_table_is_sparse_where_it_is_said_to_be(sparse):
     model = DeepFM(SCHEMA, hidden_units=[8])

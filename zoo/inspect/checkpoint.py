@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from zoo.data.archive import LARGEST_RATIO, check_archive
 from zoo.data.errors import ZooError
 from zoo.data.plain import check_bounds
-from zoo.inspect.archive import LARGEST_RATIO, check_archive
 
 # what builds a model, where Lightning's own command line has fitted it
 BUILDERS = (

@@ -4,17 +4,21 @@ Shapes: B batch.
 """
 
 import inspect
+import os
 import sys
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import torch
 from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from zoo.data.archive import check_archive
 from zoo.data.batch import row_numbers
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError, missing, require
@@ -309,9 +313,22 @@ class ZooModule(LightningModule):
         checkpoint["data"] = checksums_of(trainer)
         checkpoint["versions"] = versions()
 
+    @_restricted_classmethod  # of Lightning, as this is no method of a model that exists
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """The model of a checkpoint, as Lightning loads it; a damaged file is refused."""
+        _check_file(checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the weights of another model, schema or options, and data of another encoder."""
+        _check_file(self._trainer.ckpt_path if self._trainer else None)
         check_model(checkpoint, class_name(type(self)), self.schema)
         check_options(checkpoint, self)
         self.data_check.trained_on = checkpoint.get("data")
         check_encoder(self.data_check.trained_on, checksums_of(self._trainer))
+
+
+def _check_file(path: Any) -> None:
+    """Compares a checkpoint with its checksums, which neither torch nor Lightning does."""
+    if isinstance(path, str | os.PathLike) and os.path.isfile(path):
+        check_archive(Path(path))
