@@ -145,7 +145,7 @@ def test_metrics_json_is_of_the_mean_weights_where_they_are_averaged(criteo_file
     assert metrics["test/logloss"] == pytest.approx(logloss, abs=1e-6)
 
 
-def test_metrics_json_is_of_best_ckpt_whatever_else_is_kept(criteo_file):
+def test_metrics_json_is_of_best_ckpt_whatever_else_is_kept(criteo_file, capsys):
     others = ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=1"]
     fast = ["--model.learning_rate=0.3", "--early_stopping.patience=null"]  # the first is best
     kept = fit(criteo_file, *others, *fast, "--trainer.max_epochs=3")
@@ -158,6 +158,8 @@ def test_metrics_json_is_of_best_ckpt_whatever_else_is_kept(criteo_file):
         for name in ("best", "last")
     )
     assert best < last
+    command("test", "--config", kept / "config.yaml")  # without a warning of Lightning's
+    assert f"{metrics['test/logloss']:.9f}" in capsys.readouterr().out
 
 
 def test_the_saved_config_repeats_the_run(run, criteo_file):

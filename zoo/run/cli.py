@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, WeightAveraging
+from pytorch_lightning.callbacks import Callback, Checkpoint, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
@@ -165,6 +165,8 @@ class ZooCLI(LightningCLI):
         trainer = self.config_init[self.subcommand]["trainer"]
         given = trainer["callbacks"] or []
         given = given if isinstance(given, list) else [given]  # Lightning takes a single one too
+        if self.subcommand != "fit":  # where nothing is saved, and Lightning would warn of folders
+            given = [callback for callback in given if not isinstance(callback, Checkpoint)]
         callbacks: list[Callback] = []
         last = None
         if self.subcommand == "detect":
