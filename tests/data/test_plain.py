@@ -138,12 +138,15 @@ def test_a_network_of_thousands_of_layers():
 
 
 @pytest.mark.usefixtures("workplace")
-@pytest.mark.parametrize("option", ["data.batch_size", "model.embedding_dim", "model.dropout"])
+@pytest.mark.parametrize(
+    "option", ["data.batch_size", "model.embedding_dim", "model.dropout", "name", "runs", "monitor"]
+)
 def test_null_where_it_cannot_be(option, tmp_path):
-    section, name = option.split(".")
+    section, _, name = option.rpartition(".")
     classes = {"model": "DeepFM", "data": "GaussianClusters"}
     config = {key: {"class_path": value, "init_args": {}} for key, value in classes.items()}
-    config[section]["init_args"] = {name: None}
+    place = config[section]["init_args"] if section else config
+    place[name] = None
     written(tmp_path / "x.yaml", yaml.safe_dump(config))
     message = error_of("fit", "--config", "x.yaml")
     assert message == f"error: {option} is null, which it cannot be: leave it out"

@@ -119,6 +119,9 @@ class ZooCLI(LightningCLI):
         """Finds the checkpoint and its encoder; of a config of a run, its best checkpoint."""
         if self.subcommand != "fit":
             self.save_config_callback = None
+        for name in ("name", "runs", "monitor"):
+            if self.options[name] is None:
+                raise ZooError(f"{name} is null, which it cannot be: leave it out")
         check_name(self.options.name)
         for key in ("model", "data"):
             check_nulls(self.options[key], key)
