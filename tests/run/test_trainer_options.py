@@ -31,6 +31,7 @@ pytestmark = pytest.mark.usefixtures("prepared_rows")
         ("profiler=simpel", "trainer.profiler: no profiler simpel; did you mean simple?"),
         ("strategy=fsdp", "trainer.accelerator=cpu, trainer.strategy=fsdp: "),
         ("devices=0", "trainer.accelerator=cpu, trainer.devices=0: `Trainer(devices='0')` value"),
+        ("barebones=true", "trainer.barebones is true: fit keeps best.ckpt, which it measures"),
         ("enable_checkpointing=false", "trainer.enable_checkpointing is false: fit keeps best"),
         ("accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be positive, got 0"),
         ("check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch must be positive, got 0"),

@@ -129,11 +129,13 @@ class ZooCLI(LightningCLI):
         take_launched(trainer)
         check_trainer(trainer.as_dict())
         check_limit(self.subcommand, trainer)
-        if self.subcommand == "fit" and trainer.enable_checkpointing is False:
-            raise ZooError(
-                "trainer.enable_checkpointing is false: fit keeps best.ckpt, which it measures at "
-                "its end; leave the option out"
-            )
+        unsaved = {"enable_checkpointing": False, "barebones": True}
+        for name in (n for n, value in unsaved.items() if trainer[n] is value):
+            if self.subcommand == "fit":
+                raise ZooError(
+                    f"trainer.{name} is {str(unsaved[name]).lower()}: fit keeps best.ckpt, which "
+                    "it measures at its end; leave the option out"
+                )
         if self.subcommand == "prepare":
             return
         if self.subcommand != "fit" and not (self.options.ckpt_path and _is_given("--ckpt_path")):
