@@ -89,3 +89,19 @@ def test_a_bar_in_a_terminal_and_that_of_the_user(monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert [type(shown) for shown in progress([])] == [EpochBar]
     assert progress([TQDMProgressBar()]) == []
+
+
+COLOUR = re.compile(r"\x1b\[[\d;]*\b(3[0-8]|4[0-8]|9[0-7]|10[0-7])\b[\d;]*m")
+
+
+@pytest.mark.parametrize("is_set", [False, True])
+def test_no_colour_where_none_is_wanted(criteo_file, capsys, monkeypatch, is_set):
+    """https://no-color.org: whatever its value; bold and dim are no colours."""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # of what is no terminal
+    monkeypatch.setenv("TERM", "xterm-256color")
+    if is_set:
+        monkeypatch.setenv("NO_COLOR", "1")
+    fit(criteo_file, "--trainer.callbacks=pytorch_lightning.callbacks.RichProgressBar")
+    out = capsys.readouterr().out
+    assert "\x1b[" in out
+    assert bool(COLOUR.search(out)) is not is_set
