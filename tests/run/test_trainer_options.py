@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import yaml
 from support.fitting import arguments, fit
-from support.running import error_of
+from support.running import command, error_of
 
 from zoo import ZooError
 from zoo.models.base import ZooModule
@@ -143,3 +143,10 @@ def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch):
 def test_metrics_json_is_written_whole(run):
     json.loads((run / "metrics.json").read_text())
     assert not [path for path in run.rglob(".*") if path.name.endswith(".partial")]
+
+
+def test_a_callback_whose_defaults_are_enumerations(criteo_file):
+    run = fit(criteo_file, "--trainer.max_epochs=1", "--trainer.callbacks=Timer")
+    (timer,) = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"]
+    assert timer["init_args"]["interval"] == "step"
+    command("fit", "--config", run / "config.yaml")

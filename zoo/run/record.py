@@ -6,9 +6,11 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 from rich.console import Console
@@ -28,7 +30,17 @@ class RunConfig(SaveConfigCallback):
         """Writes it; rank 0 alone."""
         callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
         (record,) = (c for c in callbacks if isinstance(c, RunRecord))
-        write_text(record.run / "config.yaml", self.parser.dump(self.config, skip_none=False))
+        text = self.parser.dump(_without_enums(self.config), skip_none=False)
+        write_text(record.run / "config.yaml", text)
+
+
+def _without_enums(config: Any) -> Any:
+    """The values of enumerations, such as defaults of Lightning's callbacks, as YAML has them."""
+    if isinstance(config, Namespace):
+        return Namespace({name: _without_enums(value) for name, value in vars(config).items()})
+    if isinstance(config, list):
+        return [_without_enums(value) for value in config]
+    return config.value if isinstance(config, Enum) else config
 
 
 class RunRecord(Callback):
