@@ -147,6 +147,6 @@ def test_metrics_json_is_written_whole(run):
 
 def test_a_callback_whose_defaults_are_enumerations(criteo_file):
     run = fit(criteo_file, "--trainer.max_epochs=1", "--trainer.callbacks=Timer")
-    (timer,) = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"]
+    timer = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"]
     assert timer["init_args"]["interval"] == "step"
     command("fit", "--config", run / "config.yaml")
