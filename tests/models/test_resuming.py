@@ -7,6 +7,7 @@ from support.resuming import Diary, SmallRows, fit, state_of
 from zoo import ZooError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
+STEPS = {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 1}}
 EVERY = {
     "epochs": {"max_epochs": 2},
     "validation within epochs": {"max_epochs": 2, "val_check_interval": 2},
@@ -20,7 +21,35 @@ EVERY = {
     "not all batches": {"max_epochs": 3, "limit_train_batches": 3},
     "from disk": {"max_epochs": 2, "data": {"resident": False}},
     "decay": {"max_epochs": 3, "model": {"plateau_decay": 0.5}},
+    "a schedule of epochs": {
+        "max_epochs": 3,
+        "val_check_interval": 2,
+        "model": {"lr_scheduler": "CosineAnnealingLR", "warmup_steps": 7},
+    },
+    "a schedule of steps": {
+        "max_epochs": 2,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": 3,
+        "model": {
+            "optimizer": "adamw",
+            "weight_decay": 0.1,
+            "embedding_weight_decay": 0.01,
+            "lr_scheduler": "OneCycleLR",
+            "lr_scheduler_interval": "step",
+        },
+    },
+    "a schedule of a number of steps": {
+        "max_steps": 8,
+        "max_epochs": -1,
+        "model": {
+            "optimizer": {"class_path": "torch.optim.NAdam", "init_args": {"betas": [0.8, 0.9]}},
+            "lr_scheduler": "CosineAnnealingLR",
+            "lr_scheduler_interval": "step",
+        },
+    },
+    "decay after warm-up": {"max_epochs": 3, "model": {"plateau_decay": 0.5, "warmup_steps": 3}},
     "dropout": {"max_epochs": 2, "val_check_interval": 2, "model": {"dropout": 0.5}},
+    "dropout of embeddings": {"max_epochs": 2, "model": {"embedding_dropout": 0.5}},
 }
 
 
@@ -47,8 +76,10 @@ def test_every_checkpoint_goes_on_as_the_unbroken_fit(options, tmp_path):
 
 @pytest.mark.parametrize("cut", [{"max_steps": 7}, {"max_steps": 5}])
 @pytest.mark.parametrize("interval", [1.0, 2])
-def test_an_epoch_that_was_cut_short_is_trained_to_its_end(cut, interval, tmp_path):
+@pytest.mark.parametrize("model", [{}, {"lr_scheduler": STEPS, "warmup_steps": 6}])
+def test_an_epoch_that_was_cut_short_is_trained_to_its_end(cut, interval, model, tmp_path):
     options = {"val_check_interval": interval, "num_sanity_val_steps": 0, "max_epochs": 3}
+    options["model"] = model
     whole, first, second = Diary(), Diary(tmp_path), Diary()
     unbroken = fit(whole, **options)
     fit(first, **options, **cut)
@@ -58,8 +89,12 @@ def test_an_epoch_that_was_cut_short_is_trained_to_its_end(cut, interval, tmp_pa
     same(state_of(resumed), state_of(unbroken))
 
 
-def test_batches_of_an_unfinished_gradient_are_trained_again(tmp_path):
+@pytest.mark.parametrize("interval", [None, "step", "epoch"])
+def test_batches_of_an_unfinished_gradient_are_trained_again(interval, tmp_path):
     options = {"max_epochs": 2, "accumulate_grad_batches": 2, "num_sanity_val_steps": 0}
+    if interval:
+        schedule = {"lr_scheduler": "CosineAnnealingLR", "lr_scheduler_interval": interval}
+        options["model"] = {"warmup_steps": 4, **schedule}
     unbroken = Diary(tmp_path)
     trainer = fit(unbroken, **options)
     for path, _ in unbroken.checkpoints:

@@ -174,6 +174,15 @@ def test_a_checkpoint_that_names_planted_code(named, planted, criteo_file, capsy
     assert "whose module is not installed" in error_of("inspect", path)
 
 
+@pytest.mark.parametrize("option", ["optimizer", "lr_scheduler"])
+@pytest.mark.parametrize("name", [f"{EVIL}.Model", "evil.Model"])
+def test_a_config_that_names_a_planted_optimizer(option, name, planted, criteo_file, capsys):
+    changed(planted, lambda c: c["model"]["init_args"].update({option: {"class_path": name}}))
+    message = error_of(*line("fit", planted, criteo_file))
+    assert f"model.{option} names {name}, whose module is not installed" in message
+    command(*line("validate", planted, criteo_file))  # which trains nothing
+
+
 def test_a_checkpoint_that_names_what_builds_it(planted, criteo_file):
     path = planted / "checkpoints/best.ckpt"
     content = torch.load(path, weights_only=True)

@@ -90,6 +90,19 @@ def state_of(trainer):
     """Weights, and what the optimizer and its schedule have come to."""
     return (
         trainer.lightning_module.state_dict(),
-        trainer.optimizers[0].state_dict(),
-        [(c.scheduler.best, c.scheduler.num_bad_epochs) for c in trainer.lr_scheduler_configs],
+        trainer.optimizers[0].state_dict()["state"],
+        [
+            {name: value for name, value in group.items() if name != "param_names"}
+            for group in trainer.optimizers[0].state_dict()["param_groups"]
+        ],
+        [numbers(c.scheduler.state_dict()) for c in trainer.lr_scheduler_configs],
     )
+
+
+def numbers(state):
+    """The numbers of a state, without that of the calls in this process."""
+    return {
+        name: value
+        for name, value in state.items()
+        if isinstance(value, int | float) and name != "_step_count"
+    }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from zoo.data.errors import require
 from zoo.data.schema import Schema
 from zoo.experts.layers import ExpertNorm, MaskedLinear, Restriction
 from zoo.experts.module import MixtureModule
+from zoo.models.class_spec import ClassSpec
 from zoo.models.tabular import RowModule
 from zoo.nn.embedding import Embedded
 
@@ -39,7 +40,7 @@ class InterpretableMLP(MixtureModule, RowModule):
         dropout: Share of the activations that training drops.
         layer_norm: Normalise each expert's features before each activation.
         embedding_std: Standard deviation of the initial embeddings.
-        optimizer: Optimizer of all parameters: `adagrad`, `adam` or `sgd`.
+        optimizer: Optimizer of all parameters, by its name or class path; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
         shared: Options of `MixtureModule` and `RowModule`.
     """
@@ -51,7 +52,7 @@ class InterpretableMLP(MixtureModule, RowModule):
         dropout: float = 0.0,
         layer_norm: bool = False,
         embedding_std: float = 0.01,
-        optimizer: Literal["adagrad", "adam", "sgd"] = "adam",
+        optimizer: ClassSpec = "adam",
         learning_rate: float = 0.001,
         **shared: Any,
     ) -> None:

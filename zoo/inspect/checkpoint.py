@@ -125,19 +125,25 @@ def squares_of(checkpoint: Mapping[str, Any]) -> dict[str, tuple[Tensor, float]]
     """Of each parameter the squared gradients that its optimiser has gathered, and their start.
 
     Adagrad sums them, Adam averages them; where they stand at their start, no gradient has ever
-    come, or none that the sum can hold (of Adagrad's from 1e-8: above 2e-8).
+    come, or none that the sum can hold (of Adagrad's from 1e-8: above 2e-8). A weight decay that is
+    a part of the gradient is gathered too: such parameters are left out.
     Empty without such an optimiser.
     """
     parameters = parameters_of(checkpoint)
     found: dict[str, tuple[Tensor, float]] = {}
     for optimizer in optimizers_of(checkpoint):
-        ids = [i for group in optimizer["param_groups"] for i in group["params"]]
-        if len(ids) != len(parameters):
+        groups = optimizer["param_groups"]
+        places = [(i, group) for group in groups for i in group["params"]]
+        # without names there is one group, in the order of the parameters
+        names = [n for group in groups for n in group.get("param_names") or ()] or [*parameters]
+        if len(places) != len(names) or sorted(names) != sorted(parameters):
             continue
-        start = optimizer["param_groups"][0].get("initial_accumulator_value", 0.0)
-        for i, (name, parameter) in zip(ids, parameters.items(), strict=True):
+        start = groups[0].get("initial_accumulator_value", 0.0)
+        for name, (i, group) in zip(names, places, strict=True):
             state = optimizer["state"].get(i, {})
             squares = state.get("sum", state.get("exp_avg_sq"))
-            if isinstance(squares, Tensor) and squares.shape == parameter.shape:
+            if group.get("weight_decay") and not group.get("decoupled_weight_decay"):
+                continue
+            if isinstance(squares, Tensor) and squares.shape == parameters[name].shape:
                 found[name] = squares, start if "sum" in state else 0.0
     return found

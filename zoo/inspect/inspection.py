@@ -204,7 +204,9 @@ def _of_weights(
     if model is None:
         return (), Effects()
     schema, described = model.schema, model.description
-    init_std = model.options.get("embedding_std")
+    # rows that decay are not those of the start, trained or not
+    decays = model.options.get("embedding_weight_decay")
+    init_std = None if decays else model.options.get("embedding_std")
     try:
         inspected = fields.fields_of(schema, described, parameters, squares, init_std)
         return inspected, effects.effects_of(schema, described, parameters)

@@ -1,44 +1,35 @@
-"""What all models share: loss, steps, optimiser, checkpoint.
+"""What all models share: loss, steps, checkpoint; `optimized.py` has the optimizer.
 
 Shapes: B batch.
 """
 
 import inspect
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
-from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning import Callback
 from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from zoo.data.archive import check_archive
 from zoo.data.batch import row_numbers
 from zoo.data.encoder import check_encoder
-from zoo.data.errors import ZooError, missing, require
+from zoo.data.errors import missing
 from zoo.data.schema import Schema
 from zoo.models.checkpoint import check_model, check_options, checksums_of, versions
+from zoo.models.class_spec import ClassSpec
 from zoo.models.data_check import DataCheck
 from zoo.models.description import Description, class_name, layer_name, paragraphs_of
 from zoo.models.metrics import MetricDict
-from zoo.models.resuming import Resuming
+from zoo.models.optimized import OptimizedModule
 from zoo.nn.memory import keep_freed_memory
-from zoo.nn.optim import Adagrad
-
-OPTIMIZERS = {
-    "adagrad": Adagrad,
-    "adam": torch.optim.Adam,
-    "sgd": torch.optim.SGD,
-}
 
 
-class ZooModule(LightningModule):
+class ZooModule(OptimizedModule):
     """A model of probabilities sigmoid(logit), trained by their cross-entropy.
 
     A subclass implements `forward` and `_score`, and sets `metrics`. A checkpoint holds all
@@ -46,16 +37,12 @@ class ZooModule(LightningModule):
 
     Args:
         schema: Fields of the batches and their cardinalities; see `Schema`.
-        optimizer: Optimizer of all parameters: `adagrad`, `adam` or `sgd`.
+        optimizer: Optimizer of all parameters, by its name or class path; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
-        plateau_decay: Factor of the learning rate after each epoch that does not lower
-            `val/logloss`; null keeps the rate.
-        min_learning_rate: Learning rate below which `plateau_decay` does not go.
+        shared: Options of `OptimizedModule`.
 
     Attributes:
         metrics: A metric for each split, by prefix: `train/` (where wanted), `val/` and `test/`.
-        plateau: The decay of the learning rate, once configured; None without one.
-        resuming: Lets a fit go on from any checkpoint.
         data_check: Refuses data that do not suit the schema, or the weights.
     """
 
@@ -64,35 +51,15 @@ class ZooModule(LightningModule):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        optimizer: Literal["adagrad", "adam", "sgd"] = "adam",
+        optimizer: ClassSpec = "adam",
         learning_rate: float = 0.001,
-        plateau_decay: float | None = None,
-        min_learning_rate: float = 0.0,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        require(learning_rate > 0, "learning_rate must be positive", learning_rate)
-        require(
-            plateau_decay is None or 0 < plateau_decay < 1,
-            "plateau_decay must be between 0 and 1",
-            plateau_decay,
-        )
-        require(
-            0 <= min_learning_rate <= learning_rate,
-            "min_learning_rate must be between 0 and learning_rate",
-            min_learning_rate,
-        )
-        require(optimizer in OPTIMIZERS, f"optimizer must be one of {[*OPTIMIZERS]}", optimizer)
+        super().__init__(optimizer, learning_rate, **shared)
         self.schema = Schema.from_dict(schema)
-        self.save_hyperparameters(ignore="schema", logger=False)
         # plain data, so that a checkpoint loads with weights_only=True
         self.save_hyperparameters({"schema": self.schema.to_dict()}, logger=False)
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.plateau_decay = plateau_decay
-        self.min_learning_rate = min_learning_rate
-        self.plateau: ReduceLROnPlateau | None = None
         self._weight: Tensor | None = None
-        self.resuming = Resuming()
         self.data_check = DataCheck(self.schema)
 
     def forward(self, batch: Any) -> Tensor:
@@ -261,43 +228,12 @@ class ZooModule(LightningModule):
         """
         return (), []
 
-    # Optimizer and checkpoint
+    # Checkpoint
 
     def setup(self, stage: str) -> None:
         """Prepares the process for training."""
         if stage == "fit" and self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer over all parameters, and the decay of its learning rate."""
-        if not any(parameter.requires_grad for parameter in self.parameters()):
-            raise ZooError(
-                f"{type(self).__name__} has no parameter to train: a rule without any overrides "
-                "training_step and configure_optimizers, as zoo.models.baselines.SkipBaseline does"
-            )
-        options: dict[str, Any] = {"lr": self.learning_rate}
-        if self.optimizer == "adam" and self.device.type == "cpu":
-            # a kernel for the whole step; on other devices it would not go with clipping and fp16
-            options["fused"] = True
-        optimizer = OPTIMIZERS[self.optimizer](self.parameters(), **options)
-        if self.plateau_decay is None:
-            return {"optimizer": optimizer}
-        self.plateau = ReduceLROnPlateau(
-            optimizer,
-            factor=self.plateau_decay,
-            patience=0,
-            threshold=0.0,
-            min_lr=self.min_learning_rate,
-        )
-        # Lightning keeps its state; `Resuming` makes its steps, ahead of the epoch's checkpoint
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": self.plateau,
-                "monitor": "val/logloss",
-                "frequency": sys.maxsize,
-            },
-        }
 
     def configure_callbacks(self) -> list[Callback]:
         """What refuses data of another schema, and lets a fit go on from any checkpoint."""
@@ -324,6 +260,7 @@ class ZooModule(LightningModule):
         _check_file(self._trainer.ckpt_path if self._trainer else None)
         check_model(checkpoint, class_name(type(self)), self.schema)
         check_options(checkpoint, self)
+        super().on_load_checkpoint(checkpoint)
         self.data_check.trained_on = checkpoint.get("data")
         check_encoder(self.data_check.trained_on, checksums_of(self._trainer))
 

@@ -19,6 +19,7 @@ class Resuming(Callback):
 
     Attributes:
         partly: Whether a part of this epoch was trained before the checkpoint.
+        max_steps: `max_steps` of the trainer while it loads a checkpoint, which hides it from it.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class Resuming(Callback):
         self._validated = False  # in this epoch
         self._metrics: dict[str, float] = {}  # of its validation, where that was before
         self._random: dict[str, torch.Tensor] = {}
-        self._max_steps: int | None = None
+        self.max_steps: int | None = None
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -66,11 +67,14 @@ class Resuming(Callback):
         self._metrics = {name: x for name, x in metrics.items() if name.startswith("val/")}
         self._random = state.get("random", {})
         # with a number of steps to reach, Lightning takes every epoch for unfinished
-        self._max_steps = trainer.max_steps
+        self.max_steps = trainer.max_steps
         trainer.fit_loop.epoch_loop.max_steps = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Goes on with the random numbers of the checkpoint, those of its first process."""
+        check_schedule = getattr(pl_module, "check_schedule", None)
+        if check_schedule:
+            check_schedule()
         self._restore_max_steps(trainer)
         if "cpu" in self._random:
             torch.set_rng_state(self._random["cpu"].cpu())
@@ -109,9 +113,9 @@ class Resuming(Callback):
         self._restore_max_steps(trainer)
 
     def _restore_max_steps(self, trainer: Trainer) -> None:
-        if self._max_steps is not None:
-            trainer.fit_loop.epoch_loop.max_steps = self._max_steps
-            self._max_steps = None
+        if self.max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps = self.max_steps
+            self.max_steps = None
 
 
 def _validation_due(trainer: Trainer) -> bool:

@@ -4,7 +4,7 @@ Shapes: B batch, T past events, T' tracks to predict, R of these that exist.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from zoo.data.batch import SessionBatch, row_numbers
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 from zoo.models.base import ZooModule
+from zoo.models.class_spec import ClassSpec
 from zoo.models.metrics import MetricDict, SessionMetrics
 
 
@@ -21,7 +22,7 @@ class SessionModule(ZooModule):
 
     Args:
         schema: Fields of the batches, all numerical; see `Schema`.
-        optimizer: Optimizer of all parameters: `adagrad`, `adam` or `sgd`.
+        optimizer: Optimizer of all parameters, by its name or class path; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
         shared: Options of `ZooModule`.
     """
@@ -29,7 +30,7 @@ class SessionModule(ZooModule):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        optimizer: Literal["adagrad", "adam", "sgd"] = "adam",
+        optimizer: ClassSpec = "adam",
         learning_rate: float = 0.0001,
         **shared: Any,
     ) -> None:

@@ -14,6 +14,7 @@ from zoo.data.batch import Batch
 from zoo.data.errors import require
 from zoo.data.schema import Schema
 from zoo.models.base import ZooModule
+from zoo.models.class_spec import ClassSpec
 from zoo.models.description import Description, FieldRows
 from zoo.models.metrics import ClickMetrics, MetricDict, RankingMetrics
 from zoo.nn.embedding import FusedEmbedding
@@ -32,12 +33,14 @@ class RowModule(ZooModule):
         embed_numerical: Give numerical fields an embedding too, value times vector.
         first_order: Add sum_f w_f(x_f) to the logit.
         embedding_std: Standard deviation of the initial embeddings.
-        optimizer: Optimizer of all parameters: `adagrad`, `adam` or `sgd`.
+        embedding_dropout: Share of the numbers in the embeddings of a row that training drops, the
+            same for all parts of the model; first-order weights are kept.
+        optimizer: Optimizer of all parameters, by its name or class path; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
         sparse_gradients: Let gradients of the embedding table hold the rows of the batch alone.
             `auto`: on one device, with an optimizer for which this changes no result (adagrad,
-            sgd) and without gradient clipping. NCCL cannot reduce sparse gradients, so several GPUs
-            need dense ones; nor can they be clipped.
+            sgd), without `embedding_weight_decay` and without gradient clipping. NCCL cannot reduce
+            sparse gradients, so several GPUs need dense ones; nor can they be clipped.
         train_metrics: Log the exact AUC and logloss of the training rows too, each as scored
             just before its step.
         shared: Options of `ZooModule`.
@@ -50,7 +53,8 @@ class RowModule(ZooModule):
         embed_numerical: bool = False,
         first_order: bool = True,
         embedding_std: float = 0.0001,
-        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
+        embedding_dropout: float = 0.0,
+        optimizer: ClassSpec = "adagrad",
         learning_rate: float = 0.01,
         sparse_gradients: Literal["auto"] | bool = "auto",
         train_metrics: bool = True,
@@ -59,13 +63,30 @@ class RowModule(ZooModule):
         super().__init__(schema, optimizer, learning_rate, **shared)
         require(embedding_dim >= 1, "embedding_dim must be at least 1", embedding_dim)
         require(
-            sparse_gradients is not True or optimizer in SPARSE_OPTIMIZERS,
-            f"sparse_gradients needs an optimizer of {SPARSE_OPTIMIZERS}",
-            optimizer,
+            0 <= embedding_dropout < 1,
+            "embedding_dropout must be at least 0 and less than 1",
+            embedding_dropout,
         )
+        if sparse_gradients is True:
+            require(
+                self.optimizer in SPARSE_OPTIMIZERS,
+                f"sparse_gradients needs an optimizer of {SPARSE_OPTIMIZERS}",
+                optimizer,
+            )
+            require(
+                not self.embedding_weight_decay,
+                "embedding_weight_decay changes all rows of a table, which sparse_gradients "
+                "leaves out: give only one of them",
+                self.embedding_weight_decay,
+            )
         self.sparse_gradients = sparse_gradients
         self.embedding = FusedEmbedding(
-            self.schema, embedding_dim, embed_numerical, first_order, embedding_std
+            self.schema,
+            embedding_dim,
+            embed_numerical,
+            first_order,
+            embedding_std,
+            embedding_dropout,
         )
         splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
         self.metrics = MetricDict({split: ClickMetrics() for split in splits})
@@ -123,4 +144,5 @@ class RowModule(ZooModule):
         else:
             alone = self.trainer.world_size == 1
             clipped = self.trainer.gradient_clip_val is not None
-            self.embedding.sparse = alone and not clipped and self.optimizer in SPARSE_OPTIMIZERS
+            fits = self.optimizer in SPARSE_OPTIMIZERS and not self.embedding_weight_decay
+            self.embedding.sparse = alone and not clipped and fits

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from jsonargparse import Namespace
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -16,6 +17,7 @@ from zoo.data.module import ZooDataModule
 from zoo.data.schema import Schema
 from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
+from zoo.models.optimizer_options import check_optimization
 from zoo.run import inspect as inspect_command
 from zoo.run import loggers
 from zoo.run.checkpoint import RunCheckpoint
@@ -46,7 +48,7 @@ from zoo.run.record import RunConfig, RunRecord
 from zoo.run.resume import OtherRows
 from zoo.run.stopping import Stopping
 from zoo.run.trainer import ZooTrainer
-from zoo.run.trust import restricted_imports
+from zoo.run.trust import foreign_folders, restricted_imports
 
 
 class CLIParser(ZooParser, LightningArgumentParser):
@@ -138,6 +140,9 @@ class ZooCLI(LightningCLI):
                 )
         if self.subcommand == "prepare":
             return
+        options = vars(self.options.model.get("init_args") or Namespace())
+        if self.subcommand == "fit" and "lr_scheduler" in options:
+            check_optimization(options, foreign_folders())
         if self.subcommand != "fit" and not (self.options.ckpt_path and _is_given("--ckpt_path")):
             self.options.ckpt_path = self._best_of_config()
         checkpoint = self.options.get("ckpt_path")

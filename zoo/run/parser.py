@@ -19,7 +19,7 @@ NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'None
 KEY = re.compile(r'Parser key "([\w.]+)"')
 NOT_NEGATIVE = re.compile(r"Not of type NonNegativeInt: .*restriction v>=0")
 CHOICES = re.compile(r"typing\.Literal\[([^\]]*)\]")
-GIVEN = re.compile(r"Given value: (\S+)$")
+GIVEN = re.compile(r"(?:Given|Got) value: (\S+)$", re.MULTILINE)
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
 NOT_A_SUBCLASS = re.compile(
@@ -81,7 +81,9 @@ class ZooParser(ArgumentParser):
         given = GIVEN.search(message)
         choices = [name for found in CHOICES.findall(message) for name in found.split(", ")]
         if key and given and choices:
-            return _no_choice(key[1], given[1], {name.strip("'") for name in choices})
+            return _no_choice(
+                ".".join(KEY.findall(message)), given[1], {name.strip("'") for name in choices}
+            )
         lines = [line.strip(" -") for line in message.splitlines()]
         return " ".join(line for line in lines if not NOISE.match(line))
 

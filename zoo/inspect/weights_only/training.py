@@ -116,7 +116,9 @@ def _rows(
     yield "epochs", training.epochs
     yield "steps", training.steps
     if "optimizer" in options:
-        yield "optimizer", options["optimizer"]
+        yield "optimizer", _class_name(options["optimizer"])
+    if options.get("lr_scheduler"):
+        yield "schedule of the learning rate", _class_name(options["lr_scheduler"])
     yield "learning rate", training.learning_rate
     yield "can be resumed", "yes" if training.optimizer_state else "no"
     for monitor in training.monitors:
@@ -125,3 +127,8 @@ def _rows(
     yield from training.versions.items()
     if run:
         yield "run", run.folder
+
+
+def _class_name(option: Any) -> Any:
+    """The class that an option names; its arguments are among the options of the model."""
+    return option.get("class_path") if isinstance(option, Mapping) else option
