@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datamodules.synthetic.skip_sessions import SyntheticSkipSessions
     from datamodules.tabular.avazu import Avazu
     from datamodules.tabular.criteo import Criteo
+    from datamodules.tabular.table import Table
 
 # Imported when first asked for: `python -m datamodules.synthetic.clicks` runs a module that this
 # package has not imported before, and needs no Lightning
@@ -24,6 +25,7 @@ HOMES = {
     "SyntheticCriteo": "datamodules.synthetic.criteo",
     "SyntheticMovieLens": "datamodules.synthetic.movielens",
     "SyntheticSkipSessions": "datamodules.synthetic.skip_sessions",
+    "Table": "datamodules.tabular.table",
 }
 __all__ = [
     "Avazu",
@@ -34,6 +36,7 @@ __all__ = [
     "SyntheticCriteo",
     "SyntheticMovieLens",
     "SyntheticSkipSessions",
+    "Table",
 ]
 
 

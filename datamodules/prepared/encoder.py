@@ -6,15 +6,17 @@ carries a copy, and needs nothing else to score new raw files.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zoo.data.encoder import ENCODER_FORMAT, encoder_description
 from zoo.data.errors import ZooError
+from zoo.data.plain import check_kinds
 from zoo.data.schema import Schema
 
 DESCRIPTION = "encoder.json"
+SCALING = {"scaling": dict[str, tuple[float, float]]}
 KINDS = {"dataset": str, "options": dict[str, Any], "schema": dict, "means": dict[str, float]}
 
 
@@ -27,12 +29,14 @@ class Encoder:
         options: Options of the datamodule that decide how a raw row becomes ids.
         schema: Schema of the encoded rows, without crosses.
         means: Means of the numerical fields over the training rows, as encoded (missing is 0).
+        scaling: Mean and deviation of the standardised fields over the training rows.
     """
 
     dataset: str
     options: dict[str, Any]
     schema: Schema
     means: dict[str, float]
+    scaling: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Writes `encoder.json` into the folder that holds the tables."""
@@ -42,6 +46,8 @@ class Encoder:
             "schema": self.schema.to_dict(),
             "means": self.means,
         }
+        if self.scaling:
+            content["scaling"] = self.scaling
         write_description(folder / DESCRIPTION, content)
 
     @classmethod
@@ -55,7 +61,8 @@ class Encoder:
             schema = Schema.from_dict(data["schema"])
             if absent := {field.name for field in schema.numerical} - data["means"].keys():
                 raise ValueError(f"it has no mean of {', '.join(sorted(absent))}")
-            return cls(data["dataset"], data["options"], schema, data["means"])
+            scaling = check_kinds({"scaling": {}, **data}, SCALING)["scaling"]
+            return cls(data["dataset"], data["options"], schema, data["means"], scaling)
 
     def check(self, dataset: str, options: Mapping[str, Any], folder: Path) -> None:
         """Raises `ZooError` unless raw rows of `dataset` read with `options` suit this encoder.

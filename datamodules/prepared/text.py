@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -143,7 +143,7 @@ class TextFile:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[io.BufferedIOBase, Callable[[], int]]]:
-    """A plain or .gz file, and a function that says how many of its own bytes were read.
+    """A plain, .gz or .zst file, and a function that says how many of its own bytes were read.
 
     Raises:
         ZooError: where there is no such file, or it cannot be read.
@@ -154,6 +154,9 @@ def opened(path: Path) -> Iterator[tuple[io.BufferedIOBase, Callable[[], int]]]:
             if path.suffix == ".gz":
                 with gzip.open(raw) as unpacked:
                     yield unpacked, raw.tell
+            elif path.suffix == ".zst":
+                with pa.CompressedInputStream(raw, "zstd") as unpacked:
+                    yield cast(io.BufferedIOBase, unpacked), lambda: 0 if raw.closed else raw.tell()
             else:
                 yield raw, raw.tell
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

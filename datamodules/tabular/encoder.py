@@ -4,8 +4,10 @@ Shapes: R rows of a chunk, N numerical fields, C categorical fields.
 """
 
 import glob
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -20,6 +22,7 @@ from zoo.data.errors import ZooError
 from zoo.data.schema import MISSING, UNKNOWN, Field, Schema
 
 ROWS_PER_CHUNK = 500_000  # encoded at once
+LARGEST = "3e38"  # of a standardised number
 
 
 def save_encoder(engine: Engine, encoder: Encoder, folder: Path) -> None:
@@ -52,13 +55,43 @@ def fit_vocabulary(engine: Engine, fields: list[RawField], min_count: int) -> No
     categorical = [field for field in fields if field.kind == "categorical"]
     for field in engine.progress.track(categorical, description="count ids"):
         column = sql_identifier(field.name)
+        most = f" ORDER BY n DESC, value LIMIT {field.max_size}" if field.max_size else ""
         engine.run(
             f"INSERT INTO vocabulary SELECT {sql_literal(field.name)}, value, "
             f"{sql_ids('n', 'value')}, n "
             f"FROM (SELECT {column} AS value, count(*) AS n FROM rows "
             f"WHERE split = 0 AND problem IS NULL AND {column} IS NOT NULL GROUP BY 1) "
-            f"WHERE n >= {min_count}"
+            f"WHERE n >= {field.min_count or min_count}{most}"
         )
+
+
+def fit_scaling(engine: Engine, fields: list[RawField]) -> dict[str, tuple[float, float]]:
+    """Mean and deviation of the standardised fields, over the training rows that have the number.
+
+    The deviation is 1 where all numbers are equal. Rows are added in their order, so that the
+    result is the same to the last bit every time.
+    """
+    found = {}
+    for field in fields:
+        if field.standardised:
+            numbers = partial(_numbers, engine, field.name)
+            count = sum(map(len, numbers()))
+            mean = sum(float(chunk.sum()) for chunk in numbers()) / max(count, 1)
+            squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in numbers())
+            found[field.name] = mean, math.sqrt(squares / max(count, 1)) or 1.0
+    return found
+
+
+def _numbers(engine: Engine, name: str) -> Iterator[np.ndarray]:
+    """float64 the numbers of a field in the training rows, chunk by chunk."""
+    ((count,),) = engine.run("SELECT count(*) FROM rows")
+    column = sql_identifier(name)
+    for start in range(0, count, ROWS_PER_CHUNK):
+        yield engine.arrays(
+            f"SELECT {column}::DOUBLE AS x FROM rows WHERE split = 0 AND problem IS NULL "
+            f"AND {column} IS NOT NULL AND rowid >= {start} AND rowid < {start + ROWS_PER_CHUNK} "
+            "ORDER BY rowid"
+        )["x"]
 
 
 def fit_schema(engine: Engine, fields: list[RawField]) -> Schema:
@@ -93,12 +126,20 @@ class Encoded:
     categorical: np.ndarray
 
 
-def encode(engine: Engine, schema: Schema) -> Iterator[Encoded]:
-    """Encodes the table `rows` chunk by chunk."""
+def encode(
+    engine: Engine, schema: Schema, scaling: Mapping[str, tuple[float, float]]
+) -> Iterator[Encoded]:
+    """Encodes the table `rows` chunk by chunk.
+
+    Args:
+        engine: Holds the rows and the vocabulary.
+        schema: Schema of the rows, without crosses.
+        scaling: Mean and deviation of the standardised fields.
+    """
     ((count,),) = engine.run("SELECT count(*) FROM rows")
     chunks = range(0, count, ROWS_PER_CHUNK)
     for start in engine.progress.track(chunks, description="encode"):
-        found = engine.arrays(_encode_statement(schema, start))
+        found = engine.arrays(_encode_statement(schema, scaling, start))
         order = np.argsort(found["row"], kind="stable")  # joins may have disturbed it
         yield Encoded(
             split=found["split"][order],
@@ -109,14 +150,16 @@ def encode(engine: Engine, schema: Schema) -> Iterator[Encoded]:
         )
 
 
-def _encode_statement(schema: Schema, start: int) -> str:
+def _encode_statement(
+    schema: Schema, scaling: Mapping[str, tuple[float, float]], start: int
+) -> str:
     columns = [
         "rows.rowid AS row",
         "split",
         "coalesce(label::FLOAT, 'nan'::FLOAT) AS label",
     ]
     columns += [
-        f"coalesce({sql_identifier(f.name)}, 0)::FLOAT AS {sql_identifier(f.name)}"
+        f"coalesce({_scaled(f.name, scaling)}, 0)::FLOAT AS {sql_identifier(f.name)}"
         for f in schema.numerical
     ]
     joins = []
@@ -132,6 +175,17 @@ def _encode_statement(schema: Schema, start: int) -> str:
         f"SELECT {', '.join(columns)} FROM rows {' '.join(joins)} WHERE problem IS NULL "
         f"AND rows.rowid >= {start} AND rows.rowid < {start + ROWS_PER_CHUNK}"
     )
+
+
+def _scaled(name: str, scaling: Mapping[str, tuple[float, float]]) -> str:
+    column = sql_identifier(name)
+    if name not in scaling:
+        return column
+    mean, deviation = scaling[name]
+    scaled = f"({column} - {mean!r}::DOUBLE) / {deviation!r}::DOUBLE"
+    # a number far off stays a float32; both functions pass over NULL
+    bounded = f"greatest(least({scaled}, {LARGEST}), -{LARGEST})"
+    return f"CASE WHEN {column} IS NOT NULL THEN {bounded} END"
 
 
 def _matrix(found: dict[str, np.ndarray], fields: tuple[Field, ...], dtype: type) -> np.ndarray:

@@ -27,7 +27,7 @@ from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import Cross
 from datamodules.tabular.loader import BatchLoader, fits
 from datamodules.tabular.prepare import encode_file, prepare
-from datamodules.tabular.source import RawField, RawFile
+from datamodules.tabular.source import RawField, RawSource
 from datamodules.tabular.splitting import Splitting
 from zoo.data.checksums import combined
 from zoo.data.errors import ZooError, missing
@@ -86,7 +86,7 @@ class CTRDataModule(PreparedDataModule):
 
     # What a dataset defines
 
-    def raw_file(self, path: Path) -> RawFile:
+    def raw_file(self, path: Path) -> RawSource:
         """How `path` is read; looks at its first line only."""
         missing(self, "raw_file", "reader of raw files")
 
@@ -98,9 +98,17 @@ class CTRDataModule(PreparedDataModule):
         """SQL over the raw columns that sorts as time does; None if rows have no time."""
         return None
 
+    def training_file(self) -> RawSource:
+        """How the rows of the splits are read."""
+        return self.raw_file(self.path)
+
     def encoder_options(self) -> dict[str, Any]:
         """The options that decide how a raw row becomes ids and numbers."""
         return {"min_count": self.min_count}
+
+    def notes(self, file: RawSource) -> dict[str, int]:
+        """Counts that a user should know of, by what they count."""
+        return {}
 
     # Preparation
 
@@ -152,9 +160,10 @@ class CTRDataModule(PreparedDataModule):
         self._prepare_rows(folder, encoder, {**self.options(), "encoder": self.given["encoder"]})
 
     def _prepare_rows(self, folder: Path, encoder: Path | None, options: dict[str, Any]) -> None:
+        file = self.training_file()
         prepare(
             folder,
-            self.raw_file(self.path),
+            file,
             self.raw_fields(),
             self.splitting,
             dataset=self.dataset,
@@ -165,6 +174,7 @@ class CTRDataModule(PreparedDataModule):
             source=self.source(),
             options=options,
             fitted=encoder,
+            notes=self.notes(file),
         )
 
     @cached_property

@@ -7,6 +7,7 @@ arrays are appended to chunk by chunk.
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from datamodules.prepared.folder import SPLITS, Manifest
 from datamodules.tabular.encoder import (
     ROWS_PER_CHUNK,
     encode,
+    fit_scaling,
     fit_schema,
     fit_vocabulary,
     load_vocabulary,
     save_encoder,
 )
-from datamodules.tabular.source import RawField, RawFile, Rows, read_rows
+from datamodules.tabular.source import RawField, RawSource, Rows, read_rows
 from datamodules.tabular.splitting import Splitting
 from zoo.data.checksums import CHECKSUMS, checksums
 from zoo.data.errors import ZooError
@@ -33,7 +35,7 @@ from zoo.data.schema import Schema
 
 def prepare(
     folder: Path,
-    file: RawFile,
+    file: RawSource,
     fields: list[RawField],
     splitting: Splitting,
     *,
@@ -45,6 +47,7 @@ def prepare(
     source: dict,
     options: dict,
     fitted: Path | None = None,
+    notes: dict[str, int] | None = None,
 ) -> None:
     """Fills an empty folder with prepared data: encoder, arrays, manifest.
 
@@ -61,26 +64,27 @@ def prepare(
         splitting.assign(engine)
         splits = _count_splits(engine, file)
         if fitted:
-            schema = _take_encoder(engine, fitted, folder / "encoder")
+            encoder = _take_encoder(engine, fitted, folder / "encoder")
         else:
             fit_vocabulary(engine, fields, min_count)
-            schema = fit_schema(engine, fields)
+            schema, scaling = fit_schema(engine, fields), fit_scaling(engine, fields)
+            encoder = Encoder(dataset, encoder_options, schema, {}, scaling)
+        schema = encoder.schema
         sizes = [(folder / s, splits[s]["rows"]) for s in SPLITS]
-        _write_arrays(engine, schema, rows, sizes)
+        _write_arrays(engine, encoder, rows, sizes)
         if not fitted:
-            means = _means(schema, folder / "train")
-            encoder = Encoder(dataset, encoder_options, schema, means)
+            encoder = replace(encoder, means=_means(schema, folder / "train"))
             save_encoder(engine, encoder, folder / "encoder")
     examples = [(example.line, example.reason) for example in rows.rejected.examples]
     reasons = rows.rejected.reasons
-    Manifest(source, options, schema.to_dict(), splits, reasons, examples, checksums(folder)).save(
-        folder
-    )
+    plain = schema.to_dict()
+    files = checksums(folder)
+    Manifest(source, options, plain, splits, reasons, examples, files, notes or {}).save(folder)
 
 
 def encode_file(
     folder: Path,
-    file: RawFile,
+    file: RawSource,
     fields: list[RawField],
     encoder: Path,
     *,
@@ -96,9 +100,9 @@ def encode_file(
     with Engine(folder / "work", memory_limit) as engine:
         rows = read_rows(engine, file, fields, _extra(columns))
         rows.rejected.check(max_bad_rows)
-        schema = _load(engine, encoder)
+        fitted = _load(engine, encoder)
         usable = rows.rejected.total - rows.rejected.count
-        _write_arrays(engine, schema, rows, [(folder / "rows", usable)])
+        _write_arrays(engine, fitted, rows, [(folder / "rows", usable)])
         _write_carried(engine, rows, folder, columns)
     return rows.rejected.total
 
@@ -121,19 +125,19 @@ def _extra(columns: Sequence[str]) -> dict[str, str]:
     return {f"carried {i}": sql_identifier(column) for i, column in enumerate(columns)}
 
 
-def _load(engine: Engine, encoder: Path) -> Schema:
-    """The schema of an encoder, whose vocabulary the engine then holds."""
+def _load(engine: Engine, encoder: Path) -> Encoder:
+    """An encoder, whose vocabulary the engine then holds."""
     load_vocabulary(engine, encoder, "field, value, id")
-    return Encoder.load(encoder).schema
+    return Encoder.load(encoder)
 
 
-def _take_encoder(engine: Engine, encoder: Path, folder: Path) -> Schema:
+def _take_encoder(engine: Engine, encoder: Path, folder: Path) -> Encoder:
     """Loads an encoder and copies it to a new folder, its crosses left out."""
     shutil.copytree(encoder, folder, ignore=shutil.ignore_patterns("crosses", CHECKSUMS))
     return _load(engine, folder)
 
 
-def _count_splits(engine: Engine, file: RawFile) -> dict[str, dict[str, int]]:
+def _count_splits(engine: Engine, file: RawSource) -> dict[str, dict[str, int]]:
     counts = engine.run(
         "SELECT split, count(*), sum(label) FROM rows WHERE problem IS NULL GROUP BY 1"
     )
@@ -166,13 +170,14 @@ def _means(schema: Schema, train: Path) -> dict[str, float]:
 
 
 def _write_arrays(
-    engine: Engine, schema: Schema, rows: Rows, sizes: list[tuple[Path, int]]
+    engine: Engine, encoder: Encoder, rows: Rows, sizes: list[tuple[Path, int]]
 ) -> None:
+    schema = encoder.schema
     with ExitStack() as stack:
         writers = [
             stack.enter_context(ArraysWriter(folder, size, schema)) for folder, size in sizes
         ]
-        for chunk in encode(engine, schema):
+        for chunk in encode(engine, schema, encoder.scaling):
             file_row = rows.file_row(chunk.row)
             for s, writer in enumerate(writers):
                 mine = chunk.split == s

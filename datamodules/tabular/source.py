@@ -1,10 +1,10 @@
-"""Raw text files -> a typed table of rows, in file order, with a reason beside each bad row."""
+"""Raw files -> a typed table of rows, in file order, with a reason beside each bad row."""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,10 @@ class RawField:
         group: What it describes.
         malformed: SQL condition under which the row cannot be used.
         problem: What is then wrong, in words.
+        standardised: Whether its mean over the training rows is taken from a number, and the
+            difference divided by their deviation.
+        min_count: Smallest count of a value in the training rows; None is that of the dataset.
+        max_size: Largest number of values that have an id, the most frequent ones; None is any.
     """
 
     name: str
@@ -41,6 +45,9 @@ class RawField:
     group: str = ""
     malformed: str = "false"
     problem: str = ""
+    standardised: bool = False
+    min_count: int | None = None
+    max_size: int | None = None
 
     @classmethod
     def number(cls, name: str, scaling: str, group: str = "") -> "RawField":
@@ -61,6 +68,39 @@ class RawField:
         return cls(name, "numerical", sql, group, malformed, problem)
 
 
+class RawSource(Protocol):
+    """What rows are read from: a text file, or the files of a table."""
+
+    @property
+    def path(self) -> Path:
+        """The file, or what messages name in place of many."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that predictions may carry along."""
+        ...
+
+    @property
+    def label(self) -> str | None:
+        """Column of the label; None if there is none."""
+        ...
+
+    def fill(
+        self, engine: Engine, fields: list[RawField], extra: dict[str, str]
+    ) -> tuple[int, dict[int, str]]:
+        """Makes the table `rows` (see `read_rows`).
+
+        Returns the number of all rows, and what is wrong with those that the table does not hold,
+        by their number.
+        """
+        ...
+
+    def place(self, row: int) -> tuple[Path, int]:
+        """The file and the line, from 1, of a row."""
+        ...
+
+
 @dataclass(frozen=True)
 class RawFile:
     """One delimited text file, plain or gzipped, one row a line, without quoting.
@@ -78,6 +118,22 @@ class RawFile:
     columns: tuple[str, ...]
     header: bool
     label: str | None
+
+    def fill(
+        self, engine: Engine, fields: list[RawField], extra: dict[str, str]
+    ) -> tuple[int, dict[int, str]]:
+        """Makes the table `rows`; see `RawSource`."""
+        text = TextFile(self.path)
+        problems: dict[int, str] = {}
+        engine.stream("lines", _batches(text, self, problems), LINES)
+        task = f"read {self.path.name}"
+        engine.run(_read_statement(self, fields, extra), task, progress=lambda: text.share)
+        found = {line - self.header: problem for line, problem in problems.items()}
+        return text.total - self.header, found
+
+    def place(self, row: int) -> tuple[Path, int]:
+        """The file and the line of a row."""
+        return self.path, row + 1 + self.header
 
 
 @dataclass(frozen=True)
@@ -98,19 +154,16 @@ class Rows:
         return table_row + np.searchsorted(before, table_row, side="right")
 
 
-def read_rows(engine: Engine, file: RawFile, fields: list[RawField], extra: dict[str, str]) -> Rows:
-    """Reads a raw file into the table `rows` (label, split, fields, `extra` columns, problem).
+def read_rows(
+    engine: Engine, file: RawSource, fields: list[RawField], extra: dict[str, str]
+) -> Rows:
+    """Reads raw rows into the table `rows` (label, split, fields, `extra` columns, problem).
 
     The label is NULL where the file has none or one that is neither 0 nor 1; only where the
     file has a label column is such a row malformed.
     """
-    text = TextFile(file.path)
-    problems: dict[int, str] = {}
-    engine.stream("lines", _batches(text, file, problems), LINES)
-    task = f"read {file.path.name}"
-    engine.run(_read_statement(file, fields, extra), task, progress=lambda: text.share)
-    unreadable = np.array(list(problems), np.int64) - file.header
-    rows = Rows(unreadable, Rejected(total=text.total - file.header))
+    total, problems = file.fill(engine, fields, extra)
+    rows = Rows(np.array(list(problems), np.int64), Rejected(total=total))
     if not rows.rejected.total:
         raise ZooError(f"{file.path} is empty: it holds no rows")
     _count_malformed(engine, rows, file, list(problems.values()))
@@ -165,7 +218,7 @@ def _problem(file: RawFile, fields: list[RawField]) -> str:
     return f"CASE {' '.join(cases)} END"
 
 
-def _count_malformed(engine: Engine, rows: Rows, file: RawFile, unreadable: list[str]) -> None:
+def _count_malformed(engine: Engine, rows: Rows, file: RawSource, unreadable: list[str]) -> None:
     counts = engine.run(
         "SELECT problem, count(*) FROM rows WHERE problem IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
@@ -179,6 +232,5 @@ def _count_malformed(engine: Engine, rows: Rows, file: RawFile, unreadable: list
     rejected.reasons |= Counter(unreadable)
     first += zip(rows.unreadable.tolist(), unreadable[:MAX_EXAMPLES], strict=False)
     rejected.examples += [
-        Example(file.path, row + 1 + file.header, problem)
-        for row, problem in sorted(first)[:MAX_EXAMPLES]
+        Example(*file.place(row), problem) for row, problem in sorted(first)[:MAX_EXAMPLES]
     ]

@@ -1,4 +1,4 @@
-"""Which rows train, validate and test: by a hash of the row's number, or by time."""
+"""Which rows train, validate and test: by a hash of their number or group, or by time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.tabular.encoder import ROWS_PER_CHUNK
 from zoo.data.errors import ZooError
 
-TIME = "time of the row"  # extra column of the table `rows` where the split is by time
+# extra columns of the table `rows` where the split is by time, or by group
+TIME, GROUP = "time of the row", "group of the row"
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,18 @@ class Splitting:
     """How rows are dealt to training, validation and test.
 
     Attributes:
-        by: `hash` of the row number, or `time`.
+        by: `hash` of the row number, `time`, or `group`, all rows of which stay together.
         ratio: Relative sizes of training, validation and test.
         seed: Seed of the hash.
         time: With `time`, an SQL expression over the raw columns that sorts as time does.
+        group: With `group`, one of its text; a row without it is a group of its own.
     """
 
-    by: Literal["hash", "time"]
+    by: Literal["hash", "time", "group"]
     ratio: Sequence[int]
     seed: int = 0
     time: str | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.ratio) != 3 or min(self.ratio) < 1:
@@ -38,7 +41,8 @@ class Splitting:
     @property
     def extra(self) -> dict[str, str]:
         """Columns that the split needs beside the fields."""
-        return {TIME: self.time} if self.by == "time" and self.time else {}
+        columns = {"time": {TIME: self.time}, "group": {GROUP: self.group}}.get(self.by, {})
+        return {name: sql for name, sql in columns.items() if sql}
 
     def assign(self, engine: Engine) -> None:
         """Sets `split` of the table `rows`: 0 for training, 1 for validation, 2 for test."""
@@ -53,32 +57,43 @@ class Splitting:
             validation, test = self._times(engine)
             time = sql_identifier(TIME)
             return f"CASE WHEN {time} < {validation} THEN 0 WHEN {time} < {test} THEN 1 ELSE 2 END"
-        bucket = f"{_hash_statement(self.seed)} % {sum(self.ratio)}"
+        bucket = f"{self._hash()} % {sum(self.ratio)}"
         train, validation, _ = self.ratio
         return (
             f"CASE WHEN {bucket} < {train} THEN 0 WHEN {bucket} < {train + validation} THEN 1 "
             "ELSE 2 END"
         )
 
+    def _hash(self) -> str:
+        row = _hash_statement(self.seed)
+        if self.by == "hash":
+            return row
+        group = sql_identifier(GROUP)
+        # not DuckDB's own hash, which another version may change
+        own = f"md5_number_lower('{self.seed}:' || {group})"
+        return f"(CASE WHEN {group} IS NULL THEN ({row})::UBIGINT ELSE {own} END)"
+
     def _times(self, engine: Engine) -> tuple[str, str]:
         """The first times of validation and test; rows of one time stay together."""
         time = sql_identifier(TIME)
-        counts = engine.run(
-            f"SELECT {time}, count(*) FROM rows WHERE problem IS NULL GROUP BY 1 ORDER BY 1"
+        found = engine.arrays(
+            f"SELECT {time} AS t, count(*) AS n FROM rows WHERE problem IS NULL "
+            "GROUP BY 1 ORDER BY 1"
         )
-        if len(counts) < 3:
+        times, counts = found["t"], found["n"]
+        if len(times) < 3:
             raise ZooError(
-                f"the file holds {len(counts)} distinct times; a split by time needs at least "
+                f"the file holds {len(times)} distinct times; a split by time needs at least "
                 "three: use data.split=hash"
             )
-        share = np.cumsum([count for _, count in counts]) / sum(count for _, count in counts)
+        share = np.cumsum(counts) / counts.sum()
         train, validation, _ = np.cumsum(self.ratio) / sum(self.ratio)
         # the time at which the wanted share is first reached ends its split
-        first = min(int(np.searchsorted(share, train - 1e-9)) + 1, len(counts) - 2)
+        first = min(int(np.searchsorted(share, train - 1e-9)) + 1, len(times) - 2)
         second = min(
-            max(int(np.searchsorted(share, validation - 1e-9)) + 1, first + 1), len(counts) - 1
+            max(int(np.searchsorted(share, validation - 1e-9)) + 1, first + 1), len(times) - 1
         )
-        return sql_literal(counts[first][0]), sql_literal(counts[second][0])
+        return sql_literal(times[first]), sql_literal(times[second])
 
 
 def row_hash(row: np.ndarray, seed: int) -> np.ndarray:

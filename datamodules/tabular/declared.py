@@ -1,0 +1,193 @@
+"""What a user declares of a table: its fields and its label, and how they are read as SQL.
+
+`datamodules.tabular.formats` offers of each column of a file, whatever its format, the parts that
+these expressions name: its text, its number, its time, whether it is given and whether it is
+nested.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from datamodules.prepared.engine import sql_identifier, sql_literal
+from datamodules.tabular.source import RawField
+from zoo.data.errors import ZooError
+from zoo.data.schema import JOINER
+
+Part = Literal["text", "number", "time", "given", "nested"]
+RULE = re.compile(r"(>=|<=|>|<|==|=|!=)\s*(\S.*)")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+YES, NO = ("1", "1.0", "true"), ("0", "0.0", "false")
+TRANSFORMS = {"none": "{0}", "standardise": "{0}", "log": "sign({0}) * ln(1 + abs({0}))"}
+TIMES = {"hour": "strftime({0}, '%H')", "weekday": "strftime({0}, '%a')"}
+LARGEST = "3.4e38"  # a float32
+
+
+def part(column: str, wanted: Part) -> str:
+    """The SQL of a part of a column; the text has the column's own name."""
+    return sql_identifier(column if wanted == "text" else f"{column}\n{wanted}")
+
+
+@dataclass(frozen=True)
+class TableField:
+    """A field of a table, as it is declared.
+
+    Args:
+        name: Name of the field.
+        kind: `numerical` or `categorical`.
+        column: Column that it is read from; null is that of its name.
+        group: What it describes, such as user or item; fields of one group belong together.
+        transform: What becomes of a number x: `none`; `log`, sign(x) ln(1 + |x|); `standardise`,
+            (x - mean) / deviation, both of the training rows. A missing number is 0 in the end.
+        missing_indicator: Whether one more numerical field, `<name> missing`, is 1 where the number
+            is missing and else 0.
+        min_count: Smallest count of a value in the training rows; rarer ones become unknown. Null
+            takes that of the table.
+        max_size: Largest number of values that have an id, the most frequent ones; null is any.
+        buckets: Number of buckets that values are hashed into, for ids without end; null keeps the
+            values themselves.
+    """
+
+    name: str
+    kind: Literal["numerical", "categorical"]
+    column: str | None = None
+    group: str = ""
+    transform: Literal["none", "log", "standardise"] = "none"
+    missing_indicator: bool = False
+    min_count: int | None = None
+    max_size: int | None = None
+    buckets: int | None = None
+
+    @property
+    def source(self) -> str:
+        """The column that it is read from."""
+        return self.column or self.name
+
+    def check(self) -> None:
+        """Raises `ZooError` where the declaration contradicts itself."""
+        where = f"data.fields: the field {self.name!r}"
+        if not self.name:
+            raise ZooError("data.fields: a field has an empty name")
+        if self.kind not in ("numerical", "categorical"):
+            raise ZooError(f"{where} has the kind {self.kind!r}: numerical or categorical")
+        if self.transform not in TRANSFORMS:
+            raise ZooError(f"{where}: transform must be one of {', '.join(TRANSFORMS)}")
+        others = ("transform", "missing_indicator")
+        if self.kind == "numerical":
+            others = ("min_count", "max_size", "buckets")
+        for option in others:
+            if getattr(self, option) not in (None, False, "none"):
+                raise ZooError(f"{where} is {self.kind}, which has no {option}: leave it out")
+        for option in ("min_count", "max_size", "buckets"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise ZooError(f"{where}: {option} must be at least 1, got {value}")
+        if self.buckets and self.max_size:
+            raise ZooError(f"{where}: give buckets or max_size, not both")
+
+    def raw_fields(self) -> list[RawField]:
+        """How it is read, and its indicator."""
+        if self.kind == "categorical":
+            return [self._categorical()]
+        number = part(self.source, "number")
+        given = part(self.source, "given")
+        # where it is too large for a float32 too
+        malformed = f"{given} AND NOT coalesce(abs({number}) <= {LARGEST}, false)"
+        sql = TRANSFORMS[self.transform].format(number)
+        problem = f"{self.source} is not a number"
+        scaled = self.transform == "standardise"
+        made = RawField(self.name, "numerical", sql, self.group, malformed, problem, scaled)
+        if not self.missing_indicator:
+            return [made]
+        missing = f"(NOT {given})::FLOAT"
+        return [made, RawField(f"{self.name} missing", "numerical", missing, self.group)]
+
+    def _categorical(self) -> RawField:
+        text = part(self.source, "text")
+        # not DuckDB's own hash, which another version may change
+        bucket = f"'bucket ' || (md5_number_lower({text}) % {self.buckets})"
+        return RawField(
+            self.name,
+            "categorical",
+            bucket if self.buckets else text,
+            self.group,
+            malformed=part(self.source, "nested"),
+            problem=f"{self.source} is a list or an object, not one value",
+            min_count=self.min_count,
+            max_size=self.max_size,
+        )
+
+
+@dataclass(frozen=True)
+class Label:
+    """The label of a table, as it is declared.
+
+    Args:
+        column: Column that it is read from.
+        positive: Which rows are positive: a comparison of the column with a number, such as
+            `>= 4`, or with a value, such as `= yes`; null reads 0, 1, false and true.
+    """
+
+    column: str
+    positive: str | None = None
+
+    def check(self) -> None:
+        """Raises `ZooError` where the rule is none."""
+        rule = RULE.fullmatch(self.positive.strip()) if self.positive is not None else None
+        compared = rule is None or rule[1] in ("=", "==", "!=") or NUMBER.fullmatch(rule[2])
+        if self.positive is not None and (rule is None or not compared):
+            raise ZooError(
+                f"data.label: positive must be a comparison such as '>= 4' or '= yes', got "
+                f"{self.positive!r}"
+            )
+
+    @property
+    def sql(self) -> str:
+        """0, 1, or NULL where it is none."""
+        text = part(self.column, "text")
+        if self.positive is None:
+            return (
+                f"CASE WHEN lower({text}) IN {_listed(YES)} THEN 1 "
+                f"WHEN lower({text}) IN {_listed(NO)} THEN 0 END::TINYINT"
+            )
+        rule = RULE.fullmatch(self.positive.strip())
+        assert rule is not None  # `check` has seen it
+        sign, value = rule[1].replace("==", "="), rule[2]
+        if NUMBER.fullmatch(value):
+            return f"({part(self.column, 'number')} {sign} {value}::DOUBLE)::TINYINT"
+        return f"({text} {sign} {sql_literal(value)})::TINYINT"
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """SQL conditions under which it cannot be used, and what is then wrong."""
+        given, name = part(self.column, "given"), f"its label ({self.column})"
+        found = [(f"NOT {given}", f"{name} is missing")]
+        if self.positive is None:
+            advice = f'data.label={{column: {self.column}, positive: ">= 4"}}'
+            wrong = f"{name} is not 0, 1, false or true: say what is positive, as in {advice}"
+        else:
+            wrong = f"{name} is not a number"
+        return [*found, (f"({self.sql}) IS NULL", wrong)]
+
+
+def time_fields(column: str, wanted: Sequence[str]) -> list[RawField]:
+    """Fields of a time: its hour, `00` to `23`, and its weekday, `Mon` to `Sun`."""
+    time = part(column, "time")
+    return [RawField(name, "categorical", TIMES[name].format(time), "time") for name in wanted]
+
+
+def check_fields(fields: Sequence[RawField]) -> None:
+    """Raises `ZooError` where fields cannot stand beside each other."""
+    names = [field.name for field in fields]
+    if not names:
+        raise ZooError("data.fields names no field: a model needs one at least")
+    for name in names:
+        if names.count(name) > 1:
+            raise ZooError(f"data.fields: two fields are named {name!r}: give one another name")
+        if JOINER in name:
+            raise ZooError(f"data.fields: the name {name!r} holds {JOINER!r}, as crosses alone do")
+
+
+def _listed(values: Sequence[str]) -> str:
+    return f"({', '.join(map(sql_literal, values))})"

@@ -1,0 +1,338 @@
+"""Many files as one table: which they are, what they must hold, and their rows in order."""
+
+import glob
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import duckdb
+
+from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
+from datamodules.tabular.declared import Label, part
+from datamodules.tabular.formats import (
+    Format,
+    Kind,
+    TableFile,
+    nested,
+    table_file,
+)
+from datamodules.tabular.source import RawField
+from zoo.data.errors import ZooError
+
+UNITS = {"s": 1_000_000, "ms": 1000, "us": 1}  # of numbers that are times, in microseconds
+LATEST = 250_000_000_000_000_000  # microseconds: a year that a time can have
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+KINDS: dict[Kind, str] = {
+    **{"text": "text", "whole": "whole numbers", "float": "numbers", "boolean": "true and false"},
+    **{"time": "times", "zoned": "times with a zone", "nested": "lists or objects"},
+    **{"null": "nothing", "other": "values of a type that no field reads"},
+}
+NUMBERS = ("whole", "float")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the files of a table are read.
+
+    Attributes:
+        format: Format of files whose names do not say it.
+        delimiter: Character between the columns of text; None is a comma, or a tab of TSV.
+        missing_values: Texts that mean that a value is missing.
+        time_format: How a time is written; None is ISO 8601.
+    """
+
+    format: Format | None = None
+    delimiter: str | None = None
+    missing_values: tuple[str, ...] = ("",)
+    time_format: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\n\r'):
+            raise ZooError(
+                f"data.delimiter must be one character, no quote and no line break, got "
+                f"{self.delimiter!r}"
+            )
+        if self.time_format is not None and self.time_format not in UNITS:
+            try:
+                duckdb.execute("SELECT try_strptime('', ?)", [self.time_format])
+            except duckdb.Error as error:
+                raise ZooError(
+                    f"data.time_format {self.time_format!r} is neither s, ms or us nor a format "
+                    "such as '%d/%m/%Y %H:%M'"
+                ) from error
+
+
+class TableFiles:
+    """The files of a table, as a source of rows (see `datamodules.tabular.source.RawSource`).
+
+    Args:
+        files: The files, in order.
+        uses: The columns that are needed: of each `number`, `text`, `label` or `time`, which is
+            what is read of it, and in whose name, for messages.
+        reading: How they are read.
+        label: The label, if the files need have one.
+        time: Column of a time that every row needs, if there is one.
+        carried: Columns that predictions carry along.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[TableFile],
+        uses: Mapping[str, Mapping[str, str]],
+        reading: Reading,
+        label: Label | None = None,
+        time: str | None = None,
+        carried: Sequence[str] = (),
+    ) -> None:
+        self.files = files
+        self.uses = uses
+        self.reading = reading
+        self.declared = label
+        self.time = time
+        self.carried = carried
+        self.starts: list[int] = []
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.files[0].path
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of the first file, and of its partition."""
+        return tuple(self._kinds(self.files[0]))
+
+    @property
+    def label(self) -> str | None:
+        """Column of the label."""
+        return self.declared.column if self.declared else None
+
+    @property
+    def unread(self) -> list[str]:
+        """The columns of the first file that nothing reads."""
+        return [column for column in self.columns if column not in self.uses]
+
+    def place(self, row: int) -> tuple[Path, int]:
+        """The file and the line of a row; as if no value held a line break."""
+        number = bisect_right(self.starts, row) - 1
+        file = self.files[number]
+        return file.path, row - self.starts[number] + 1 + file.header
+
+    def fill(
+        self, engine: Engine, fields: list[RawField], extra: dict[str, str]
+    ) -> tuple[int, dict[int, str]]:
+        """Makes the table `rows` of the rows of all files."""
+        self.check()
+        engine.run("SET TimeZone = 'UTC'")
+        total, problems, single = 0, {}, len(self.files) == 1
+        named = f"read {self.path.name}"
+        files = self.files if single else engine.progress.track(self.files, description=named)
+        self.starts = []
+        for i, file in enumerate(files):
+            self.starts.append(total)
+            before = _count(engine) if i else 0
+            into = "INSERT INTO rows" if i else "CREATE TABLE rows AS"
+            statement = self._statement(engine, file, fields, extra)
+            try:
+                engine.run(f"{into} {statement}", named if single else None)
+            except duckdb.Error as error:
+                reason = str(error).splitlines()[0]
+                raise ZooError(f"{file.path} cannot be read: {reason}") from error
+            found = _count(engine) - before + len(file.problems)
+            if not found:
+                raise ZooError(f"{file.path} is empty: it holds no rows")
+            problems |= {total + row: problem for row, problem in file.problems.items()}
+            total += found
+        return total, problems
+
+    # What the files must hold
+
+    def check(self) -> None:
+        """Raises `ZooError` where a file lacks a column, or has one of another type."""
+        for column, uses in self.uses.items():
+            first: tuple[Path, Kind] | None = None
+            for file in self.files:
+                kind = self._kinds(file).get(column)
+                if kind is None:
+                    raise ZooError(
+                        f"{file.path} has no column {column!r} ({', '.join(uses.values())}): it "
+                        f"has {', '.join(self._kinds(file))}"
+                    )
+                self._check_kind(file.path, column, kind, uses)
+                if first and not _alike(first[1], kind, uses):
+                    raise ZooError(
+                        f"{file.path}: its column {column!r} holds {KINDS[kind]}, that of "
+                        f"{first[0]} {KINDS[first[1]]}: write it with one type in all files"
+                    )
+                if first is None or first[1] == "null":
+                    first = file.path, kind
+
+    def _check_kind(self, path: Path, column: str, kind: Kind, uses: Mapping[str, str]) -> None:
+        where = f"{path}: its column {column!r} ({', '.join(uses.values())}) holds {KINDS[kind]}"
+        if kind in ("nested", "other"):
+            raise ZooError(f"{where}, where one value a row is needed: leave it out of data")
+        if "number" in uses and kind in ("boolean", "time", "zoned"):
+            advice = "categorical" if kind == "boolean" else "data.time"
+            raise ZooError(f"{where}, not numbers: declare it as {advice}")
+        is_unit = self.reading.time_format in UNITS
+        if "time" in uses and (kind == "boolean" or (kind in NUMBERS and not is_unit)):
+            raise ZooError(f"{where}, not times: of numbers, data.time_format says s, ms or us")
+
+    def _kinds(self, file: TableFile) -> dict[str, Kind]:
+        partition: dict[str, Kind] = dict.fromkeys(_partition(file.path), "text")
+        return {**partition, **file.kinds}
+
+    # How they are read
+
+    def _statement(
+        self, engine: Engine, file: TableFile, fields: list[RawField], extra: dict[str, str]
+    ) -> str:
+        wanted = [*dict.fromkeys([*self.uses, *self.carried])]
+        values = [f"{self.declared.sql if self.declared else 'NULL'}::TINYINT AS label"]
+        values.append("0::TINYINT AS split")
+        values += [
+            f"({f.sql})::{'DOUBLE' if f.kind == 'numerical' else 'VARCHAR'} "
+            f"AS {sql_identifier(f.name)}"
+            for f in fields
+        ]
+        values += [f"{sql} AS {sql_identifier(column)}" for column, sql in extra.items()]
+        values.append(f"{self._problem(fields)} AS problem")
+        return f"SELECT {', '.join(values)} FROM ({self._parts(engine, file, wanted)})"
+
+    def _problem(self, fields: list[RawField]) -> str:
+        found = self.declared.problems if self.declared else []
+        if self.time:
+            given, name = part(self.time, "given"), f"its time ({self.time})"
+            how = self.reading.time_format or "YYYY-MM-DD HH:MM:SS"
+            found = [*found, (f"NOT {given}", f"{name} is missing")]
+            wrong = f"{name} is not of the form {how} (data.time_format)"
+            found.append((f"{part(self.time, 'time')} IS NULL", wrong))
+        found = [*found, *((f.malformed, f.problem) for f in fields if f.problem)]
+        cases = " ".join(f"WHEN {wrong} THEN {sql_literal(said)}" for wrong, said in found)
+        return f"CASE WHEN problem IS NOT NULL THEN problem {cases} END::VARCHAR"
+
+    def _parts(self, engine: Engine, file: TableFile, columns: Sequence[str]) -> str:
+        """A relation of all parts of the columns; see `datamodules.tabular.declared`."""
+        partition = _partition(file.path)
+        own = [column for column in columns if column in file.kinds]
+        inner = [f"{sql_identifier(c)}, {nested(c)}" for c in own]
+        for column in columns:
+            if column not in own:
+                value = partition[column]
+                literal = "NULL" if value is None else sql_literal(value)
+                inner.append(f"{literal}::VARCHAR AS {sql_identifier(column)}")
+                inner.append(f"false AS {nested(column)}")
+        relation = file.relation(engine, own)
+        middle, outer = [], []
+        kinds = self._kinds(file)
+        for column in columns:
+            name, kind = sql_identifier(column), kinds[column]
+            value = name
+            if kind in ("text", "null"):
+                missing = ", ".join(map(sql_literal, self.reading.missing_values))
+                value = f"{name}::VARCHAR"
+                if missing:
+                    value = f"CASE WHEN {value} IN ({missing}) THEN NULL ELSE {value} END"
+            middle.append(f"{value} AS {name}, {nested(column)}")
+            outer += [
+                f"{name}::VARCHAR AS {name}",
+                f"{name} IS NOT NULL AS {part(column, 'given')}",
+                f"{nested(column)} AS {part(column, 'nested')}",
+                f"{_number(name, kind)} AS {part(column, 'number')}",
+                f"{self._time(name, kind)} AS {part(column, 'time')}",
+            ]
+        inner_sql = f"SELECT {', '.join([*inner, 'problem'])} FROM ({relation})"
+        middle_sql = f"SELECT {', '.join([*middle, 'problem'])} FROM ({inner_sql})"
+        return f"SELECT {', '.join([*outer, 'problem'])} FROM ({middle_sql})"
+
+    def _time(self, name: str, kind: Kind) -> str:
+        how = self.reading.time_format
+        if kind == "zoned":
+            return f"{name}::TIMESTAMPTZ::TIMESTAMP"  # the engine's zone is UTC
+        if kind == "time":
+            return f"{name}::TIMESTAMP"
+        if kind == "boolean":
+            return "NULL::TIMESTAMP"
+        if how in UNITS:
+            micros = f"{_number(name, kind)} * {UNITS[how]}"
+            in_time = f"abs({micros}) <= {LATEST}"
+            return f"CASE WHEN {in_time} THEN make_timestamp(({micros})::BIGINT) END"
+        if kind in NUMBERS:
+            return "NULL::TIMESTAMP"
+        if how:
+            return f"try_strptime({name}, {sql_literal(how)})::TIMESTAMP"
+        # what is no date is a time for DuckDB too: epoch, infinity
+        iso = f"try_cast({name} AS TIMESTAMPTZ)::TIMESTAMP"
+        return f"CASE WHEN {name} LIKE '____-__-__%' THEN {iso} END"
+
+
+def files_of(path: str | Sequence[str], reading: Reading) -> list[TableFile]:
+    """The files that a file, a folder, a pattern, or a list of these stands for.
+
+    Those of a folder or of a pattern are sorted by name; in a folder, hidden ones, and those whose
+    name begins with `_`, are left out.
+
+    Raises:
+        ZooError: where there are none, or one has no known format.
+    """
+    paths = [path] if isinstance(path, str) else [*path]
+    found = [file for one in paths for file in _matching(one)]
+    if not found:
+        raise ZooError("data.path names no file: give a file, a folder, a pattern, or a list")
+    for file in found:
+        if found.count(file) > 1:
+            raise ZooError(f"{file} is named twice (data.path): its rows would count twice")
+    return [table_file(file, reading.format, reading.delimiter) for file in found]
+
+
+def _matching(path: str) -> list[Path]:
+    one = Path(path)
+    if one.is_dir():
+        files = [file for file in one.rglob("*") if file.is_file() and not _is_hidden(file, one)]
+        return sorted(files) or _none(path, "the folder holds no files")
+    if glob.has_magic(path) and not one.exists():
+        files = [Path(name) for name in glob.glob(path, recursive=True)]
+        return sorted(f for f in files if f.is_file()) or _none(path, "no file matches")
+    return [one] if one.is_file() else _none(path, "no such file")
+
+
+def _none(path: str, why: str) -> list[Path]:
+    raise ZooError(f"{why}: {path} (data.path)")
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(name[0] in "._" for name in file.relative_to(folder).parts)
+
+
+def _partition(path: Path) -> dict[str, str | None]:
+    """The columns that folders such as `day=2024-01-05` add to a file."""
+    found = {}
+    for folder in path.parts[:-1]:
+        name, sign, value = folder.partition("=")
+        if name and sign:
+            found[unquote(name)] = None if value == NO_VALUE else unquote(value)
+    return found
+
+
+def _alike(first: Kind, kind: Kind, uses: Mapping[str, str]) -> bool:
+    if "null" in (first, kind) or first == kind:
+        return True
+    pair = {first, kind}
+    # the text of 3 and of 3.0 differs
+    return (pair <= {*NUMBERS} and "text" not in uses) or pair <= {"time", "zoned"}
+
+
+def _number(name: str, kind: Kind) -> str:
+    if kind in NUMBERS:
+        return f"{name}::DOUBLE"
+    if kind in ("text", "null"):
+        # DuckDB passes over underscores
+        return f"CASE WHEN contains({name}, '_') THEN NULL ELSE try_cast({name} AS DOUBLE) END"
+    return "NULL::DOUBLE"
+
+
+def _count(engine: Engine) -> int:
+    ((count,),) = engine.run("SELECT count(*) FROM rows")
+    return count

@@ -1,0 +1,180 @@
+"""A table of one's own, by a declaration: which columns are fields, which is the label."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from datamodules.prepared.folder import source_identity
+from datamodules.tabular.declared import Label, TableField, check_fields, part, time_fields
+from datamodules.tabular.files import Reading, TableFiles, files_of
+from datamodules.tabular.module import CTRDataModule
+from datamodules.tabular.source import RawField, RawSource
+from datamodules.tabular.splitting import Splitting
+from zoo.data.errors import ZooError
+
+
+class Table(CTRDataModule):
+    """Rows of one's own: Parquet, CSV, TSV or JSON lines, in one file or many.
+
+    The name of a file says its format: .parquet (.pq), .csv, .tsv (.tab), .jsonl (.ndjson, .json);
+    all but Parquet may be compressed (.gz, .zst). CSV and TSV have a header. Columns that are not
+    declared are ignored. `python train.py describe FILE` writes a first declaration.
+
+    Args:
+        path: A file, a folder of files, a pattern such as `clicks/*.parquet`, or a list of these.
+            Files of a folder or a pattern are read in the order of their names; folders such as
+            `day=2024-01-05` are a column.
+        label: Column of 0 and 1, or of false and true; or `column` and `positive`, such as
+            `{column: rating, positive: ">= 4"}`.
+        fields: The fields, in the order of the schema.
+        time: Column of the time, for `time_fields` and a split by time; every row must have one.
+        time_fields: Fields to be made of the time, `hour` and `weekday`.
+        time_format: How a time is written: a format such as `%d/%m/%Y %H:%M`, or, of numbers since
+            1970, `s`, `ms` or `us`; null is ISO 8601, UTC where it names no zone, and times of
+            Parquet.
+        group: Column whose values stay together in a split by group, such as a user; a row without
+            one is a group of its own.
+        split: How rows are dealt to the splits: by a `hash` of their number, by `time` (training
+            first, test last), or by a hash of their `group`; null takes the one that `time` or
+            `group` allows, else `hash`.
+        missing_values: Texts that mean that a value is missing.
+        format: Format of files whose names do not say it.
+        delimiter: Character between the columns of text; null is a comma, and a tab of TSV.
+        shared: Options of `CTRDataModule`.
+    """
+
+    def __init__(
+        self,
+        path: str | list[str],
+        label: str | Label,
+        fields: list[TableField],
+        time: str | None = None,
+        time_fields: Sequence[Literal["hour", "weekday"]] = (),
+        time_format: str | None = None,
+        group: str | None = None,
+        split: Literal["hash", "time", "group"] | None = None,
+        missing_values: Sequence[str] = ("",),
+        format: Literal["parquet", "csv", "tsv", "jsonl"] | None = None,
+        delimiter: str | None = None,
+        **shared: Any,
+    ) -> None:
+        self.paths = path
+        self.label = Label(label) if isinstance(label, str) else label
+        self.fields = [*fields]
+        self.time_column = time
+        self.time_fields = [*time_fields]
+        self.group = group
+        self.reading = Reading(format, delimiter, tuple(missing_values), time_format)
+        self._check()
+        super().__init__(path if isinstance(path, str) else "", **shared)
+        by = split or self._default_split()
+        if by == "group" and not group:
+            raise ZooError("data.split=group needs the column of the groups: give data.group")
+        column = part(group, "text") if group else None
+        ratio, seed = self.splitting.ratio, self.split_seed
+        self.splitting = Splitting(by, ratio, seed, self.time(), column)
+
+    def _check(self) -> None:
+        self.label.check()
+        for field in self.fields:
+            field.check()
+        if self.time_fields and not self.time_column:
+            raise ZooError("data.time_fields needs the column of the time: give data.time")
+        check_fields(self.raw_fields())
+        for field in self.fields:
+            if field.source == self.label.column:
+                raise ZooError(
+                    f"data.fields: the field {field.name!r} is read from the label's column "
+                    f"{field.source!r}: it would tell the answer"
+                )
+
+    def _default_split(self) -> Literal["hash", "time", "group"]:
+        if self.time_column and self.group:
+            raise ZooError(
+                "data.time and data.group both say how rows may be split: choose by data.split "
+                "(time, group or hash)"
+            )
+        return "time" if self.time_column else "group" if self.group else "hash"
+
+    # What a dataset defines
+
+    def raw_file(self, path: Path) -> RawSource:
+        """A file to score, which may lack what is no field."""
+        files = files_of(str(path), self.reading)
+        file = TableFiles(files, self._uses(), self.reading)
+        label = self.label if self.label.column in file.columns else None
+        time = self.time_column if self.time_fields else None
+        return TableFiles(files, self._uses(label), self.reading, label, time, self.predict_columns)
+
+    def training_file(self) -> TableFiles:
+        """All files, with label, time and group."""
+        return TableFiles(
+            files_of(self.paths, self.reading),
+            self._uses(self.label, self.time_column, self.group),
+            self.reading,
+            self.label,
+            self.time_column,
+        )
+
+    def _uses(
+        self, label: Label | None = None, time: str | None = None, group: str | None = None
+    ) -> dict[str, dict[str, str]]:
+        """The columns that are needed: of each what is read of it, and in whose name."""
+        if self.time_fields:
+            time = self.time_column
+        found: dict[str, dict[str, str]] = {}
+        for field in self.fields:
+            use = "number" if field.kind == "numerical" else "text"
+            found.setdefault(field.source, {})[use] = f"field {field.name}"
+        named = (label and label.column, "label"), (time, "time"), (group, "group")
+        for column, option in named:
+            if column:
+                use = "text" if option == "group" else option
+                found.setdefault(column, {})[use] = f"data.{option}"
+        return found
+
+    def raw_fields(self) -> list[RawField]:
+        """The declared fields, each followed by its indicator, then those of the time."""
+        declared = [raw for field in self.fields for raw in field.raw_fields()]
+        return [*declared, *time_fields(self.time_column or "", self.time_fields)]
+
+    def time(self) -> str | None:
+        """The time, where it is declared."""
+        return part(self.time_column, "time") if self.time_column else None
+
+    def encoder_options(self) -> dict[str, Any]:
+        """The declaration of the fields."""
+        options = {
+            **super().encoder_options(),
+            "fields": [asdict(field) for field in self.fields],
+            "missing_values": [*self.reading.missing_values],
+        }
+        if self.time_fields:
+            options |= {"time": self.time_column, "time_fields": self.time_fields}
+        return options
+
+    def options(self) -> dict[str, Any]:
+        """The declaration, and how files are read."""
+        return {
+            **super().options(),
+            "label": asdict(self.label),
+            "time": self.time_column,
+            "time_format": self.reading.time_format,
+            "group": self.group,
+            "format": self.reading.format,
+            "delimiter": self.reading.delimiter,
+        }
+
+    def source(self) -> dict[str, Any]:
+        """All files."""
+        files = files_of(self.paths, self.reading)
+        return {"files": [source_identity(file.path) for file in files]}
+
+    def notes(self, file: RawSource) -> dict[str, int]:
+        """The columns that are not declared."""
+        unread = file.unread if isinstance(file, TableFiles) else []
+        named = ", ".join(unread)
+        return (
+            {f"columns are not declared and were ignored: {named}": len(unread)} if unread else {}
+        )
