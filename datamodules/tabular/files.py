@@ -14,6 +14,7 @@ from datamodules.tabular.declared import Label, part
 from datamodules.tabular.formats import (
     Format,
     Kind,
+    ParquetFile,
     TableFile,
     nested,
     table_file,
@@ -161,12 +162,13 @@ class TableFiles:
                         f"has {', '.join(self._kinds(file))}"
                     )
                 self._check_kind(file.path, column, kind, uses)
-                if first and not _alike(first[1], kind, uses):
+                is_typed = isinstance(file, ParquetFile)  # of the others, all is text
+                if first and is_typed and not _alike(first[1], kind, uses):
                     raise ZooError(
                         f"{file.path}: its column {column!r} holds {KINDS[kind]}, that of "
                         f"{first[0]} {KINDS[first[1]]}: write it with one type in all files"
                     )
-                if first is None or first[1] == "null":
+                if is_typed and (first is None or first[1] == "null"):
                     first = file.path, kind
 
     def _check_kind(self, path: Path, column: str, kind: Kind, uses: Mapping[str, str]) -> None:

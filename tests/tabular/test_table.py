@@ -54,7 +54,7 @@ def test_many_files_of_all_formats_are_one_table(tmp_path, splits):
     folder.mkdir()
     bounds = [0, 100, 101, 350, 600]
     names = ["a.parquet", "b.csv.gz", "c.jsonl", "d.tsv"]
-    for name, start, stop in zip(names, bounds, bounds[1:], strict=True):
+    for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
         write(FRAME[start:stop], folder / name)
     (folder / "_SUCCESS").touch()
     for path in (folder, folder / "*.*[!S]", [folder / name for name in names]):
