@@ -99,6 +99,12 @@ def test_every_optimizer_trains_and_its_checkpoint_is_plain_data(name, tmp_path)
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", ["adagrad", "adam", "adamw"])
+def test_gradients_are_clipped_in_half_precision_too(name):
+    options = {"gradient_clip_val": 1.0, "precision": "bf16-mixed", "max_epochs": 1}
+    assert fit(Diary(), model={"optimizer": name}, **options).global_step == 5
+
+
 def test_adamw_has_no_decay_of_its_own():
     (group,) = deepfm(optimizer="adamw").configure_optimizers()["optimizer"].param_groups
     assert group["weight_decay"] == 0

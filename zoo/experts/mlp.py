@@ -40,7 +40,8 @@ class InterpretableMLP(MixtureModule, RowModule):
         dropout: Share of the activations that training drops.
         layer_norm: Normalise each expert's features before each activation.
         embedding_std: Standard deviation of the initial embeddings.
-        optimizer: Optimizer of all parameters, by its name or class path; see `OptimizedModule`.
+        optimizer: Optimizer of all parameters: the name of one of torch's, such as `adagrad`,
+            `adam`, `adamw` or `sgd`, or a class_path with init_args; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
         shared: Options of `MixtureModule` and `RowModule`.
     """

@@ -37,7 +37,8 @@ class ZooModule(OptimizedModule):
 
     Args:
         schema: Fields of the batches and their cardinalities; see `Schema`.
-        optimizer: Optimizer of all parameters, by its name or class path; see `OptimizedModule`.
+        optimizer: Optimizer of all parameters: the name of one of torch's, such as `adagrad`,
+            `adam`, `adamw` or `sgd`, or a class_path with init_args; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
         shared: Options of `OptimizedModule`.
 

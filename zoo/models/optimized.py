@@ -4,6 +4,7 @@ import sys
 from typing import Any, Literal
 
 from pytorch_lightning import LightningModule
+from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -97,8 +98,8 @@ class OptimizedModule(LightningModule):
         groups = groups_of(self, self.weight_decay, self.embedding_weight_decay)
         decays = "weight_decay" in groups[0]
         try_out(self.optimizer, self.lr_scheduler, self.learning_rate, decays)
-        on_cpu = self.device.type == "cpu"
-        optimizer = make_optimizer(self.optimizer, groups, self.learning_rate, on_cpu)
+        fusible = self.device.type == "cpu" and not self._clips_mixed()
+        optimizer = make_optimizer(self.optimizer, groups, self.learning_rate, fusible)
         if self.lr_scheduler is not None:
             resumed = self.resuming.max_steps is not None
             # the batches must not be made before their state is loaded, as is that of the schedule
@@ -127,6 +128,15 @@ class OptimizedModule(LightningModule):
                 "frequency": sys.maxsize,
             },
         }
+
+    def _clips_mixed(self) -> bool:
+        """Whether gradients are clipped in mixed precision, which Lightning refuses if fused."""
+        trainer = self._trainer
+        return (
+            trainer is not None
+            and bool(trainer.gradient_clip_val)
+            and isinstance(trainer.precision_plugin, MixedPrecision)
+        )
 
     def _schedule_length(self) -> int:
         """How often the schedule is stepped in this fit."""

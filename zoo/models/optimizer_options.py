@@ -127,7 +127,7 @@ def try_out(
         parameter.grad = torch.zeros_like(parameter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = make_optimizer(optimizer, groups, rate, on_cpu=True, beside=beside)
+        made = make_optimizer(optimizer, groups, rate, fusible=True, beside=beside)
         with arguments_of("optimizer", type(made), parts_of(optimizer)[1]):
             made.step()
         if schedule is not None:

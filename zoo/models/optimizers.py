@@ -25,7 +25,7 @@ def make_optimizer(
     spec: ClassSpec,
     groups: list[dict[str, Any]],
     rate: float,
-    on_cpu: bool = False,
+    fusible: bool = False,
     beside: Iterable[Path] = (),
 ) -> Optimizer:
     """The optimizer that `model.optimizer` names.
@@ -37,7 +37,8 @@ def make_optimizer(
         spec: Value of the option.
         groups: Parameters; see `groups_of`.
         rate: Its learning rate.
-        on_cpu: Whether all parameters are on a CPU.
+        fusible: Whether Adam and AdamW may take a step with one kernel: on a CPU, and without
+            clipping in mixed precision.
         beside: Folders of the config that names it, from which no code is taken.
 
     Raises:
@@ -55,7 +56,7 @@ def make_optimizer(
         )
     options = dict(arguments)
     chosen = options.keys() & {"fused", "foreach", "capturable", "differentiable"}
-    if found in (torch.optim.Adam, torch.optim.AdamW) and on_cpu and not chosen:
+    if found in (torch.optim.Adam, torch.optim.AdamW) and fusible and not chosen:
         # a kernel for the whole step; on other devices it would not go with clipping and fp16
         options["fused"] = True
     decays = any("weight_decay" in group for group in groups)

@@ -35,7 +35,8 @@ class RowModule(ZooModule):
         embedding_std: Standard deviation of the initial embeddings.
         embedding_dropout: Share of the numbers in the embeddings of a row that training drops, the
             same for all parts of the model; first-order weights are kept.
-        optimizer: Optimizer of all parameters, by its name or class path; see `OptimizedModule`.
+        optimizer: Optimizer of all parameters: the name of one of torch's, such as `adagrad`,
+            `adam`, `adamw` or `sgd`, or a class_path with init_args; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
         sparse_gradients: Let gradients of the embedding table hold the rows of the batch alone.
             `auto`: on one device, with an optimizer for which this changes no result (adagrad,
