@@ -1,68 +1,25 @@
-"""Many files as one table: which they are, what they must hold, and their rows in order."""
+"""Many files as one table: what they must hold, and their rows in order."""
 
-import glob
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import duckdb
 
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.tabular.declared import Label, part
-from datamodules.tabular.formats import (
-    Format,
-    Kind,
-    ParquetFile,
-    TableFile,
-    nested,
-    table_file,
-)
+from datamodules.tabular.formats import Kind, ParquetFile, TableFile, nested
+from datamodules.tabular.paths import UNITS, Reading, partition_of
 from datamodules.tabular.source import RawField
 from zoo.data.errors import ZooError
 
-UNITS = {"s": 1_000_000, "ms": 1000, "us": 1}  # of numbers that are times, in microseconds
 LATEST = 250_000_000_000_000_000  # microseconds: a year that a time can have
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 KINDS: dict[Kind, str] = {
     **{"text": "text", "whole": "whole numbers", "float": "numbers", "boolean": "true and false"},
     **{"time": "times", "zoned": "times with a zone", "nested": "lists or objects"},
     **{"null": "nothing", "other": "values of a type that no field reads"},
 }
 NUMBERS = ("whole", "float")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the files of a table are read.
-
-    Attributes:
-        format: Format of files whose names do not say it.
-        delimiter: Character between the columns of text; None is a comma, or a tab of TSV.
-        missing_values: Texts that mean that a value is missing.
-        time_format: How a time is written; None is ISO 8601.
-    """
-
-    format: Format | None = None
-    delimiter: str | None = None
-    missing_values: tuple[str, ...] = ("",)
-    time_format: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\n\r'):
-            raise ZooError(
-                f"data.delimiter must be one character, no quote and no line break, got "
-                f"{self.delimiter!r}"
-            )
-        if self.time_format is not None and self.time_format not in UNITS:
-            try:
-                duckdb.execute("SELECT try_strptime('', ?)", [self.time_format])
-            except duckdb.Error as error:
-                raise ZooError(
-                    f"data.time_format {self.time_format!r} is neither s, ms or us nor a format "
-                    "such as '%d/%m/%Y %H:%M'"
-                ) from error
 
 
 class TableFiles:
@@ -103,7 +60,7 @@ class TableFiles:
     @property
     def columns(self) -> tuple[str, ...]:
         """Those of the first file, and of its partition."""
-        return tuple(self._kinds(self.files[0]))
+        return tuple(self.kinds(self.files[0]))
 
     @property
     def label(self) -> str | None:
@@ -136,11 +93,7 @@ class TableFiles:
             before = _count(engine) if i else 0
             into = "INSERT INTO rows" if i else "CREATE TABLE rows AS"
             statement = self._statement(engine, file, fields, extra)
-            try:
-                engine.run(f"{into} {statement}", named if single else None)
-            except duckdb.Error as error:
-                reason = str(error).splitlines()[0]
-                raise ZooError(f"{file.path} cannot be read: {reason}") from error
+            run(engine, f"{into} {statement}", file.path, named if single else None)
             found = _count(engine) - before + len(file.problems)
             if not found:
                 raise ZooError(f"{file.path} is empty: it holds no rows")
@@ -155,11 +108,11 @@ class TableFiles:
         for column, uses in self.uses.items():
             first: tuple[Path, Kind] | None = None
             for file in self.files:
-                kind = self._kinds(file).get(column)
+                kind = self.kinds(file).get(column)
                 if kind is None:
                     raise ZooError(
                         f"{file.path} has no column {column!r} ({', '.join(uses.values())}): it "
-                        f"has {', '.join(self._kinds(file))}"
+                        f"has {', '.join(self.kinds(file))}"
                     )
                 self._check_kind(file.path, column, kind, uses)
                 is_typed = isinstance(file, ParquetFile)  # of the others, all is text
@@ -182,8 +135,9 @@ class TableFiles:
         if "time" in uses and (kind == "boolean" or (kind in NUMBERS and not is_unit)):
             raise ZooError(f"{where}, not times: of numbers, data.time_format says s, ms or us")
 
-    def _kinds(self, file: TableFile) -> dict[str, Kind]:
-        partition: dict[str, Kind] = dict.fromkeys(_partition(file.path), "text")
+    def kinds(self, file: TableFile) -> dict[str, Kind]:
+        """The columns of a file, and what they hold."""
+        partition: dict[str, Kind] = dict.fromkeys(partition_of(file.path), "text")
         return {**partition, **file.kinds}
 
     # How they are read
@@ -201,7 +155,7 @@ class TableFiles:
         ]
         values += [f"{sql} AS {sql_identifier(column)}" for column, sql in extra.items()]
         values.append(f"{self._problem(fields)} AS problem")
-        return f"SELECT {', '.join(values)} FROM ({self._parts(engine, file, wanted)})"
+        return f"SELECT {', '.join(values)} FROM ({self.parts(engine, file, wanted)})"
 
     def _problem(self, fields: list[RawField]) -> str:
         found = self.declared.problems if self.declared else []
@@ -215,9 +169,9 @@ class TableFiles:
         cases = " ".join(f"WHEN {wrong} THEN {sql_literal(said)}" for wrong, said in found)
         return f"CASE WHEN problem IS NOT NULL THEN problem {cases} END::VARCHAR"
 
-    def _parts(self, engine: Engine, file: TableFile, columns: Sequence[str]) -> str:
+    def parts(self, engine: Engine, file: TableFile, columns: Sequence[str]) -> str:
         """A relation of all parts of the columns; see `datamodules.tabular.declared`."""
-        partition = _partition(file.path)
+        partition = partition_of(file.path)
         own = [column for column in columns if column in file.kinds]
         inner = [f"{sql_identifier(c)}, {nested(c)}" for c in own]
         for column in columns:
@@ -228,10 +182,12 @@ class TableFiles:
                 inner.append(f"false AS {nested(column)}")
         relation = file.relation(engine, own)
         middle, outer = [], []
-        kinds = self._kinds(file)
+        kinds = self.kinds(file)
         for column in columns:
             name, kind = sql_identifier(column), kinds[column]
             value = name
+            if kind in ("nested", "other"):  # which are described alone
+                value = f"{name}::VARCHAR"
             if kind in ("text", "null"):
                 missing = ", ".join(map(sql_literal, self.reading.missing_values))
                 value = f"{name}::VARCHAR"
@@ -270,52 +226,13 @@ class TableFiles:
         return f"CASE WHEN {name} LIKE '____-__-__%' THEN {iso} END"
 
 
-def files_of(path: str | Sequence[str], reading: Reading) -> list[TableFile]:
-    """The files that a file, a folder, a pattern, or a list of these stands for.
-
-    Those of a folder or of a pattern are sorted by name; in a folder, hidden ones, and those whose
-    name begins with `_`, are left out.
-
-    Raises:
-        ZooError: where there are none, or one has no known format.
-    """
-    paths = [path] if isinstance(path, str) else [*path]
-    found = [file for one in paths for file in _matching(one)]
-    if not found:
-        raise ZooError("data.path names no file: give a file, a folder, a pattern, or a list")
-    for file in found:
-        if found.count(file) > 1:
-            raise ZooError(f"{file} is named twice (data.path): its rows would count twice")
-    return [table_file(file, reading.format, reading.delimiter) for file in found]
-
-
-def _matching(path: str) -> list[Path]:
-    one = Path(path)
-    if one.is_dir():
-        files = [file for file in one.rglob("*") if file.is_file() and not _is_hidden(file, one)]
-        return sorted(files) or _none(path, "the folder holds no files")
-    if glob.has_magic(path) and not one.exists():
-        files = [Path(name) for name in glob.glob(path, recursive=True)]
-        return sorted(f for f in files if f.is_file()) or _none(path, "no file matches")
-    return [one] if one.is_file() else _none(path, "no such file")
-
-
-def _none(path: str, why: str) -> list[Path]:
-    raise ZooError(f"{why}: {path} (data.path)")
-
-
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(name[0] in "._" for name in file.relative_to(folder).parts)
-
-
-def _partition(path: Path) -> dict[str, str | None]:
-    """The columns that folders such as `day=2024-01-05` add to a file."""
-    found = {}
-    for folder in path.parts[:-1]:
-        name, sign, value = folder.partition("=")
-        if name and sign:
-            found[unquote(name)] = None if value == NO_VALUE else unquote(value)
-    return found
+def run(engine: Engine, sql: str, path: Path, task: str | None = None) -> None:
+    """Runs a statement that reads a file; what is wrong with that becomes a `ZooError`."""
+    try:
+        engine.run(sql, task)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise ZooError(f"{path} cannot be read: {reason}") from error
 
 
 def _alike(first: Kind, kind: Kind, uses: Mapping[str, str]) -> bool:

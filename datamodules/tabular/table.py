@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from datamodules.prepared.folder import source_identity
 from datamodules.tabular.declared import Label, TableField, check_fields, part, time_fields
-from datamodules.tabular.files import Reading, TableFiles, files_of
+from datamodules.tabular.files import TableFiles
 from datamodules.tabular.module import CTRDataModule
+from datamodules.tabular.paths import Reading, files_of
 from datamodules.tabular.source import RawField, RawSource
 from datamodules.tabular.splitting import Splitting
 from zoo.data.errors import ZooError

@@ -18,8 +18,8 @@ from zoo.data.schema import Schema
 from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
 from zoo.models.optimizer_options import check_optimization
+from zoo.run import describe, loggers
 from zoo.run import inspect as inspect_command
-from zoo.run import loggers
 from zoo.run.checkpoint import RunCheckpoint
 from zoo.run.directory import (
     best_of,
@@ -81,10 +81,11 @@ class ZooCLI(LightningCLI):
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
-        # `main` runs it without a trainer: here it is only listed
+        # `main` runs them without a trainer: here they are only listed
         listed = parser._subcommands_action
         assert listed is not None  # super() has made it
         listed.add_subcommand("inspect", inspect_command.parser(), help=inspect_command.SUMMARY)
+        listed.add_subcommand("describe", describe.parser(), help=describe.SUMMARY)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the project's own options, and gives the schema of the data to the model."""

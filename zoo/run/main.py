@@ -39,6 +39,10 @@ def _run() -> None:
         from zoo.run import inspect as command  # without Lightning, which takes seconds to import
 
         command.run(sys.argv[2:])
+    elif sys.argv[1:2] == ["describe"]:
+        from zoo.run import describe
+
+        describe.run(sys.argv[2:])
     else:
         from zoo.run import cli
 

@@ -1,0 +1,122 @@
+"""What the columns of a table hold: types, numbers of values, missing ones."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datamodules.prepared.engine import Engine, sql_literal
+from datamodules.tabular.declared import NO, YES, Part, part
+from datamodules.tabular.files import TableFiles, run
+from zoo.data.errors import ZooError
+
+ROWS = 1_000_000  # looked at, the first ones
+TIME = re.compile(r"(.*[_ ])?(ts|time|timestamp|date|datetime)([_ ].*)?", re.DOTALL | re.IGNORECASE)
+EPOCHS = {"s": 1, "ms": 1000, "us": 1_000_000}
+FIRST, LAST = 631_152_000, 4_102_444_800  # 1990 and 2100, in seconds
+PARTS: Sequence[Part] = ("text", "number", "time", "nested")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the rows that were looked at hold in a column.
+
+    Attributes:
+        name: Its name.
+        kind: What its values are in the file.
+        rows: Number of rows.
+        given: Of these, how many have a value.
+        distinct: Number of distinct values.
+        numbers: Number of values that are numbers.
+        whole: Number of values that are whole numbers.
+        times: Number of values that are times.
+        answers: Number of values among 0, 1, false and true.
+        nested: Whether there is a list or an object.
+        low: Smallest number.
+        median: Median of the numbers.
+        high: Largest number.
+    """
+
+    name: str
+    kind: str
+    rows: int
+    given: int
+    distinct: int
+    numbers: int
+    whole: int
+    times: int
+    answers: int
+    nested: bool
+    low: float | None
+    median: float | None
+    high: float | None
+
+    @property
+    def is_label(self) -> bool:
+        """Whether it could be the label as it is."""
+        return self.given == self.answers == self.rows and self.distinct == 2
+
+    @property
+    def is_numerical(self) -> bool:
+        """Whether all its values are numbers."""
+        return self.given > 0 and self.numbers == self.given
+
+    @property
+    def unit(self) -> str | None:
+        """The unit of numbers that are times by name and size."""
+        if not (self.is_numerical and self.whole == self.given and TIME.fullmatch(self.name)):
+            return None
+        low, high = self.low or 0, self.high or 0
+        return next((u for u, n in EPOCHS.items() if FIRST * n <= low <= high <= LAST * n), None)
+
+    @property
+    def is_time(self) -> bool:
+        """Whether every row has a time in it."""
+        return self.given == self.rows and (self.times == self.given or self.unit is not None)
+
+    @property
+    def missing(self) -> str:
+        """How many values are missing, as the end of a comment."""
+        share = 1 - self.given / self.rows
+        return f"; {share:.1%} missing" if share else ""
+
+
+def columns_of(engine: Engine, files: TableFiles) -> list[Column]:
+    """What the first rows hold, which are the table `described` of the engine then."""
+    names = files.columns
+    values = []
+    for i, name in enumerate(names):
+        values += [
+            f"{part(name, wanted)} AS {wanted}{i}"
+            for wanted in ("text", "number", "time", "nested")
+        ]
+    engine.run("SET TimeZone = 'UTC'")
+    rows = 0
+    for file in files.files:
+        into = "INSERT INTO described" if rows else "CREATE OR REPLACE TABLE described AS"
+        found = files.parts(engine, file, names)
+        limit = ROWS - rows
+        statement = f"{into} SELECT {', '.join(values)} FROM ({found}) LIMIT {limit}"
+        run(engine, statement, file.path, "read")
+        ((rows,),) = engine.run("SELECT count(*) FROM described")
+        if rows == ROWS:
+            break
+    if not rows:
+        raise ZooError(f"{files.path} is empty: it holds no rows")
+    kinds = files.kinds(files.files[0])
+    return [_column(engine, i, name, kinds[name]) for i, name in enumerate(names)]
+
+
+def _column(engine: Engine, i: int, name: str, kind: str) -> Column:
+    text, number = f"text{i}", f"number{i}"
+    answers = ", ".join(map(sql_literal, (*YES, *NO)))
+    (found,) = engine.run(
+        f"SELECT count(*), count({text}), count(DISTINCT {text}), "
+        f"count(*) FILTER (isfinite({number})), count(*) FILTER ({number} = floor({number})), "
+        f"count(time{i}), count(*) FILTER (lower({text}) IN ({answers})), "
+        f"coalesce(bool_or(nested{i}), false), min({number}), median({number}), max({number}) "
+        "FROM described"
+    )
+    rows, given, distinct, numbers, whole, times, right, listed, low, median, high = found
+    is_nested = kind in ("nested", "other") or listed
+    counts = rows, given, distinct, numbers, whole, times, right
+    return Column(name, kind, *counts, is_nested, low, median, high)
