@@ -105,7 +105,7 @@ def _label(engine: Engine, columns: Sequence[Column], wanted: str | None) -> tup
         return likely[0].name, _rule(engine, columns, likely[0])
     several = ", ".join(column.name for column in possible)
     of = f"of {several}, which" if several else "no column holds 0 and 1 alone:"
-    return None, f'null # {of} is it? A column, or {{column: rating, positive: ">= 4"}}'
+    return None, f'COLUMN # {of} is it? A name, or {{column: rating, positive: ">= 4"}}'
 
 
 def _rule(engine: Engine, columns: Sequence[Column], column: Column) -> str:

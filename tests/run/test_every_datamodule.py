@@ -5,6 +5,7 @@ import json
 import pytest
 from support.explaining import small_surrogates
 from support.running import QUIET, command, error_of
+from support.tables import table, write
 
 import datamodules
 
@@ -30,6 +31,9 @@ def places(tmp_path_factory, criteo_file, avazu_file, planted_ratings, planted_s
     sessions = made / "sessions"
     pairs = made / "pairs.csv"
     pairs.write_text("user,movie\n1,1\n2,2\n")
+    clicks = write(table(), made / "clicks.parquet")
+    scored = write(table().drop(columns=["click", "rating"]), made / "scored.jsonl")
+    fields = "[{name: price, kind: numerical, transform: log}, {name: item, kind: categorical}]"
     return {
         "Avazu": ([f"path={avazu_file}"], avazu_file),
         "Criteo": ([f"path={criteo_file}"], criteo_file),
@@ -50,6 +54,7 @@ def places(tmp_path_factory, criteo_file, avazu_file, planted_ratings, planted_s
             ],
             logs,
         ),
+        "Table": ([f"path={clicks}", "label=click", "time=ts", f"fields={fields}"], scored),
     }
 
 

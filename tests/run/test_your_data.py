@@ -1,0 +1,60 @@
+"""The page on tables of one's own does what it says."""
+
+import inspect
+import json
+import re
+import shlex
+
+import pyarrow.parquet as pq
+import pytest
+from support.explaining import small_surrogates
+from support.running import QUIET, ROOT, command
+
+from datamodules import Table
+from datamodules.tabular.declared import Label, TableField
+
+PAGE = (ROOT / "docs/your_data.md").read_text()
+BLOCKS = re.compile(r"^```(python|bash|yaml)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+ROWS = 12_000
+SMALL = ["--model.hidden_units=[8]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
+FEWER = ["--trainer.max_epochs=1", "--instances=2", "--permutations=0"]
+
+
+def run(line):
+    words = shlex.split(line)
+    assert words[:2] == ["python", "train.py"]
+    subcommand = words[2]
+    more = {"fit": [*SMALL, *FEWER[:1]], "detect": FEWER[1:]}.get(subcommand, [])
+    quiet = [] if subcommand == "describe" else QUIET
+    command(*words[2:], *more, *quiet)
+
+
+def test_from_a_file_to_interactions(workplace):
+    found = BLOCKS.findall(PAGE)
+    kinds = [kind for kind, _ in found]
+    assert kinds == ["python", "bash", "yaml", "yaml", "bash", "python"]
+    made, first, written, edited, then, again = (text for _, text in found)
+    assert "rows = 200_000" in made
+    exec(made.replace("rows = 200_000", f"rows = {ROWS}"), {})
+    run(first)
+    config = workplace / "ratings.yaml"
+    text = config.read_text()
+    # but for counts, what the page shows
+    plain = [re.sub(r" *#.*", "", shown) for shown in (text, written)]
+    assert plain[0].split() == plain[1].split()
+    config.write_text(re.sub(r"    label: .*\n", edited, text))
+    with small_surrogates():
+        for line in then.splitlines():
+            run(line)
+    folder = workplace / "runs/ratings/version_0"
+    assert json.loads((folder / "metrics.json").read_text())["test/auc"] > 0.5
+    assert json.loads((workplace / "interactions.json").read_text())["instances"] == 2
+    scored = pq.read_table(folder / "predictions/ratings.parquet")
+    assert scored["id"].to_pylist() == [str(i) for i in range(ROWS)]
+    exec(again, {})
+
+
+@pytest.mark.parametrize("declared", [Table, TableField, Label])
+def test_the_page_names_all_that_is_declared(declared):
+    names = {*inspect.signature(declared).parameters} - {"shared"}
+    assert {name for name in names if f"`{name}" not in PAGE} <= {"column", "positive"}
