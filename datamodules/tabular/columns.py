@@ -82,7 +82,7 @@ class Column:
 
 def columns_of(engine: Engine, files: TableFiles) -> list[Column]:
     """What the first rows hold, which are the table `described` of the engine then."""
-    names = files.columns
+    names = _distinct(files.columns)
     values = []
     for i, name in enumerate(names):
         values += [
@@ -93,6 +93,9 @@ def columns_of(engine: Engine, files: TableFiles) -> list[Column]:
     rows = 0
     for file in files.files:
         into = "INSERT INTO described" if rows else "CREATE OR REPLACE TABLE described AS"
+        for name in names:
+            if name not in files.kinds(file):
+                raise ZooError(f"{file.path} has no column {name!r}, which {files.path} has")
         found = files.parts(engine, file, names)
         limit = ROWS - rows
         statement = f"{into} SELECT {', '.join(values)} FROM ({found}) LIMIT {limit}"
@@ -104,6 +107,12 @@ def columns_of(engine: Engine, files: TableFiles) -> list[Column]:
         raise ZooError(f"{files.path} is empty: it holds no rows")
     kinds = files.kinds(files.files[0])
     return [_column(engine, i, name, kinds[name]) for i, name in enumerate(names)]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Those that have a name, and one that differs from all others in more than capitals."""
+    lower = [name.lower() for name in names]
+    return [name for name in names if name and lower.count(name.lower()) == 1]
 
 
 def _column(engine: Engine, i: int, name: str, kind: str) -> Column:

@@ -15,6 +15,7 @@ from datamodules.tabular.source import RawField
 from zoo.data.errors import ZooError
 from zoo.data.schema import JOINER
 
+RESERVED = ("label", "split", "problem", "row", "rowid")  # columns of the table of all rows
 Part = Literal["text", "number", "time", "given", "nested"]
 RULE = re.compile(r"(>=|<=|>|<|==|=|!=)\s*(\S.*)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -182,9 +183,15 @@ def check_fields(fields: Sequence[RawField]) -> None:
     names = [field.name for field in fields]
     if not names:
         raise ZooError("data.fields names no field: a model needs one at least")
+    lower = [name.lower() for name in names]  # DuckDB tells no capitals apart
     for name in names:
-        if names.count(name) > 1:
+        if lower.count(name.lower()) > 1:
             raise ZooError(f"data.fields: two fields are named {name!r}: give one another name")
+        if name.lower() in RESERVED:
+            raise ZooError(
+                f"data.fields: no field can be named {name!r}: give it another name, and column: "
+                f"{name}"
+            )
         if JOINER in name:
             raise ZooError(f"data.fields: the name {name!r} holds {JOINER!r}, as crosses alone do")
 

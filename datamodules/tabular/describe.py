@@ -9,18 +9,19 @@ from typing import Any
 
 from datamodules.prepared.engine import Engine, sql_literal
 from datamodules.tabular.columns import Column, columns_of
-from datamodules.tabular.declared import YES
+from datamodules.tabular.declared import RESERVED, TIMES, YES
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.formats import Format
 from datamodules.tabular.paths import Reading, files_of
 from zoo.data.errors import ZooError
+from zoo.data.schema import JOINER
 
 LABELS = ("label", "click", "clicked", "target", "y", "is_click", "conversion", "converted")
 RATINGS = ("rating", "ratings", "score", "stars")
 USERS = ("user", "user_id", "userid", "customer", "customer_id", "household_id", "session_id")
 ID = re.compile(r"(.*[_ ])?(id|code|zip|zipcode)|.*Id", re.DOTALL)
 WORD = re.compile(r"[A-Za-z_]\w*")
-RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"}
+YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"}
 FEW = 20  # whole numbers are categories
 MANY = 100_000  # values are hashed
 BUCKETS = 100_000
@@ -46,13 +47,20 @@ def describe(
     """
     reading = Reading(format, delimiter)
     with TemporaryDirectory() as folder, Engine(Path(folder) / "work", "1GB") as engine:
-        columns = columns_of(engine, TableFiles(files_of(path, reading), {}, reading))
+        files = TableFiles(files_of(path, reading), {}, reading)
+        columns = columns_of(engine, files)
         answer = _label(engine, columns, label)
     taken = {answer[0]}
     time = next((c for c in columns if c.is_time and c.name not in taken), None)
     if time:
         taken.add(time.name)
-    fields, left_out = [], []
+    described = {column.name for column in columns}
+    fields = []
+    left_out = [
+        f"      # {_word(name)} is left out: it has no name of its own"
+        for name in files.columns
+        if name not in described
+    ]
     for column in columns:
         if column.name not in taken:
             (declaration, comment) = _field(column)
@@ -158,6 +166,9 @@ def _field(column: Column) -> tuple[dict[str, str], str]:
     if column.distinct == 1 and column.given == column.rows:
         return {}, "all values are the same"
     name = {"name": _word(column.name)}
+    if column.name.lower() in (*RESERVED, *TIMES) or JOINER in column.name:
+        other = column.name.replace(JOINER, " by ")
+        name = {"name": _word(f"{other}_value"), "column": _word(column.name)}
     is_id = ID.fullmatch(column.name) is not None
     few = column.whole == column.given and column.distinct <= FEW
     if column.is_numerical and not is_id and not few:
@@ -207,5 +218,5 @@ def _name(path: str) -> str:
 
 def _word(text: str) -> str:
     """Text as YAML, also inside of a list."""
-    is_plain = WORD.fullmatch(text) and text.isascii() and text.lower() not in RESERVED
+    is_plain = WORD.fullmatch(text) and text.isascii() and text.lower() not in YAML_WORDS
     return text if is_plain else json.dumps(text)

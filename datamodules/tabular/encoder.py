@@ -158,7 +158,7 @@ def _encode_statement(
         "split",
         "coalesce(label::FLOAT, 'nan'::FLOAT) AS label",
     ]
-    columns += [
+    columns += [  # `rows.`, for vocabularies have columns too
         f"coalesce({_scaled(f.name, scaling)}, 0)::FLOAT AS {sql_identifier(f.name)}"
         for f in schema.numerical
     ]
@@ -178,7 +178,7 @@ def _encode_statement(
 
 
 def _scaled(name: str, scaling: Mapping[str, tuple[float, float]]) -> str:
-    column = sql_identifier(name)
+    column = f"rows.{sql_identifier(name)}"
     if name not in scaling:
         return column
     mean, deviation = scaling[name]

@@ -114,6 +114,12 @@ class TableFiles:
                         f"{file.path} has no column {column!r} ({', '.join(uses.values())}): it "
                         f"has {', '.join(self.kinds(file))}"
                     )
+                alike = [c for c in self.kinds(file) if c.lower() == column.lower()]
+                if len(alike) > 1:  # which DuckDB does not tell apart
+                    raise ZooError(
+                        f"{file.path}: the names of its columns {' and '.join(alike)} differ in "
+                        "capitals alone: rename one"
+                    )
                 self._check_kind(file.path, column, kind, uses)
                 is_typed = isinstance(file, ParquetFile)  # of the others, all is text
                 if first and is_typed and not _alike(first[1], kind, uses):

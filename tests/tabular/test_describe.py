@@ -128,3 +128,31 @@ def test_what_cannot_be_described(tmp_path):
     with pytest.raises(ZooError, match="no column that could be a field"):
         describe(str(write(FRAME[["ts", "click"]], path)))
     assert "no such file" in error_of("describe", tmp_path / "none.csv")
+
+
+def test_names_that_a_field_cannot_have_get_others(tmp_path):
+    n = 60
+    names = ["row", "hour", "a x b", "", "Big", "big"]
+    times = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(n), "h")
+    frame = columns(other=["u", "v", "w"] * 20, ts=times)
+    for name in names:
+        frame[name] = np.arange(n) % 3
+    found, text = proposal(write(frame, tmp_path / "a.csv"))
+    assert [field["name"] for field in found["fields"]] == [
+        *("other", "row_value", "hour_value", "a by b_value")
+    ]
+    for name in ('""', "Big", "big"):
+        assert f"# {name} is left out: it has no name of its own" in text
+    fields = [TableField(**field) for field in found.pop("fields")]
+    made = prepared(Table(**found, fields=fields, prepared=str(tmp_path / "prepared")))
+    assert len(together(made)) == n
+
+
+def test_many_files_are_described_together(tmp_path):
+    for i, name in enumerate(["a.csv", "b.parquet"]):
+        write(FRAME[i * 300 : i * 300 + 300], tmp_path / name)
+    text = describe([str(tmp_path / "a.csv"), str(tmp_path / "*.parquet")])
+    assert "What `describe` made of 600 rows" in text
+    write(FRAME.drop(columns="age"), tmp_path / "c.csv")
+    with pytest.raises(ZooError, match=r"c\.csv has no column 'age', which .*a\.csv has"):
+        describe([str(tmp_path / "a.csv"), str(tmp_path / "c.csv")])

@@ -211,3 +211,30 @@ def test_undeclared_columns_are_named(files, tmp_path):
     made.prepare_data()
     (note,) = made.summary().notes.items()
     assert note == ("columns are not declared and were ignored: referrer, click", 2)
+
+
+def test_fields_may_have_any_name_but_those_of_the_reader(tmp_path):
+    names = ["value", "id", "n", "count", "v0", "field", "cells", "line", "lines", "rows", "text"]
+    names += ["a b", "é", "it's", 'a "b"', "x\ny", "problems", "types", "is_object"]
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({name: random.integers(0, 30, 200) for name in names})
+    frame = frame.assign(ts=FRAME.ts[:200], click=FRAME.click[:200])
+    for kind in FORMATS:
+        mine = names if kind in ("parquet", "jsonl") else [n for n in names if "\n" not in n]
+        path = write(frame[[*mine, "ts", "click"]], tmp_path / f"a.{kind}")
+        numbers = [TableField(f"{name} number", "numerical", column=name) for name in mine]
+        fields = [*numbers, *(TableField(name, "categorical") for name in mine)]
+        plain = [TableField("hour of it", "categorical", column="ts")]
+        plain += [TableField(name, "numerical") for name in mine]
+        for declaration in (fields, plain):
+            options = {"label": "click", "time_fields": [], "fields": declaration}
+            rows = together(prepared(declared(path, tmp_path / "p", **options)))
+            np.testing.assert_array_equal(rows.numerical, frame[mine])
+
+
+def test_windows_lines_and_a_byte_order_mark(tmp_path):
+    rows = FRAME.assign(item=FRAME["item"].str.replace("\n", " "))
+    data = write(rows, tmp_path / "a.csv").read_bytes()
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n"))
+    plain, other = (prepared(declared(tmp_path / n, tmp_path / "p")) for n in ("a.csv", "b.csv"))
+    assert_same(other, plain)

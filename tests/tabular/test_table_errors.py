@@ -201,6 +201,11 @@ FIELDS = {
         ],
         "data.fields: two fields are named 'price missing'",
     ),
+    "capitals": ([*ITEM, TableField("Item", "categorical", column="user")], "two fields are named"),
+    "reserved": (
+        [TableField("Row", "categorical")],
+        "no field can be named 'Row'",
+    ),
     "none": ([], "data.fields names no field"),
     "the label": ([TableField("x", "numerical", column="rating")], "it would tell the answer"),
     "a transform": ([TableField("item", "categorical", transform="log")], "has no transform"),
@@ -338,3 +343,11 @@ def test_another_declaration_than_that_of_the_run(frames):
     other = Table(str(folder / "a.csv"), Label("rating", ">= 4"), PRICE, **given)
     with pytest.raises(ZooError, match=r"was fitted with data\.fields = .*use the config.yaml"):
         other.setup("predict")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_columns_that_differ_in_capitals_alone(frames, kind):
+    folder = frames(**{f"a_{kind}": FRAME.assign(Item="x")})
+    assert error(folder / f"a.{kind}", folder) == (
+        f"a.{kind}: the names of its columns item and Item differ in capitals alone: rename one"
+    )
