@@ -11,7 +11,7 @@ import yaml
 from support.running import QUIET, ROOT, command, error_of
 
 from zoo import ZooError
-from zoo.models.installed import is_installed
+from zoo.models.installed import installed_packages, is_installed
 from zoo.models.registry import model_class
 from zoo.run.inspect import data_of
 
@@ -276,3 +276,10 @@ def test_a_checkout_that_is_not_installed_may_name_its_own_datasets():
     )
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+
+
+def test_the_own_packages_are_installed_whatever_an_installer_says(monkeypatch):
+    """An editable installation lists a .pth file, and none of its modules."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr("zoo.models.installed._claims", lambda path: {})
+    assert {"zoo", "datamodules"} <= installed_packages()

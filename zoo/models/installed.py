@@ -39,7 +39,7 @@ def is_installed(module: str, beside: Iterable[Path] = ()) -> bool:
 
 def installed_packages(beside: Iterable[Path] = ()) -> set[str]:
     """The top-level names of all modules that a file in some folders may name."""
-    names = {*_claims(tuple(sys.path))}
+    names = {*OURS, *_claims(tuple(sys.path))}  # an editable installation lists no modules
     for folder in _python_path():
         names |= {path.stem for path in folder.iterdir() if path.stem.isidentifier()}
     beside = [*beside]
