@@ -8,9 +8,10 @@ import duckdb
 
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.tabular.declared import Label, part
-from datamodules.tabular.formats import Kind, ParquetFile, TableFile, nested
+from datamodules.tabular.formats import ParquetFile
 from datamodules.tabular.paths import UNITS, Reading, partition_of
 from datamodules.tabular.source import RawField
+from datamodules.tabular.table_file import Kind, TableFile, nested
 from zoo.data.errors import ZooError
 
 LATEST = 250_000_000_000_000_000  # microseconds: a year that a time can have

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 import duckdb
 
-from datamodules.tabular.formats import Format, TableFile, table_file
+from datamodules.tabular.formats import Format, table_file
+from datamodules.tabular.table_file import TableFile
 from zoo.data.errors import ZooError
 
 UNITS = {"s": 1_000_000, "ms": 1000, "us": 1}  # of numbers that are times, in microseconds

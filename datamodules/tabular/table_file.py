@@ -1,0 +1,46 @@
+"""What one file of a table offers, whatever its format."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from datamodules.prepared.engine import Engine, sql_identifier
+
+Kind = Literal["text", "whole", "float", "boolean", "time", "zoned", "nested", "null", "other"]
+
+
+class TableFile:
+    """One file of a table.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        header: Number of lines before its rows.
+        problems: What is wrong with the rows that could not be read, by number, once it is read.
+    """
+
+    header = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: dict[int, str] = {}
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """The columns, and what their values are."""
+        raise NotImplementedError
+
+    def relation(self, engine: Engine, columns: Sequence[str]) -> str:
+        """SQL of a relation that one statement may read: of each column its raw value.
+
+        Beside each stands whether it is nested (`<column>` and a line break, then `nested`), and in
+        the end `problem`, what is wrong with the row.
+        """
+        raise NotImplementedError
+
+
+def nested(column: str) -> str:
+    """The SQL of the column that says whether a value of another one is a list or an object."""
+    return sql_identifier(f"{column}\nnested")
