@@ -264,7 +264,7 @@ def two_processes(tmp_path_factory, criteo_file):
     folder = tmp_path_factory.mktemp("two")
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
     names = ["fit", "--model=DeepFM", "--data=Criteo", "--data.scaling=log", "--name=t"]
-    given = [*names, f"--data.path={criteo_file}", *SMALL, *QUIET, *two]
+    given = [*names, f"--data.path={criteo_file}", *SMALL, *QUIET, *two, "--report=true"]
     line = [sys.executable, str(ROOT / "train.py"), *given]
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -287,6 +287,10 @@ def test_two_processes_and_one_measure_the_same(criteo_file, two_processes):
     (alone,) = trainer.validate(model, data, verbose=False)
     assert alone["val/auc"] == pytest.approx(measured["val/auc"], abs=1e-6)
     assert alone["val/logloss"] == pytest.approx(measured["val/logloss"], abs=1e-6)
+
+
+def test_one_of_two_processes_writes_the_report(two_processes):
+    assert "quality on the val rows" in (two_processes / "report.html").read_text()
 
 
 def test_generated_data_show_their_ceiling(tmp_path):

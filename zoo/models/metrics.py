@@ -48,9 +48,7 @@ class ClickMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`auc` (NaN where only one class is present, or a logit is NaN) and `logloss`."""
-        logits, labels = dim_zero_cat(self.logits), dim_zero_cat(self.labels)
-        auc = area_under_curve(logits, labels > 0.5)
-        return {"auc": auc, "logloss": cross_entropy(logits, labels).mean()}
+        return click_metrics(dim_zero_cat(self.logits), dim_zero_cat(self.labels))
 
 
 class RankingMetrics(Metric):
@@ -163,6 +161,12 @@ class SessionMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """`acc`, `acc@1`, `maa` and `logloss`; NaN where there is nothing to score."""
         return dict(zip(self.names, self.sums / self.counts, strict=True))
+
+
+def click_metrics(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """`auc` and `logloss` (see `ClickMetrics`) of rows that one process holds: [R] and [R]."""
+    auc = area_under_curve(logits, labels > 0.5)
+    return {"auc": auc, "logloss": cross_entropy(logits, labels).mean()}
 
 
 def area_under_curve(scores: Tensor, positive: Tensor) -> Tensor:

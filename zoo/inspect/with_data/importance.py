@@ -17,7 +17,7 @@ from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table, titled
 from zoo.inspect.with_data.sample import SEED, predict
 from zoo.models.base import ZooModule
-from zoo.models.metrics import ClickMetrics, cross_entropy
+from zoo.models.metrics import area_under_curve, cross_entropy
 
 FIELDS_SHOWN = 20
 
@@ -67,9 +67,7 @@ def importance_of(model: ZooModule, batch: AnyBatch) -> list[Importance]:
 
 def _measure(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     """The AUC, and [R] the cross-entropy of each row."""
-    metrics = ClickMetrics()
-    metrics.update(logits, labels)
-    return float(metrics.compute()["auc"]), cross_entropy(logits, labels)
+    return float(area_under_curve(logits, labels > 0.5)), cross_entropy(logits, labels)
 
 
 def sections(found: Sequence[Importance], rows: int) -> Iterator[Section]:

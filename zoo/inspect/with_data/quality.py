@@ -15,7 +15,7 @@ from zoo.data.errors import ZooError
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
 from zoo.models.base import ZooModule
-from zoo.models.metrics import ClickMetrics
+from zoo.models.metrics import click_metrics
 
 BINS = 10  # of the calibration, of equal numbers of rows
 
@@ -70,9 +70,8 @@ class Scored:
     def quality(self, name: str, chosen: Tensor | slice) -> Quality:
         """The quality of some rows."""
         logits, labels = self.logits[chosen], self.labels[chosen]
-        metrics = ClickMetrics()
-        metrics.update(logits, labels)
-        found = {key: float(value) for key, value in metrics.compute().items()}
+        # not the metric, which waits for the other processes of a fit
+        found = {key: float(value) for key, value in click_metrics(logits, labels).items()}
         mean = self.attribution[chosen].double().mean(0).tolist()
         return Quality(
             name,
