@@ -156,3 +156,10 @@ def test_many_files_are_described_together(tmp_path):
     write(FRAME.drop(columns="age"), tmp_path / "c.csv")
     with pytest.raises(ZooError, match=r"c\.csv has no column 'age', which .*a\.csv has"):
         describe([str(tmp_path / "a.csv"), str(tmp_path / "c.csv")])
+
+
+def test_messages_name_the_options_of_the_command(tmp_path):
+    (tmp_path / "a.txt").write_text("click,c\n1,x\n0,y\n")
+    message = error_of("describe", tmp_path / "a.txt")
+    assert message.endswith("does not say its format: give --format (parquet, csv, tsv or jsonl)")
+    assert error_of("describe", "none.csv") == "error: no such file: none.csv"

@@ -1,5 +1,6 @@
 """What `train.py describe` does."""
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,7 +46,11 @@ def run(arguments: Sequence[str]) -> None:
     path = options.path[0] if len(options.path) == 1 else options.path
     # by its name: no room of zoo knows a dataset
     describe = import_module("datamodules.tabular.describe").describe
-    text = describe(path, options.label, options.format, options.delimiter)
+    try:
+        text = describe(path, options.label, options.format, options.delimiter)
+    except ZooError as error:  # which names the options of the datamodule
+        said = re.sub(r"\bdata\.(format|delimiter|label)\b", r"--\1", str(error))
+        raise ZooError(said.removesuffix(" (data.path)")) from error
     if output is None:
         sys.stdout.write(text)
     else:
