@@ -20,7 +20,6 @@ SCHEDULERS = "torch.optim.lr_scheduler."
     [
         ({"optimizer": 3}, "model.optimizer must be a name, or a class_path with init_args, got 3"),
         ({"optimizer": "magic"}, "must be one of adadelta, .*, sgd, or a class_path such as my_p"),
-        ({"optimizer": {"class_path": "x.Y", "lr": 1}}, "optimizer has lr beside class_path"),
         ({"optimizer": {"class_path": "x.Y", "init_args": 1}}, "init_args must be names with"),
         (
             {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"x": torch.ones(1)}}},

@@ -54,6 +54,9 @@ def test_arguments_of_an_optimizer_on_the_command_line(criteo_file):
     run = fit(criteo_file, *given, "--model.optimizer.init_args={betas: [0.9, 0.95]}")
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["init_args"]["optimizer"] == ADAMW
+    run = fit(criteo_file, *given, "--model.optimizer.init_args.betas=[0.9, 0.95]")
+    saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["optimizer_states"][0]["param_groups"][0]["betas"] == (0.9, 0.95)
 
 
 @pytest.mark.parametrize(

@@ -34,15 +34,12 @@ def checked_spec(option: str, given: Any) -> ClassSpec:
         raise ZooError(
             f"model.{option} must be a name, or a class_path with init_args, got {given!r}"
         )
-    others = {*given} - {"class_path", "init_args"}
-    if others:
-        raise ZooError(
-            f"model.{option} has {', '.join(map(str, sorted(others, key=str)))} beside class_path: "
-            "arguments of the class belong into init_args"
-        )
     arguments = given.get("init_args") or {}
     if not isinstance(arguments, Mapping) or not all(isinstance(name, str) for name in arguments):
         raise ZooError(f"model.{option}.init_args must be names with values, got {arguments!r}")
+    # an argument beside class_path is one too: so the command line gives --model.optimizer.betas
+    others = {str(name): given[name] for name in given if name not in ("class_path", "init_args")}
+    arguments = {**others, **arguments}
     plain = {name: _plain(f"{option}.{name}", value) for name, value in arguments.items()}
     return {"class_path": given["class_path"], "init_args": plain}
 
