@@ -117,17 +117,11 @@ def prepare_sessions(
     scales = counts.scales() | table.save(encoder, counts.plays[1:])
     fitted = Fitted(vocabulary, scales)
     save_encoder(encoder, dataset, fitted)
-    sizes = {split: _recode(work, folder, split, reader.codes, vocabulary) for split in SPLITS}
-    shutil.rmtree(work)
-    Manifest(
-        source,
-        options,
-        fitted.schema.to_dict(),
-        sizes,
-        *_rejected_rows(reader.rejected, rejected_tracks),
-        checksums(folder),
-        _notes(sizes, sessions, table.bad_cells),
-    ).save(folder)
+    sizes = _write_splits(folder, reader, fitted)
+    rejected = _rejected_rows(reader.rejected, rejected_tracks)
+    notes = _notes(sizes, sessions, table.bad_cells)
+    schema, files = fitted.schema.to_dict(), checksums(folder)
+    Manifest(source, options, schema, sizes, *rejected, files, notes).save(folder)
 
 
 def encode_splits(
@@ -150,19 +144,19 @@ def encode_splits(
     for _ in _deal(sessions, work, split_seed):
         pass
     _check(reader, sessions, tolerance)
-    sizes = {
-        split: _recode(work, folder, split, reader.codes, fitted.vocabulary) for split in SPLITS
-    }
+    sizes = _write_splits(folder, reader, fitted)
+    rejected = _rejected_rows(reader.rejected, Rejected())
+    notes = _notes(sizes, sessions, 0)
+    schema, files = fitted.schema.to_dict(), checksums(folder)
+    Manifest(source, options, schema, sizes, *rejected, files, notes).save(folder)
+
+
+def _write_splits(folder: Path, reader: LogReader, fitted: Fitted) -> dict[str, dict[str, int]]:
+    """Writes the records of all splits, and gives their sizes; `folder`/work is then gone."""
+    work, vocabulary = folder / "work", fitted.vocabulary
+    sizes = {split: _recode(work, folder, split, reader.codes, vocabulary) for split in SPLITS}
     shutil.rmtree(work)
-    Manifest(
-        source,
-        options,
-        fitted.schema.to_dict(),
-        sizes,
-        *_rejected_rows(reader.rejected, Rejected()),
-        checksums(folder),
-        _notes(sizes, sessions, 0),
-    ).save(folder)
+    return sizes
 
 
 def _deal(

@@ -50,27 +50,13 @@ def describe(
         files = TableFiles(files_of(path, reading), {}, reading)
         columns = columns_of(engine, files)
         answer = _label(engine, columns, label)
-    taken = {answer[0]}
-    time = next((c for c in columns if c.is_time and c.name not in taken), None)
-    if time:
-        taken.add(time.name)
-    described = {column.name for column in columns}
-    fields = []
-    left_out = [
-        f"      # {_word(name)} is left out: it has no name of its own"
-        for name in files.columns
-        if name not in described
-    ]
-    for column in columns:
-        if column.name not in taken:
-            (declaration, comment) = _field(column)
-            if declaration:
-                entries = ", ".join(f"{key}: {value}" for key, value in declaration.items())
-                fields.append(f"      - {{{entries}}} # {comment}")
-            else:
-                left_out.append(f"      # {_word(column.name)} is left out: {comment}")
+    time = next((c for c in columns if c.is_time and c.name != answer[0]), None)
+    taken = {answer[0], time.name if time else None}
+    fields, left_out = _fields([column for column in columns if column.name not in taken])
     if not fields:
         raise ZooError(f"{path} has no column that could be a field")
+    described = {column.name for column in columns}
+    nameless = [name for name in files.columns if name not in described]
     paths = [path] if isinstance(path, str) else [*path]
     options: dict[str, Any] = {"path": path if isinstance(path, str) else paths}
     options |= {"format": format, "delimiter": delimiter}
@@ -89,6 +75,7 @@ def describe(
         *_group(columns),
         "    fields:",
         *fields,
+        *(f"      # {_word(name)} is left out: it has no name of its own" for name in nameless),
         *left_out,
         "early_stopping:",
         "  patience: 2 # validations without progress",
@@ -96,6 +83,19 @@ def describe(
         "  max_epochs: 20",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _fields(columns: Sequence[Column]) -> tuple[list[str], list[str]]:
+    """The lines of the columns that become fields, and of those that are left out."""
+    fields, left_out = [], []
+    for column in columns:
+        declaration, comment = _field(column)
+        if declaration:
+            entries = ", ".join(f"{key}: {value}" for key, value in declaration.items())
+            fields.append(f"      - {{{entries}}} # {comment}")
+        else:
+            left_out.append(f"      # {_word(column.name)} is left out: {comment}")
+    return fields, left_out
 
 
 def _label(engine: Engine, columns: Sequence[Column], wanted: str | None) -> tuple[str | None, str]:
