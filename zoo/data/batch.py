@@ -1,17 +1,17 @@
 """The batches that models take, and what is done with them, by the names of their parts.
 
-Shapes: B rows or sessions, N numerical fields, C categorical fields, T past events, T' tracks to
-predict.
+Shapes: B rows or sessions, N numerical fields, C categorical fields, M fields of lists, T past
+events, T' tracks to predict.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.data.errors import ZooError
+from zoo.data.lists import Lists, concatenate_lists
 from zoo.data.schema import Field, Schema
 
 
@@ -26,6 +26,10 @@ class Batch(NamedTuple):
         row: int64 [B], number of the row in its raw file; only where predictions are made.
         query: int64 [B], number of the list that the row is ranked in; only where lists are
             ranked.
+        lists: [B, M] lists of ids, in the order of `Schema.lists`; only where there are such
+            fields.
+        weight: float32 [B], how much the row counts, at least 0; only where rows have weights.
+        group: int64 [B], number of the row's group, such as its user; only where rows have groups.
     """
 
     numerical: Tensor
@@ -33,6 +37,9 @@ class Batch(NamedTuple):
     label: Tensor
     row: Tensor | None = None
     query: Tensor | None = None
+    lists: Lists | None = None
+    weight: Tensor | None = None
+    group: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -45,7 +52,7 @@ class Batch(NamedTuple):
         return ~self.label.isnan()
 
     def inputs(self, schema: Schema) -> dict[str, Tensor]:
-        """[B] the values of each field, by name: what the label of a row is predicted from.
+        """[B] the values of each field that has one a row, by name.
 
         Args:
             schema: Fields of this batch.
@@ -69,6 +76,7 @@ class Batch(NamedTuple):
         return self._replace(
             numerical=self.numerical[:, _columns(schema.numerical, wanted.numerical)],
             categorical=self.categorical[:, _columns(schema.categorical, wanted.categorical)],
+            lists=self.lists and self.lists.columns(_columns(schema.lists, wanted.lists)),
         )
 
     def shuffled(self, schema: Schema, field: Field, seed: int) -> Self:
@@ -79,10 +87,13 @@ class Batch(NamedTuple):
             field: The field to shuffle.
             seed: Seed of the order.
         """
+        order = _order(len(self.label), seed)
+        if self.lists and field in schema.lists:
+            return self._replace(lists=self.lists.permuted(schema.lists.index(field), order))
         part = field.kind
         values = getattr(self, part).clone()
         column = getattr(schema, part).index(field)
-        values[:, column] = values[_order(len(values), seed), column]
+        values[:, column] = values[order, column]
         return self._replace(**{part: values})
 
 
@@ -158,8 +169,16 @@ AnyBatch = TypeVar("AnyBatch", Batch, SessionBatch)
 
 def take(batch: AnyBatch, rows: Tensor | slice) -> AnyBatch:
     """Some rows (or sessions) of a batch, by number or by mask."""
-    parts = batch._asdict().items()
-    return batch._replace(**{k: None if part is None else part[rows] for k, part in parts})
+    parts = {name: part for name, part in batch._asdict().items() if part is not None}
+    return batch._replace(
+        **{k: p.take(rows) if isinstance(p, Lists) else _taken(p, rows) for k, p in parts.items()}
+    )
+
+
+def _taken(part: Tensor, rows: Tensor | slice) -> Tensor:
+    if isinstance(rows, Tensor) and rows.dtype == torch.int64 and rows.ndim == 1:
+        return part.index_select(0, rows)  # faster than indexing
+    return part[rows]
 
 
 def concatenate(batches: Sequence[AnyBatch]) -> AnyBatch:
@@ -168,7 +187,12 @@ def concatenate(batches: Sequence[AnyBatch]) -> AnyBatch:
     joined = {}
     for name in first._fields:
         parts = [getattr(batch, name) for batch in batches]
-        joined[name] = None if any(part is None for part in parts) else torch.cat(_padded(parts))
+        if any(part is None for part in parts):
+            joined[name] = None
+        elif name == "lists":
+            joined[name] = concatenate_lists(parts)
+        else:
+            joined[name] = torch.cat(_padded(parts))
     return first._replace(**joined)
 
 
@@ -176,58 +200,6 @@ def chunks(batch: AnyBatch, rows: int) -> Iterator[AnyBatch]:
     """The batch in parts of so many rows at most."""
     for start in range(0, len(batch.label), rows):
         yield take(batch, slice(start, start + rows))
-
-
-def check(batch: Any, schema: Schema) -> None:
-    """Raises `ZooError` where a batch is not what its schema says."""
-    if not isinstance(batch, Batch | SessionBatch):
-        raise ZooError(
-            f"a dataloader gives a {type(batch).__name__}: batches must be zoo.Batch, or "
-            "zoo.SessionBatch of sessions"
-        )
-    rows = isinstance(batch, Batch)
-    parts = ("numerical", "categorical") if rows else ("past", "future")
-    first, second = schema.numerical, schema.categorical if rows else schema.future
-    for part, fields in zip(parts, (first, second), strict=True):
-        columns = getattr(batch, part).shape[-1]
-        if columns != len(fields):
-            raise ZooError(f"batch.{part} has {columns} columns, but the schema has {len(fields)}")
-    if rows and batch.rows and schema.categorical:
-        _check_ids(batch.categorical, schema.categorical)
-
-
-def _check_ids(categorical: Tensor, fields: Sequence[Field]) -> None:
-    extremes = torch.stack(categorical.aminmax(dim=0), 1).tolist()
-    for field, (least, most) in zip(fields, extremes, strict=True):
-        if least < 0 or most >= field.cardinality:
-            raise ZooError(
-                f"batch.categorical holds the id {least if least < 0 else most} of the field "
-                f"{field.name}: its cardinality in the schema is {field.cardinality}, so ids "
-                f"are 0 to {field.cardinality - 1}"
-            )
-
-
-def check_labels(batch: Batch, split: str) -> None:
-    """Raises `ZooError` where a row to train on or to measure has no label."""
-    if unknown := int((~batch.labelled).sum()):
-        raise ZooError(
-            f"{unknown} of the {batch.rows} rows of a batch of {split}_dataloader have no label "
-            "(NaN): leave them out; predict_dataloader alone may give such rows"
-        )
-
-
-def row_numbers(batch: Batch | SessionBatch) -> Tensor:
-    """[B] the numbers of the rows (or sessions) in the file that is scored.
-
-    Raises:
-        ZooError: where the batch does not say them.
-    """
-    if batch.row is None:
-        raise ZooError(
-            "the batches to predict do not say which row of the file each row is: set their `row` "
-            "in predict_dataloader"
-        )
-    return batch.row
 
 
 def _padded(parts: list[Tensor]) -> list[Tensor]:

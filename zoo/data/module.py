@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from pytorch_lightning import LightningDataModule, Trainer
 
-from zoo.data.batch import Batch, check_labels
+from zoo.data.batch import Batch
+from zoo.data.batch_checks import check_labels
 from zoo.data.errors import ZooError, missing
 from zoo.data.schema import Schema
 

@@ -9,9 +9,11 @@ from zoo.data.errors import ZooError
 from zoo.data.plain import check_kinds, fits
 
 UNKNOWN, MISSING = 0, 1  # the first two ids of every categorical field
-SCHEMA_FORMAT = 1  # raised when a schema written today could not be read by older code
+SCHEMA_FORMAT = 1  # of schemas that older code reads too
+LISTS_FORMAT = 2  # of those with lists or shared vocabularies, which it cannot read
 CROSS = "cross"  # the group of the cross fields
 JOINER = " x "  # between the members in the name of a cross field
+LISTS = ("multi", "sequence")  # the kinds whose values are lists of ids
 SKIP = "skip_2"  # the field of past tracks that the labels of sessions are of, 0 or 1
 
 
@@ -21,30 +23,39 @@ class Field:
 
     Args:
         name: Name of the field, unique within a schema.
-        kind: Kind of its values, `numerical` or `categorical`.
-        cardinality: Number of ids of a categorical field, unknown and missing included; 0 of a
-            numerical one.
+        kind: Kind of its values: `numerical`; `categorical`, one id; `multi`, any number of ids in
+            no order; `sequence`, any number of ids in the order of time.
+        cardinality: Number of ids, unknown and missing included; 0 of a numerical field.
         group: What the field describes (user, item, time, ...); fields of one group belong
             together.
         past_only: Whether it is unknown of the events that are to be predicted; of sessions alone.
+        vocabulary: Name of the field whose ids these are too, so that both share embeddings; empty
+            where the ids are the field's own.
     """
 
     name: str
-    kind: Literal["numerical", "categorical"]
+    kind: Literal["numerical", "categorical", "multi", "sequence"]
     cardinality: int = 0
     group: str = ""
     past_only: bool = False
+    vocabulary: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not isinstance(self.group, str):
-            raise ZooError(f"field {self.name!r}: name and group must be text")
-        if self.kind not in ("numerical", "categorical"):
-            raise ZooError(f"field {self.name}: kind must be numerical or categorical")
-        if self.kind == "categorical" and self.cardinality < 2:
+        if not all(isinstance(x, str) for x in (self.name, self.group, self.vocabulary)):
+            raise ZooError(f"field {self.name!r}: name, group and vocabulary must be text")
+        if self.kind not in ("numerical", "categorical", *LISTS):
+            kinds = f"numerical, categorical, {' or '.join(LISTS)}"
+            raise ZooError(f"field {self.name}: kind must be {kinds}")
+        if self.has_ids and self.cardinality < 2:
             raise ZooError(
-                f"field {self.name}: a categorical field has a cardinality of at least 2 "
+                f"field {self.name}: a {self.kind} field has a cardinality of at least 2 "
                 f"(unknown and missing), got {self.cardinality}"
             )
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether its values are ids, one or a list of them."""
+        return self.kind != "numerical"
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,14 @@ class Schema:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated or not names:
             raise ZooError(f"a schema needs distinct fields, got {repeated or 'none'}")
+        owners = {field.name: field for field in self.fields if not field.vocabulary}
+        for field in self.fields:
+            owner = owners.get(field.vocabulary or field.name)
+            if owner is None or owner.cardinality != field.cardinality:
+                raise ZooError(
+                    f"field {field.name}: its vocabulary {field.vocabulary!r} must be that of a "
+                    "field of its own, of the same cardinality"
+                )
 
     @cached_property
     def numerical(self) -> tuple[Field, ...]:
@@ -70,13 +89,37 @@ class Schema:
         return tuple(field for field in self.fields if field.kind == "categorical")
 
     @cached_property
+    def lists(self) -> tuple[Field, ...]:
+        """The columns of `Batch.lists`."""
+        return tuple(field for field in self.fields if field.kind in LISTS)
+
+    @cached_property
+    def first_rows(self) -> dict[str, int]:
+        """Where the ids of each field begin in one table of the ids of all fields.
+
+        The vocabularies of the categorical fields come first, then those of lists, in the order of
+        the schema; fields that share a vocabulary share its rows.
+        """
+        found, rows = {}, 0
+        for field in (*self.categorical, *self.lists):
+            if not field.vocabulary:
+                found[field.name], rows = rows, rows + field.cardinality
+        return {f.name: found[f.vocabulary or f.name] for f in (*self.categorical, *self.lists)}
+
+    @property
+    def table_rows(self) -> int:
+        """Number of rows of that table."""
+        return sum(field.cardinality for field in self.fields if not field.vocabulary)
+
+    @cached_property
     def future(self) -> tuple[Field, ...]:
         """The columns of `SessionBatch.future`."""
         return tuple(field for field in self.numerical if not field.past_only)
 
     def flat_columns(self, dim: int, embed_numerical: bool) -> dict[str, list[int]]:
         """Where embeddings of size `dim` and numbers side by side hold each field, ascending."""
-        embedded = (*(self.numerical if embed_numerical else ()), *self.categorical)
+        numerical = self.numerical if embed_numerical else ()
+        embedded = (*numerical, *self.categorical, *self.lists)
         columns = {field.name: [*range(f * dim, (f + 1) * dim)] for f, field in enumerate(embedded)}
         for n, field in enumerate(self.numerical, len(embedded) * dim):
             columns.setdefault(field.name, []).append(n)
@@ -86,9 +129,11 @@ class Schema:
         """As JSON and checkpoints hold it."""
         fields = [asdict(field) for field in self.fields]
         for field in fields:
-            if not field["past_only"]:  # as it was before there were sessions
-                del field["past_only"]
-        return {"format": SCHEMA_FORMAT, "fields": fields}
+            for later in ("past_only", "vocabulary"):  # which earlier versions did not know
+                if not field[later]:
+                    del field[later]
+        is_new = bool(self.lists) or any(field.vocabulary for field in self.fields)
+        return {"format": LISTS_FORMAT if is_new else SCHEMA_FORMAT, "fields": fields}
 
     @classmethod
     def from_dict(cls, data: "Mapping[str, Any] | Schema") -> "Schema":
@@ -97,10 +142,10 @@ class Schema:
             return data
         if not isinstance(data, Mapping):
             raise ZooError("the schema is damaged: it is no mapping")
-        if data.get("format") != SCHEMA_FORMAT:
+        if data.get("format") not in (SCHEMA_FORMAT, LISTS_FORMAT):
             raise ZooError(
-                f"schema of format {data.get('format')!r}, this version reads {SCHEMA_FORMAT}: "
-                "use the version of interpretable-zoo that wrote it"
+                f"schema of format {data.get('format')!r}, this version reads {SCHEMA_FORMAT} and "
+                f"{LISTS_FORMAT}: use the version of interpretable-zoo that wrote it"
             )
         fields = data.get("fields") or []
         if not fits(fields, list[dict[str, Any]]) or not fields:
@@ -133,7 +178,8 @@ class Schema:
 
 
 def _describe(field: Field) -> str:
-    cardinality = f" of {field.cardinality} ids" if field.kind == "categorical" else ""
+    cardinality = f" of {field.cardinality} ids" if field.has_ids else ""
+    shared = f" of {field.vocabulary}" if field.vocabulary else ""
     group = f" in group {field.group!r}" if field.group else ""
     known = " known of the past only" if field.past_only else ""
-    return f"{field.kind}{cardinality}{group}{known}"
+    return f"{field.kind}{cardinality}{shared}{group}{known}"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from zoo.data.archive import check_archive
-from zoo.data.batch import row_numbers
+from zoo.data.batch_checks import row_numbers
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import missing
 from zoo.data.schema import Schema

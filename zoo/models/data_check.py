@@ -4,7 +4,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from zoo.data.batch import check
+from zoo.data.batch_checks import check
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError
 from zoo.data.module import datamodule_of

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.data.batch import SessionBatch, row_numbers
+from zoo.data.batch import SessionBatch
+from zoo.data.batch_checks import row_numbers
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 from zoo.models.base import ZooModule
@@ -36,11 +37,10 @@ class SessionModule(ZooModule):
         **shared: Any,
     ) -> None:
         super().__init__(schema, optimizer, learning_rate, **shared)
-        if self.schema.categorical:
-            names = ", ".join(field.name for field in self.schema.categorical)
+        if others := [field.name for field in self.schema.fields if field.has_ids]:
             raise ZooError(
-                f"{type(self).__name__} takes sessions, whose fields are numerical; categorical "
-                f"here: {names}"
+                f"{type(self).__name__} takes sessions, whose fields are numerical; of ids here: "
+                f"{', '.join(others)}"
             )
         splits = ("train/", "val/", "test/")
         self.metrics = MetricDict({split: SessionMetrics() for split in splits})

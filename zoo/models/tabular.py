@@ -18,6 +18,7 @@ from zoo.models.class_spec import ClassSpec
 from zoo.models.description import Description, FieldRows
 from zoo.models.metrics import ClickMetrics, MetricDict, RankingMetrics
 from zoo.nn.embedding import FusedEmbedding
+from zoo.nn.pooling import Pooling
 
 SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are equal
 
@@ -35,6 +36,9 @@ class RowModule(ZooModule):
         embedding_std: Standard deviation of the initial embeddings.
         embedding_dropout: Share of the numbers in the embeddings of a row that training drops, the
             same for all parts of the model; first-order weights are kept.
+        pooling: How a field of lists becomes one vector: `mean`, `sum`, or `attention` to the field
+            whose vocabulary it shares; or one of these by the name of the field, such as
+            `{history: attention}`, with `mean` for the others.
         optimizer: Optimizer of all parameters: the name of one of torch's, such as `adagrad`,
             `adam`, `adamw` or `sgd`, or a class_path with init_args; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
@@ -55,6 +59,7 @@ class RowModule(ZooModule):
         first_order: bool = True,
         embedding_std: float = 0.0001,
         embedding_dropout: float = 0.0,
+        pooling: Pooling | dict[str, Pooling] = "mean",
         optimizer: ClassSpec = "adagrad",
         learning_rate: float = 0.01,
         sparse_gradients: Literal["auto"] | bool = "auto",
@@ -88,6 +93,7 @@ class RowModule(ZooModule):
             first_order,
             embedding_std,
             embedding_dropout,
+            pooling,
         )
         splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
         self.metrics = MetricDict({split: ClickMetrics() for split in splits})
@@ -97,17 +103,16 @@ class RowModule(ZooModule):
     @classmethod
     def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
         """Also the embeddings, and the first-order weights where there are any."""
-        numerical, categorical = (
-            tuple(field.name for field in fields)
-            for fields in (schema.numerical, schema.categorical)
-        )
+        numerical = tuple(field.name for field in schema.numerical)
+        of_ids = (*schema.categorical, *schema.lists)
+        owners = tuple(field.name for field in of_ids if not field.vocabulary)
         first_order = (
-            FieldRows("embedding.table", categorical, -1),  # the last column of `FusedEmbedding`
+            FieldRows("embedding.table", owners, -1),  # the last column of `FusedEmbedding`
             FieldRows("embedding.numerical_weight", numerical),
         )
         return replace(
             super().describe(schema, options),
-            embeddings=(FieldRows("embedding.table", categorical),),
+            embeddings=(FieldRows("embedding.table", owners),),
             first_order=first_order if options.get("first_order") else (),
         )
 

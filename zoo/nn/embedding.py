@@ -1,9 +1,10 @@
 """Embeddings of all fields, in one table.
 
-Shapes: B batch, N numerical fields, C categorical fields, F embedded fields, D embedding.
+Shapes: B batch, N numerical fields, C categorical fields, M fields of lists, L values of all lists
+together, F embedded fields, D embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,14 +13,15 @@ from torch.autograd.function import once_differentiable
 
 from zoo.data.batch import Batch
 from zoo.data.schema import Schema
+from zoo.nn.pooling import ListPooling, Pooling
 
 
 class Embedded(NamedTuple):
     """A batch as the interaction parts of the models take it.
 
     Attributes:
-        vectors: [B, F, D] embeddings; F = C, or N + C (numerical first) where numerical fields
-            are embedded.
+        vectors: [B, F, D] embeddings; F = C + M, or N + C + M (numerical first) where numerical
+            fields are embedded.
         linear: [B] first-order part, sum_f w_f(x_f) over all fields.
         flat: [B, F * D + N] vectors and numerical values side by side, as the deep parts take
             them.
@@ -31,7 +33,8 @@ class Embedded(NamedTuple):
 
 
 class _LookUp(torch.autograd.Function):
-    """Rows of the table as `Embedded.flat`, `vectors` and [B] the sum of the weights.
+    """Rows of the table as `Embedded.flat`, `vectors` and [B] the sum of the weights; and [L,
+    columns] those of the values of lists, which are yet to be pooled.
 
     What `embedding`, slices and `cat` would give. Here `vectors` is a view of `flat`, and one
     pass joins the gradients of both, where each slice would fill a tensor of the size of all
@@ -48,9 +51,10 @@ class _LookUp(torch.autograd.Function):
         dim: int,
         sparse: bool,
         off: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        values: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(ids, numerical, numerical_vectors, off)
+        ctx.save_for_backward(ids, numerical, numerical_vectors, off, values)
         ctx.shape, ctx.dim, ctx.sparse = table.shape, dim, sparse
         embedded = 0 if numerical_vectors is None else len(numerical_vectors)
         rows = nn.functional.embedding(ids, table)
@@ -63,14 +67,19 @@ class _LookUp(torch.autograd.Function):
             vectors[:, :embedded] = numerical.unsqueeze(2) * numerical_vectors
         vectors[:, embedded:] = rows[..., :dim]
         flat[:, fields * dim :] = numerical
-        return flat, vectors, rows[..., dim:].sum((1, 2))
+        of_lists = None if values is None else nn.functional.embedding(values, table)
+        return flat, vectors, rows[..., dim:].sum((1, 2)), of_lists
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, flat: Tensor | None, vectors: Tensor | None, weights: Tensor | None
+        ctx: Any,
+        flat: Tensor | None,
+        vectors: Tensor | None,
+        weights: Tensor | None,
+        of_lists: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        ids, numerical, numerical_vectors, off = ctx.saved_tensors
+        ids, numerical, numerical_vectors, off, values = ctx.saved_tensors
         dnumerical, dnumerical_vectors = None, None
         embedded = 0 if numerical_vectors is None else len(numerical_vectors)
         direct = None
@@ -80,9 +89,11 @@ class _LookUp(torch.autograd.Function):
             mine = flat[:, :split].unflatten(1, (-1, ctx.dim))
             vectors = mine if vectors is None else mine + vectors
         if vectors is None:  # the model takes the first-order part alone
-            assert weights is not None
-            vectors = weights.new_zeros(len(ids), embedded + ids.shape[1], ctx.dim)
-        rows = vectors.new_empty(*ids.shape, ctx.shape[1])
+            vectors = numerical.new_zeros(len(ids), embedded + ids.shape[1], ctx.dim)
+        touched = ids.flatten() if values is None else torch.cat((ids.flatten(), values))
+        gradients = vectors.new_empty(len(touched), ctx.shape[1])
+        rows = gradients[: ids.numel()].view(*ids.shape, ctx.shape[1])
+        gradients[ids.numel() :] = 0 if of_lists is None else of_lists
         rows[..., : ctx.dim] = vectors[:, embedded:]
         rows[..., ctx.dim :] = 0 if weights is None else weights[:, None, None]
         if off is not None:
@@ -94,10 +105,11 @@ class _LookUp(torch.autograd.Function):
             if numerical_vectors is not None:
                 dnumerical = dnumerical + (vectors[:, :embedded] * numerical_vectors).sum(2)
         return (
-            _table_gradient(ctx, ids.flatten(), rows.flatten(0, 1)),
+            _table_gradient(ctx, touched, gradients),
             None,
             dnumerical,
             dnumerical_vectors,
+            None,
             None,
             None,
             None,
@@ -117,11 +129,13 @@ def _table_gradient(ctx: Any, ids: Tensor, rows: Tensor) -> Tensor:
 class FusedEmbedding(nn.Module):
     """Embedding vectors and first-order weights of every field.
 
-    All categorical fields share one table of `sum(cardinalities)` rows; the last of its
+    All fields of ids share one table with a row for each id of each vocabulary; the last of its
     `embedding_dim + 1` columns is the first-order weight, so that one look-up and one sparse
     gradient serve both:
 
         e_c = V[offset_c + x_c, :D],   w_c = V[offset_c + x_c, D]
+
+    A list of ids becomes one vector and one weight too; see `ListPooling`.
 
     Numerical fields enter as values, with a weight each in the first-order part; as fields
     too if `embed_numerical`: e_n = x_n * V_n (AutoInt, Song et al. 2019, equation 4). Without
@@ -145,6 +159,7 @@ class FusedEmbedding(nn.Module):
     """
 
     offsets: Tensor
+    list_offsets: Tensor
 
     def __init__(
         self,
@@ -154,16 +169,16 @@ class FusedEmbedding(nn.Module):
         first_order: bool = True,
         init_std: float = 0.0001,
         dropout: float = 0.0,
+        pooling: Pooling | Mapping[str, Pooling] = "mean",
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.embedding_dim = embedding_dim
         self.sparse = False
-        cardinalities = torch.tensor([field.cardinality for field in schema.categorical])
-        offsets = torch.cumsum(cardinalities, 0) - cardinalities
-        self.register_buffer("offsets", offsets.long(), persistent=False)
-        rows = sum(field.cardinality for field in schema.categorical)
-        self.table = nn.Parameter(torch.empty(rows, embedding_dim + first_order))
+        for name, fields in (("offsets", schema.categorical), ("list_offsets", schema.lists)):
+            firsts = [schema.first_rows[field.name] for field in fields]
+            self.register_buffer(name, torch.tensor(firsts, dtype=torch.long), persistent=False)
+        self.table = nn.Parameter(torch.empty(schema.table_rows, embedding_dim + first_order))
         self.n_numerical = len(schema.numerical)
         self.numerical_weight = nn.Parameter(torch.empty(self.n_numerical)) if first_order else None
         self.numerical_vectors = (
@@ -173,6 +188,7 @@ class FusedEmbedding(nn.Module):
         )
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=init_std)
+        self.pooling = ListPooling(schema, embedding_dim, pooling)
 
     @torch.compiler.disable  # which cannot make sparse gradients
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # `disable` has no types
@@ -184,7 +200,11 @@ class FusedEmbedding(nn.Module):
         if not self.training and (batch.categorical < 0).any():
             off = batch.categorical < 0
             ids = ids.masked_fill(off, 0)
-        flat, vectors, linear = _LookUp.apply(
+        lists = batch.lists if len(self.list_offsets) else None
+        values, number = lists.flat() if lists else (None, None)
+        if values is not None:
+            values = values + self.list_offsets[number % len(self.list_offsets)]
+        flat, vectors, linear, of_lists = _LookUp.apply(
             self.table,
             ids,
             batch.numerical,
@@ -192,9 +212,18 @@ class FusedEmbedding(nn.Module):
             self.embedding_dim,
             self.sparse,
             off,
+            values,
         )
-        if self.training and self.dropout:
+        drops = self.training and self.dropout
+        if lists:
+            pooled = self.pooling(
+                of_lists, number, lists.lengths, vectors[:, vectors.shape[1] - ids.shape[1] :]
+            )
+            vectors = torch.cat((vectors, pooled[..., : self.embedding_dim]), 1)
+            linear = linear + pooled[..., self.embedding_dim :].sum((1, 2))
+        if drops:
             vectors = nn.functional.dropout(vectors, self.dropout)
+        if lists or drops:
             flat = torch.cat((vectors.flatten(1), batch.numerical), 1)
         if self.numerical_weight is not None:
             linear = linear + batch.numerical @ self.numerical_weight
@@ -219,7 +248,7 @@ class FusedEmbedding(nn.Module):
     def n_fields(self) -> int:
         """Number of embedded fields, F."""
         embedded = 0 if self.numerical_vectors is None else len(self.numerical_vectors)
-        return len(self.offsets) + embedded
+        return embedded + len(self.offsets) + len(self.list_offsets)
 
     @property
     def flat_dim(self) -> int:
