@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datamodules.prepared.vocabulary import FIRST_ID
 from zoo.data.encoder import ENCODER_FORMAT, encoder_description
 from zoo.data.errors import ZooError
 from zoo.data.plain import check_kinds
 from zoo.data.schema import Schema
 
 DESCRIPTION = "encoder.json"
-SCALING = {"scaling": dict[str, tuple[float, float]]}
+FITTED = {"scaling": dict[str, tuple[float, float]], "edges": dict[str, list[float]]}
 KINDS = {"dataset": str, "options": dict[str, Any], "schema": dict, "means": dict[str, float]}
 
 
@@ -30,6 +31,7 @@ class Encoder:
         schema: Schema of the encoded rows, without crosses.
         means: Means of the numerical fields over the training rows, as encoded (missing is 0).
         scaling: Mean and deviation of the standardised fields over the training rows.
+        edges: Edges of the bins of numbers that have become categorical.
     """
 
     dataset: str
@@ -37,6 +39,7 @@ class Encoder:
     schema: Schema
     means: dict[str, float]
     scaling: dict[str, tuple[float, float]] = field(default_factory=dict)
+    edges: dict[str, list[float]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Writes `encoder.json` into the folder that holds the tables."""
@@ -46,8 +49,9 @@ class Encoder:
             "schema": self.schema.to_dict(),
             "means": self.means,
         }
-        if self.scaling:
-            content["scaling"] = self.scaling
+        for name in FITTED:
+            if getattr(self, name):
+                content[name] = getattr(self, name)
         write_description(folder / DESCRIPTION, content)
 
     @classmethod
@@ -61,8 +65,13 @@ class Encoder:
             schema = Schema.from_dict(data["schema"])
             if absent := {field.name for field in schema.numerical} - data["means"].keys():
                 raise ValueError(f"it has no mean of {', '.join(sorted(absent))}")
-            scaling = check_kinds({"scaling": {}, **data}, SCALING)["scaling"]
-            return cls(data["dataset"], data["options"], schema, data["means"], scaling)
+            fitted = check_kinds({"scaling": {}, "edges": {}, **data}, FITTED)
+            fitted = {name: fitted[name] for name in FITTED}
+            sizes = {field.name: field.cardinality for field in schema.categorical}
+            for name, edges in fitted["edges"].items():
+                if sizes.get(name) != FIRST_ID + len(edges) + 1 or edges != sorted(edges):
+                    raise ValueError(f"the edges of {name} do not fit its schema")
+            return cls(data["dataset"], data["options"], schema, data["means"], **fitted)
 
     def check(self, dataset: str, options: Mapping[str, Any], folder: Path) -> None:
         """Raises `ZooError` unless raw rows of `dataset` read with `options` suit this encoder.

@@ -29,6 +29,7 @@ from datamodules.prepared.arrays import IDS, Arrays, array_file
 from datamodules.prepared.encoder import write_description
 from datamodules.prepared.engine import Engine
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
+from datamodules.tabular.bins import bins_of, quantile_edges
 from datamodules.tabular.encoder import ROWS_PER_CHUNK, save_vocabulary
 from zoo.data.encoder import CROSS_KINDS, encoder_description
 from zoo.data.schema import CROSS, JOINER, UNKNOWN, Field, Schema
@@ -131,8 +132,7 @@ def _chunks(
         for i, member in enumerate(members):
             if member in edges:
                 numbers = arrays.numerical[rows, numerical.index(member)]
-                bins = np.searchsorted(np.array(edges[member], np.float32), numbers)
-                columns[f"m{i}"] = bins.astype(np.int32)
+                columns[f"m{i}"] = bins_of(numbers, edges[member])
             else:
                 ids = arrays.categorical[rows, categorical.index(member)]
                 columns[f"m{i}"] = np.ascontiguousarray(ids)
@@ -150,23 +150,12 @@ def _count(engine: Engine, chunks: Iterable[dict[str, np.ndarray]]) -> None:
 def _fit_edges(
     engine: Engine, train: Arrays, schema: Schema, member: str, bins: int
 ) -> list[float]:
-    """The k / `bins` quantiles of a number, k = 1 .. `bins` - 1, equal ones merged.
-
-    The quantile is the smallest value that at least k / `bins` of the rows do not exceed. The
-    largest value is no edge: beyond it lies no training row.
-    """
+    """The edges of a number's quantile bins; see `datamodules.tabular.bins`."""
     column = [field.name for field in schema.numerical].index(member)
     starts = range(0, len(train), ROWS_PER_CHUNK)
     numbers = (train.numerical[start : start + ROWS_PER_CHUNK, column] for start in starts)
     _count(engine, ({"value": np.ascontiguousarray(chunk)} for chunk in numbers))
-    # value is the k-th quantile for all k up to `part` that a smaller value has not reached
-    found = engine.run(
-        "SELECT min(value) AS edge FROM (SELECT value, "
-        f"(sum(n) OVER (ORDER BY value))::BIGINT * {bins} // {len(train)} AS part "
-        "FROM (SELECT value, sum(n)::BIGINT AS n FROM counts GROUP BY value)) "
-        f"WHERE part BETWEEN 1 AND {bins - 1} GROUP BY part ORDER BY edge"
-    )
-    return [edge for (edge,) in found]
+    return quantile_edges(engine, bins)
 
 
 def _ids(engine: Engine, chunk: dict[str, np.ndarray]) -> np.ndarray:

@@ -7,8 +7,8 @@ nested.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from datamodules.prepared.engine import sql_identifier, sql_literal
 from datamodules.tabular.source import RawField
@@ -20,9 +20,14 @@ Part = Literal["text", "number", "time", "given", "nested"]
 RULE = re.compile(r"(>=|<=|>|<|==|=|!=)\s*(\S.*)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 YES, NO = ("1", "1.0", "true"), ("0", "0.0", "false")
-TRANSFORMS = {"none": "{0}", "standardise": "{0}", "log": "sign({0}) * ln(1 + abs({0}))"}
+TRANSFORMS = {
+    **{"none": "{0}", "standardise": "{0}", "quantile": "({0})::FLOAT"},
+    "log": "sign({0}) * ln(1 + abs({0}))",
+}
+BINS = 20  # of a number, where their number is not given
 TIMES = {"hour": "strftime({0}, '%H')", "weekday": "strftime({0}, '%a')"}
 LARGEST = "3.4e38"  # a float32
+ADDED = ("bins",)  # options of fields that the first encoders do not name
 
 
 def part(column: str, wanted: Part) -> str:
@@ -40,7 +45,10 @@ class TableField:
         column: Column that it is read from; null is that of its name.
         group: What it describes, such as user or item; fields of one group belong together.
         transform: What becomes of a number x: `none`; `log`, sign(x) ln(1 + |x|); `standardise`,
-            (x - mean) / deviation, both of the training rows. A missing number is 0 in the end.
+            (x - mean) / deviation, both of the training rows; `quantile`, the bin of x among those
+            that hold about equally many training rows: a categorical field, in which missing has
+            an id of its own. In the others a missing number is 0 in the end.
+        bins: Largest number of bins of `transform: quantile`; null is 20.
         missing_indicator: Whether one more numerical field, `<name> missing`, is 1 where the number
             is missing and else 0.
         min_count: Smallest count of a value in the training rows; rarer ones become unknown. Null
@@ -54,7 +62,8 @@ class TableField:
     kind: Literal["numerical", "categorical"]
     column: str | None = None
     group: str = ""
-    transform: Literal["none", "log", "standardise"] = "none"
+    transform: Literal["none", "log", "standardise", "quantile"] = "none"
+    bins: int | None = None
     missing_indicator: bool = False
     min_count: int | None = None
     max_size: int | None = None
@@ -74,18 +83,36 @@ class TableField:
             raise ZooError(f"{where} has the kind {self.kind!r}: numerical or categorical")
         if self.transform not in TRANSFORMS:
             raise ZooError(f"{where}: transform must be one of {', '.join(TRANSFORMS)}")
-        others = ("transform", "missing_indicator")
+        others = ("transform", "bins", "missing_indicator")
         if self.kind == "numerical":
             others = ("min_count", "max_size", "buckets")
         for option in others:
             if getattr(self, option) not in (None, False, "none"):
                 raise ZooError(f"{where} is {self.kind}, which has no {option}: leave it out")
+        if self.kind == "numerical":
+            self._check_bins(where)
         for option in ("min_count", "max_size", "buckets"):
             value = getattr(self, option)
             if value is not None and value < 1:
                 raise ZooError(f"{where}: {option} must be at least 1, got {value}")
         if self.buckets and self.max_size:
             raise ZooError(f"{where}: give buckets or max_size, not both")
+
+    def _check_bins(self, where: str) -> None:
+        is_binned = self.transform == "quantile"
+        if self.bins is not None and not is_binned:
+            raise ZooError(f"{where}: bins are those of transform: quantile: give both")
+        if self.bins is not None and self.bins < 2:
+            raise ZooError(f"{where}: bins must be at least 2, got {self.bins}")
+        if is_binned and self.missing_indicator:
+            raise ZooError(
+                f"{where}: of its quantile bins missing is one already: leave missing_indicator out"
+            )
+
+    def plain(self) -> dict[str, Any]:
+        """As encoders hold it: without what is not given and was no option at first."""
+        given = asdict(self)
+        return {k: v for k, v in given.items() if v is not None or k not in ADDED}
 
     def raw_fields(self) -> list[RawField]:
         """How it is read, and its indicator."""
@@ -99,6 +126,8 @@ class TableField:
         problem = f"{self.source} is not a number"
         scaled = self.transform == "standardise"
         made = RawField(self.name, "numerical", sql, self.group, malformed, problem, scaled)
+        if self.transform == "quantile":
+            return [replace(made, kind="categorical", bins=self.bins or BINS)]
         if not self.missing_indicator:
             return [made]
         missing = f"(NOT {given})::FLOAT"

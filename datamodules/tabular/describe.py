@@ -25,6 +25,7 @@ YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none
 FEW = 20  # whole numbers are categories
 MANY = 100_000  # values are hashed
 BUCKETS = 100_000
+NUMBERS = " # transform of numbers: none, log, standardise, or quantile (bins of them)"
 MODELS = "zoo.WideDeep, zoo.DCN, zoo.xDeepFM, zoo.AutoInt"
 
 
@@ -73,7 +74,7 @@ def describe(
         f"    label: {answer[1]}",
         *_time(time),
         *_group(columns),
-        "    fields:",
+        f"    fields:{NUMBERS if any('kind: numerical' in line for line in fields) else ''}",
         *fields,
         *(f"      # {_word(name)} is left out: it has no name of its own" for name in nameless),
         *left_out,

@@ -16,6 +16,7 @@ import numpy as np
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
+from datamodules.tabular.bins import bin_ids
 from datamodules.tabular.source import RawField
 from zoo.data.encoder import VOCABULARY
 from zoo.data.errors import ZooError
@@ -52,7 +53,7 @@ def fit_vocabulary(engine: Engine, fields: list[RawField], min_count: int) -> No
     """Makes the engine's table `vocabulary` of the training rows, by the rule of
     `datamodules.prepared.vocabulary`; values rarer than `min_count` get no id."""
     engine.run("CREATE TABLE vocabulary (field VARCHAR, value VARCHAR, id INTEGER, count BIGINT)")
-    categorical = [field for field in fields if field.kind == "categorical"]
+    categorical = [field for field in fields if field.kind == "categorical" and not field.bins]
     for field in engine.progress.track(categorical, description="count ids"):
         column = sql_identifier(field.name)
         most = f" ORDER BY n DESC, value LIMIT {field.max_size}" if field.max_size else ""
@@ -126,20 +127,20 @@ class Encoded:
     categorical: np.ndarray
 
 
-def encode(
-    engine: Engine, schema: Schema, scaling: Mapping[str, tuple[float, float]]
-) -> Iterator[Encoded]:
+def encode(engine: Engine, encoder: Encoder) -> Iterator[Encoded]:
     """Encodes the table `rows` chunk by chunk.
 
     Args:
         engine: Holds the rows and the vocabulary.
-        schema: Schema of the rows, without crosses.
-        scaling: Mean and deviation of the standardised fields.
+        encoder: Schema of the rows, and what was fitted on training rows.
     """
+    schema = encoder.schema
     ((count,),) = engine.run("SELECT count(*) FROM rows")
     chunks = range(0, count, ROWS_PER_CHUNK)
     for start in engine.progress.track(chunks, description="encode"):
-        found = engine.arrays(_encode_statement(schema, scaling, start))
+        found = engine.arrays(_encode_statement(encoder, start))
+        for name, edges in encoder.edges.items():
+            found[name] = bin_ids(found[name], edges)
         order = np.argsort(found["row"], kind="stable")  # joins may have disturbed it
         yield Encoded(
             split=found["split"][order],
@@ -150,21 +151,23 @@ def encode(
         )
 
 
-def _encode_statement(
-    schema: Schema, scaling: Mapping[str, tuple[float, float]], start: int
-) -> str:
+def _encode_statement(encoder: Encoder, start: int) -> str:
+    schema = encoder.schema
     columns = [
         "rows.rowid AS row",
         "split",
         "coalesce(label::FLOAT, 'nan'::FLOAT) AS label",
     ]
     columns += [  # `rows.`, for vocabularies have columns too
-        f"coalesce({_scaled(f.name, scaling)}, 0)::FLOAT AS {sql_identifier(f.name)}"
+        f"coalesce({_scaled(f.name, encoder.scaling)}, 0)::FLOAT AS {sql_identifier(f.name)}"
         for f in schema.numerical
     ]
     joins = []
     for i, field in enumerate(schema.categorical):
         column = f"rows.{sql_identifier(field.name)}"
+        if field.name in encoder.edges:
+            columns.append(f"coalesce({column}, 'nan'::FLOAT) AS {sql_identifier(field.name)}")
+            continue
         rare = f"CASE WHEN {column} IS NULL THEN {MISSING} ELSE {UNKNOWN} END"
         columns.append(f"coalesce(v{i}.id, {rare})::INTEGER AS {sql_identifier(field.name)}")
         joins.append(

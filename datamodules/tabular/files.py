@@ -156,7 +156,7 @@ class TableFiles:
         values = [f"{self.declared.sql if self.declared else 'NULL'}::TINYINT AS label"]
         values.append("0::TINYINT AS split")
         values += [
-            f"({f.sql})::{'DOUBLE' if f.kind == 'numerical' else 'VARCHAR'} "
+            f"({f.sql})::{'DOUBLE' if f.kind == 'numerical' else 'FLOAT' if f.bins else 'VARCHAR'} "
             f"AS {sql_identifier(f.name)}"
             for f in fields
         ]

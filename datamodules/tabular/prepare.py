@@ -17,6 +17,7 @@ from datamodules.prepared.carried import carried_file, check_columns
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine, sql_identifier
 from datamodules.prepared.folder import SPLITS, Manifest
+from datamodules.tabular.bins import fit_bins
 from datamodules.tabular.encoder import (
     ROWS_PER_CHUNK,
     encode,
@@ -67,8 +68,9 @@ def prepare(
             encoder = _take_encoder(engine, fitted, folder / "encoder")
         else:
             fit_vocabulary(engine, fields, min_count)
-            schema, scaling = fit_schema(engine, fields), fit_scaling(engine, fields)
-            encoder = Encoder(dataset, encoder_options, schema, {}, scaling)
+            edges, scaling = fit_bins(engine, fields), fit_scaling(engine, fields)
+            schema = fit_schema(engine, fields)
+            encoder = Encoder(dataset, encoder_options, schema, {}, scaling, edges)
         schema = encoder.schema
         sizes = [(folder / s, splits[s]["rows"]) for s in SPLITS]
         _write_arrays(engine, encoder, rows, sizes)
@@ -177,7 +179,7 @@ def _write_arrays(
         writers = [
             stack.enter_context(ArraysWriter(folder, size, schema)) for folder, size in sizes
         ]
-        for chunk in encode(engine, schema, encoder.scaling):
+        for chunk in encode(engine, encoder):
             file_row = rows.file_row(chunk.row)
             for s, writer in enumerate(writers):
                 mine = chunk.split == s

@@ -37,6 +37,8 @@ class RawField:
             difference divided by their deviation.
         min_count: Smallest count of a value in the training rows; None is that of the dataset.
         max_size: Largest number of values that have an id, the most frequent ones; None is any.
+        bins: Largest number of quantile bins of a categorical field that is read as a FLOAT; None
+            where it is read as text.
     """
 
     name: str
@@ -48,6 +50,7 @@ class RawField:
     standardised: bool = False
     min_count: int | None = None
     max_size: int | None = None
+    bins: int | None = None
 
     @classmethod
     def number(cls, name: str, scaling: str, group: str = "") -> "RawField":

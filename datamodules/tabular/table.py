@@ -148,7 +148,7 @@ class Table(CTRDataModule):
         """The declaration of the fields."""
         options = {
             **super().encoder_options(),
-            "fields": [asdict(field) for field in self.fields],
+            "fields": [field.plain() for field in self.fields],
             "missing_values": [*self.reading.missing_values],
         }
         if self.time_fields:

@@ -83,7 +83,7 @@ def test_values_of_crosses_are_those_of_their_members(tmp_path):
     pq.write_table(pa.table(table), folder / "crosses/0000/vocabulary.parquet")
     found = value_names(run.encoder, {"n0 x <b>c1</b>": [2, 3, 4]})["n0 x <b>c1</b>"]
     assert [found[i] for i in (2, 3, 4)] == [
-        f"{interval} x <i>two</i>" for interval in ("<= 0.5", "0.5 .. 2.25", "> 2.25")
+        f"{interval} x <i>two</i>" for interval in ("<= 0.5", "(0.5, 2.25]", "> 2.25")
     ]
 
 

@@ -56,7 +56,8 @@ def write(frame, path):
         frame.to_parquet(path, index=False)
         return path
     text = frame.copy()
-    text["ts"] = text.ts.astype(str)
+    if "ts" in text:
+        text["ts"] = text.ts.astype(str)
     if "stock" in text:
         text["stock"] = text.stock.map({True: "true", False: "false"})
     if name.endswith(".jsonl"):

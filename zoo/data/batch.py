@@ -21,7 +21,8 @@ class Batch(NamedTuple):
     Attributes:
         numerical: float32 [B, N], in the order of `Schema.numerical`.
         categorical: int [B, C], in the order of `Schema.categorical`; the ids of field c are
-            0 (unknown), 1 (missing), 2 .. cardinality_c - 1 (most frequent first).
+            0 (unknown), 1 (missing), 2 .. cardinality_c - 1 (most frequent first; bins of a
+            number in its order).
         label: float32 [B], 0 or 1; NaN where the label is not known.
         row: int64 [B], number of the row in its raw file; only where predictions are made.
         query: int64 [B], number of the list that the row is ranked in; only where lists are

@@ -8,7 +8,7 @@ Datamodules write it; they read its descriptions here, and large tables with the
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -154,19 +154,18 @@ def _cross(
     values = []
     for member, column in zip(cross["members"], codes, strict=True):
         if member in cross["edges"]:
-            values.append([_interval(cross["edges"][member], code) for code in column])
+            edges = [f"{edge:.4g}" for edge in cross["edges"][member]]
+            values.append([interval(edges, code) for code in column])
         else:
             named = value_names(encoder, {member: set(column)})[member]
             values.append([named.get(code, f"id {code}") for code in column])
     return dict(zip(mine, map(JOINER.join, zip(*values, strict=True)), strict=True))
 
 
-def _interval(edges: list[float], code: int) -> str:
-    """The bin of a number, in words."""
+def interval(edges: Sequence[str], code: int) -> str:
+    """The name of a bin of numbers, from 0, by the edges between all bins."""
     if not edges:
         return "any"
     if code == 0:
-        return f"<= {edges[0]:.4g}"
-    if code == len(edges):
-        return f"> {edges[-1]:.4g}"
-    return f"{edges[code - 1]:.4g} .. {edges[code]:.4g}"
+        return f"<= {edges[0]}"
+    return f"> {edges[-1]}" if code == len(edges) else f"({edges[code - 1]}, {edges[code]}]"
