@@ -67,7 +67,10 @@ def test_the_future_has_the_columns_that_are_not_of_the_past_only():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Field("C1", "ordinal"), "field C1: kind must be numerical, categorical, multi or sequence"),
+        (
+            lambda: Field("C1", "ordinal"),
+            "field C1: kind must be numerical, categorical, multi or sequence",
+        ),
         (lambda: Field("C1", "categorical", 1), "field C1: .* at least 2 .*got 1"),
         (lambda: Schema((C1, I1, C1)), "distinct fields, got .*C1"),
         (lambda: Schema(()), "distinct fields, got none"),

@@ -69,10 +69,12 @@ def drawn_clicks(seed, rows):
 
 def gathered(parts):
     """The first of these metrics, which gathers the states of all when it is computed."""
-    states = iter([*zip(*([torch.cat(p.logits), torch.cat(p.labels)] for p in parts), strict=True)])
+    none = [torch.tensor([])]  # which a process without a state sends
+    names = ("logits", "labels", "weights", "groups")
+    states = iter([[torch.cat(getattr(part, name) or none) for part in parts] for name in names])
     first = parts[0]
     first.distributed_available_fn = lambda: True
-    first.dist_sync_fn = lambda *_, **__: [*next(states)]
+    first.dist_sync_fn = lambda *_, **__: next(states)
     return first
 
 
@@ -87,6 +89,92 @@ def test_auc_equals_that_of_scikit_learn_on_one_process_and_two(seed, rows, cut)
     for part, piece in zip(parts, (slice(None, cut), slice(cut, None)), strict=True):
         part.update(logits[piece], labels[piece])
     assert float(gathered(parts).compute()["auc"]) == pytest.approx(expected, abs=1e-12)
+
+
+def drawn_groups(seed, rows):
+    """Clicks as `drawn_clicks` draws them, with weights (some of them zero) and groups."""
+    logits, labels = drawn_clicks(seed, rows)
+    random = np.random.default_rng(seed + 1)
+    weight = random.choice([0, 1e-6, 0.5, 1, 3, 1e6], rows).astype(np.float32)
+    group = random.choice([-(2**63), -5, 0, 7, 2**63 - 1], rows)
+    return logits, labels, torch.from_numpy(weight), torch.from_numpy(group)
+
+
+def by_group(logits, labels, weight, group):
+    """The mean of scikit-learn's AUC over the groups with both classes, weighted by their size."""
+    areas, sizes = [], []
+    for g in set(group.tolist()):
+        rows = group == g
+        if all(weight[rows & (labels == y)].sum() > 0 for y in (0, 1)):
+            scores = logits[rows].double().clamp(-1e9, 1e9)
+            w = weight[rows].double()
+            areas.append(roc_auc_score(labels[rows], scores, sample_weight=w))
+            sizes.append(float(w.sum()))
+    return np.average(areas, weights=sizes) if areas else NAN
+
+
+def click_parts(pieces, *columns):
+    parts = [ClickMetrics() for _ in pieces]
+    for part, piece in zip(parts, pieces, strict=True):
+        part.update(*(None if column is None else column[piece] for column in columns))
+    return parts
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 2**32), st.integers(2, 40), st.integers(1, 39), st.booleans())
+def test_weighted_metrics_and_those_by_group_equal_scikit_learn(seed, rows, cut, weighted):
+    logits, labels, weight, group = drawn_groups(seed, rows)
+    ones = torch.ones(rows)
+    parts = click_parts(
+        (slice(None, cut), slice(cut, None)), logits, labels, weight if weighted else None, group
+    )
+    found = {name: float(value) for name, value in gathered(parts).compute().items()}
+    w = (weight if weighted else ones).double()
+    assert found["gauc"] == pytest.approx(by_group(logits, labels, w, group), abs=1e-9, nan_ok=True)
+    losses = cross_entropy(logits, labels)[w > 0]
+    if w.sum() > 0:
+        assert found["logloss"] == pytest.approx(np.average(losses, weights=w[w > 0]), rel=1e-12)
+    if all(w[labels == y].sum() > 0 for y in (0, 1)):
+        scores = logits.double().clamp(-1e9, 1e9)
+        expected = roc_auc_score(labels, scores, sample_weight=w)
+        assert found["auc"] == pytest.approx(expected, abs=1e-9)
+    else:
+        assert math.isnan(found["auc"])
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32), st.integers(2, 30))
+def test_a_weight_measures_as_so_many_rows(seed, rows):
+    logits, labels, _, group = drawn_groups(seed, rows)
+    times = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, rows))
+    (weighted,) = click_parts([slice(None)], logits, labels, times.float(), group)
+    again = [column.repeat_interleave(times) for column in (logits, labels, group)]
+    if times.sum():
+        (repeated,) = click_parts([slice(None)], *again[:2], None, again[2])
+        found, expected = weighted.compute(), repeated.compute()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "group", "gauc"),
+    [
+        ([1.0, 2, 3, 4], [0, 1, 1, 0], [1, 1, 2, 2], 0.5),  # one of two is in order
+        ([1.0, 2, 3, 4, 5], [0, 1, 1, 0, 0], [1, 1, 2, 2, 2], 0.4),  # 1 of 2 rows, 0 of 3
+        ([1.0, 2, 9, 9], [0, 1, 1, 1], [1, 1, 2, 3], 1.0),  # others have a single class
+        ([1.0, 1], [0, 1], [1, 1], 0.5),
+        ([1.0, 2], [0, 1], [1, 2], NAN),
+        ([1.0, NAN, 3], [0, 1, 1], [1, 1, 2], NAN),
+    ],
+)
+def test_hand_worked_areas_within_groups(logits, labels, group, gauc):
+    (metric,) = click_parts(
+        [slice(None)],
+        *map(torch.tensor, (logits, [float(y) for y in labels])),
+        None,
+        torch.tensor(group),
+    )
+    assert float(metric.compute()["gauc"]) == pytest.approx(gauc, nan_ok=True)
 
 
 def test_an_infinite_logit_costs_nothing_or_everything():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from support.resuming import Diary, SmallRows, fit, state_of
+from support.resuming import Diary, SmallRows, WeightedRows, fit, state_of
 from support.running import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -36,6 +36,12 @@ def test_two_processes_make_the_steps_of_one_with_batches_twice_as_large(two):
     torch.testing.assert_close(two["weights"], weights, rtol=1e-4, atol=1e-6)
     # of rows on disk, other rows make a step
     assert not torch.allclose(two["weights from disk"]["bias"], weights["bias"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("of", ["of weighted rows", "accumulated"])
+def test_two_processes_weigh_rows_as_one(two, of):
+    weights = state_of(fit(Diary(), data=WeightedRows(16), max_epochs=2))[0]
+    torch.testing.assert_close(two[of], weights, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("resident", [True, False])

@@ -41,6 +41,33 @@ class SmallRows(BatchedDataModule):
         return BatchLoader(self.arrays[split], self.batch_size, device=self.device, **options)
 
 
+class WeightedRows(SmallRows):
+    """Rows whose weights are 0, 1, 2 or 3; as many are also to be had as repeated rows."""
+
+    def __init__(self, *options, scale=1.0, **named):
+        super().__init__(*options, **named)
+        random = np.random.default_rng(3)
+        self.weight = torch.from_numpy(random.integers(0, 4, 1000)).float() * scale
+
+    def loader(self, split, **options):
+        """Batches with the weight and the group of each row."""
+        found = super().loader(split, **options | {"with_row": True})
+        return Weighing(found, self.weight)
+
+
+class Weighing:
+    def __init__(self, loader, weight):
+        self.loader, self.weight = loader, weight
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        for batch in self.loader:
+            group = batch.row % 7
+            yield batch._replace(weight=self.weight[batch.row], group=group)
+
+
 class Diary(pl.callbacks.Checkpoint):  # which Lightning calls last, as it does its own
     """What happened in a fit; with a folder, a checkpoint after each event.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from support.resuming import Diary, SmallRows, fit, state_of
+from support.resuming import Diary, SmallRows, WeightedRows, fit, state_of
 
 TWO = {"devices": 2, "strategy": "ddp", "max_epochs": 2, "num_sanity_val_steps": 0}
 
@@ -24,8 +24,11 @@ def main(folder):
         same = all(torch.equal(found[0][name], x) for name, x in expected[0].items())
         equal[path.name] = same and resumed.events == unbroken.events[events:]
     disk = state_of(fit(Diary(), data=SmallRows(8, resident=False), **TWO))
+    weighted = state_of(fit(Diary(), data=WeightedRows(8), **TWO))
+    accumulated = state_of(fit(Diary(), data=WeightedRows(4), accumulate_grad_batches=2, **TWO))
     if torch.distributed.get_rank() == 0:
         result = {"equal": equal, "weights": expected[0], "weights from disk": disk[0]}
+        result |= {"of weighted rows": weighted[0], "accumulated": accumulated[0]}
         torch.save(result, folder / "result.pt")
 
 

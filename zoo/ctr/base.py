@@ -28,6 +28,8 @@ class CTRModule(RowModule):
         shared: Options of `RowModule`.
     """
 
+    recalibrates = True
+
     def __init__(self, schema: Schema | Mapping[str, Any], **shared: Any) -> None:
         super().__init__(schema, **shared)
         self.bias = torch.nn.Parameter(torch.zeros(1))
@@ -39,7 +41,7 @@ class CTRModule(RowModule):
     def forward(self, batch: Batch) -> Tensor:
         """[B] logits."""
         embedded = self.embedding(batch)
-        return self.bias + embedded.linear + self.interact(embedded)
+        return self.recalibrated(self.bias + embedded.linear + self.interact(embedded))
 
     def on_train_start(self) -> None:
         """Starts the bias at the log-odds of the training clicks, if their share is known.

@@ -28,6 +28,7 @@ def check(batch: Any, schema: Schema) -> None:
             raise ZooError(f"batch.{part} has {columns} columns, but the schema has {len(fields)}")
     if rows:
         _check_lists(batch.lists, schema)
+        _check_weight(batch)
     if rows and batch.rows:
         _check_ids(batch.categorical, schema.categorical, "categorical")
 
@@ -53,6 +54,17 @@ def _check_ids(ids: Tensor, fields: Sequence[Field], part: str) -> None:
                 f"{field.name}: its cardinality in the schema is {field.cardinality}, so ids "
                 f"are 0 to {field.cardinality - 1}"
             )
+
+
+def _check_weight(batch: Batch) -> None:
+    if batch.weight is None:
+        return
+    wrong = ~(batch.weight.isfinite() & (batch.weight >= 0))
+    if batch.weight.shape != batch.label.shape or wrong.any():
+        found = batch.weight[wrong][0].item() if wrong.any() else f"of shape {[*wrong.shape]}"
+        raise ZooError(
+            f"batch.weight holds {found}: weights are a finite number of at least 0 for each row"
+        )
 
 
 def check_labels(batch: Batch, split: str) -> None:

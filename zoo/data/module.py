@@ -127,6 +127,14 @@ class ZooDataModule(LightningDataModule):
         """Share of positives among the training rows; None where it is not known."""
         return None
 
+    @property
+    def negative_sampling_rate(self) -> float:
+        """Share of the negatives that are among the training rows; other splits hold all rows.
+
+        Models take it into account: their probabilities are those of all rows.
+        """
+        return 1.0
+
     def numerical_means(self) -> np.ndarray:
         """[N] float32 means of the numerical fields over the training rows, once set up."""
         total, rows = np.zeros(len(self.schema.numerical)), 0

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import Metric
 
+from zoo.models.measures import TINY, batch_mean, mean_loss
+
 GATES = ("abs", "square", "smooth")
 NORMALIZATIONS = ("none", "sample", "expert")
 Gate = Literal["abs", "square", "smooth"]
@@ -92,7 +94,11 @@ def attribution(log_alpha: Tensor) -> Tensor:
 
 
 def gem_loss(
-    z: Tensor, label: Tensor, log_alpha: Tensor, normalization: Normalization = "none"
+    z: Tensor,
+    label: Tensor,
+    log_alpha: Tensor,
+    normalization: Normalization = "none",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """The loss of the generalised M-step, mean over the batch (equations 4 and 7).
 
@@ -106,18 +112,20 @@ def gem_loss(
         label: [B] labels, 0 or 1.
         log_alpha: [B, H] log alpha of the experts; see `log_selection`.
         normalization: Normalization of the weights w, as above.
+        weight: [B] weights of the rows in all means over the batch; None weighs all alike.
     """
     alpha = log_alpha.detach().exp()
     if normalization == "sample":
         alpha = attribution(log_alpha.detach())
     elif normalization == "expert":
-        alpha = alpha / (alpha.mean(0) + 1e-6) / alpha.shape[1]
+        mean = alpha.mean(0) if weight is None else weight @ alpha / weight.sum().clamp_min(TINY)
+        alpha = alpha / (mean + 1e-6) / alpha.shape[1]
     target = label.unsqueeze(1).expand_as(z)
     loss = functional.binary_cross_entropy_with_logits(2 * z, target, reduction="none")
-    return (alpha * loss).sum(1).mean()
+    return batch_mean((alpha * loss).sum(1), weight)
 
 
-def auxiliary_loss(z: Tensor, label: Tensor) -> Tensor:
+def auxiliary_loss(z: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
     """Binary cross-entropy of all experts on all rows, mean over both.
 
         L = mean_b mean_i BCE(y, f_i)
@@ -128,12 +136,19 @@ def auxiliary_loss(z: Tensor, label: Tensor) -> Tensor:
     Args:
         z: [B, H] outputs of the experts before tanh.
         label: [B] labels, 0 or 1.
+        weight: [B] weights of the rows; None weighs all alike.
     """
     target = label.unsqueeze(1).expand_as(z)
-    return functional.binary_cross_entropy_with_logits(2 * z, target)
+    return mean_loss(2 * z, target, None if weight is None else weight.unsqueeze(1))
 
 
-def silence_loss(z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0) -> Tensor:
+def silence_loss(
+    z: Tensor,
+    inclusion: Tensor,
+    gate: Gate,
+    power: float = 3.0,
+    weight: Tensor | None = None,
+) -> Tensor:
     """The cost of an expert's output where those inside it are confident, mean over the batch.
 
         L = mean_b sum_i (1 - prod_{j in omega(i)} (1 - g_j)) KL(1/2 || f_i)
@@ -148,11 +163,12 @@ def silence_loss(z: Tensor, inclusion: Tensor, gate: Gate, power: float = 3.0) -
         inclusion: [H, H] inclusion of their subsets; see `Lattice.inclusion`.
         gate: Name of the gate; see `log_gate`.
         power: Power of the smooth gate; see `log_gate`.
+        weight: [B] weights of the rows; None weighs all alike.
     """
     log_rest = log_gate(z.detach(), gate, power)[1]
     decided = -torch.expm1(log_rest @ inclusion.T)
     surprise = functional.softplus(2 * z) - z - math.log(2)  # -(log f + log(1 - f)) / 2 - log 2
-    return (decided * surprise).sum(1).mean()
+    return batch_mean((decided * surprise).sum(1), weight)
 
 
 class AttributionMetrics(Metric):

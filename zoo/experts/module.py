@@ -75,6 +75,7 @@ class MixtureModule(ZooModule):
     """
 
     inclusion: Tensor
+    recalibrates = True
 
     def __init__(
         self,
@@ -163,7 +164,8 @@ class MixtureModule(ZooModule):
     def _mix(self, z: Tensor) -> tuple[Tensor, Tensor]:
         z = z.float()
         log_alpha = self.log_selection(z)
-        return mixture_logit(z + self.prior_output, log_alpha), attribution(log_alpha)
+        logits = mixture_logit(z + self.prior_output, log_alpha)
+        return self.recalibrated(logits), attribution(log_alpha)
 
     def _step(self, batch: Any, split: str) -> Tensor:
         z = self.expert_outputs(batch).float()
@@ -177,11 +179,13 @@ class MixtureModule(ZooModule):
         if split in self.attributions:
             self.attributions[split].update(attributed[scored])
         z, label, log_alpha = z[scored], batch.label[scored], log_alpha[scored]
-        loss = gem_loss(z + self.prior_output, label, log_alpha, self.normalization)
+        weight, evidence = self.weights(batch), z + self.prior_output
+        loss = gem_loss(evidence, label, log_alpha, self.normalization, weight)
         if self.auxiliary and len(self.lattice) > 1:
-            loss = loss + self.auxiliary * auxiliary_loss(z + self.prior_output, label)
+            loss = loss + self.auxiliary * auxiliary_loss(evidence, label, weight)
         if self.silence:
-            loss = loss + self.silence * silence_loss(z, self.inclusion, self.gate, self.power)
+            silenced = silence_loss(z, self.inclusion, self.gate, self.power, weight)
+            loss = loss + self.silence * silenced
         return loss
 
     @property

@@ -4,6 +4,7 @@ Shapes: B batch.
 """
 
 import inspect
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any, Self
 
 import torch
 from pytorch_lightning import Callback
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from zoo.data.archive import check_archive
 from zoo.data.batch_checks import row_numbers
@@ -24,6 +25,7 @@ from zoo.models.checkpoint import check_model, check_options, checksums_of, vers
 from zoo.models.class_spec import ClassSpec
 from zoo.models.data_check import DataCheck
 from zoo.models.description import Description, class_name, layer_name, paragraphs_of
+from zoo.models.measures import TINY, mean_loss
 from zoo.models.metrics import MetricDict
 from zoo.models.optimized import OptimizedModule
 from zoo.nn.memory import keep_freed_memory
@@ -44,10 +46,14 @@ class ZooModule(OptimizedModule):
 
     Attributes:
         metrics: A metric for each split, by prefix: `train/` (where wanted), `val/` and `test/`.
+        recalibrates: Whether `forward` and `explain` return `recalibrated` logits.
+        negative_sampling_rate: Share of the negatives that it was trained on; a checkpoint keeps
+            it.
         data_check: Refuses data that do not suit the schema, or the weights.
     """
 
     metrics: MetricDict
+    recalibrates = False
 
     def __init__(
         self,
@@ -61,7 +67,23 @@ class ZooModule(OptimizedModule):
         # plain data, so that a checkpoint loads with weights_only=True
         self.save_hyperparameters({"schema": self.schema.to_dict()}, logger=False)
         self._weight: Tensor | None = None
+        self._accumulated: tuple[Tensor, Tensor] | None = None  # a unit, and the sum in it
         self.data_check = DataCheck(self.schema)
+        self.negative_sampling_rate = 1.0
+
+    def recalibrated(self, logits: Tensor) -> Tensor:
+        """Logits of all rows, from those of rows of which the negatives were sampled.
+
+            p = q / (q + (1 - q) / w),   logit p = logit q + log w
+
+        with w the `negative_sampling_rate` (He et al., "Practical lessons from predicting clicks on
+        ads at Facebook", ADKDD 2014, section 6.3). Training is on sampled rows, so in training the
+        logits stay theirs. A model that sets `recalibrates` returns these from `forward` and
+        `explain`; another one is not trained on such rows.
+        """
+        if self.training or self.negative_sampling_rate == 1:
+            return logits
+        return logits + math.log(self.negative_sampling_rate)
 
     def forward(self, batch: Any) -> Tensor:
         """Logits, of the shape of the labels."""
@@ -71,11 +93,16 @@ class ZooModule(OptimizedModule):
         """Index of the labels that count in loss and metrics: all."""
         return ...
 
-    # Processes share a batch
+    def weights(self, batch: Any) -> Tensor | None:
+        """Weights of the labels that count; None where the data weigh all alike."""
+        weight = getattr(batch, "weight", None)
+        return None if weight is None else weight[self.scored(batch)]
+
+    # Processes share a batch, and batches a step
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Weighs the batch."""
-        self._weight = self._weight_of(batch)
+        self._weight = self._weight_of(batch, batch_idx)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Lets a row weigh the same on each process, whatever the number of rows there.
@@ -84,17 +111,45 @@ class ZooModule(OptimizedModule):
         """
         super().backward(loss if self._weight is None else loss * self._weight, *args, **kwargs)
 
-    def _weight_of(self, batch: Any) -> Tensor | None:
-        """How many labels this process has for each that it would have of equal shares."""
-        processes = self.trainer.world_size
-        if processes == 1 or not torch.distributed.is_initialized():
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Makes a mean of gradients that were accumulated by the weights of their batches."""
+        if self._accumulated is None:
+            return
+        factor = self.trainer.accumulate_grad_batches / self._accumulated[1].clamp_min(TINY)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
+
+    def _weight_of(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """How many labels this process has for each that it would have of equal shares.
+
+        Weighted labels count by their weights. Of these a step of several batches needs the sum,
+        which only its last batch tells: until then each batch counts by its own, in units of the
+        first.
+        """
+        weights, batches = self.weights(batch), self.trainer.accumulate_grad_batches
+        accumulates = weights is not None and batches > 1
+        processes = self.trainer.world_size if torch.distributed.is_initialized() else 1
+        self._accumulated = self._accumulated if accumulates else None
+        if processes == 1 and not accumulates:
             return None
+        mine = self._labels(batch) if weights is None else weights.sum()
+        total = mine.clone()
+        if processes > 1:
+            torch.distributed.all_reduce(total)
+        if not accumulates:
+            return mine * processes / total.clamp_min(TINY)
+        if batch_idx % batches == 0 or self._accumulated is None:
+            self._accumulated = total.masked_fill(total == 0, 1), torch.zeros_like(total)
+        unit, before = self._accumulated
+        self._accumulated = unit, before + total / unit
+        return mine * processes / unit
+
+    def _labels(self, batch: Any) -> Tensor:
         scored = self.scored(batch)
         labels = batch.label.numel() if scored is ... else scored.sum()
-        mine = torch.as_tensor(labels, dtype=torch.float32, device=self.device)
-        total = mine.clone()
-        torch.distributed.all_reduce(total)
-        return mine * processes / total
+        return torch.as_tensor(labels, dtype=torch.float32, device=self.device)
 
     # One step serves all splits
 
@@ -114,7 +169,7 @@ class ZooModule(OptimizedModule):
         logits = self(batch)
         self._score(logits, batch, split)
         scored = self.scored(batch)
-        return binary_cross_entropy_with_logits(logits[scored], batch.label[scored])
+        return mean_loss(logits[scored], batch.label[scored], self.weights(batch))
 
     def _score(self, logits: Tensor, batch: Any, split: str) -> None:
         """Adds a batch to the metrics of a split."""
@@ -249,6 +304,8 @@ class ZooModule(OptimizedModule):
         checkpoint["metrics"] = {name: float(x) for name, x in values.items() if "/" in name}
         checkpoint["data"] = checksums_of(trainer)
         checkpoint["versions"] = versions()
+        if self.negative_sampling_rate != 1:
+            checkpoint["negative_sampling_rate"] = self.negative_sampling_rate
 
     @_restricted_classmethod  # of Lightning, as this is no method of a model that exists
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
@@ -262,6 +319,8 @@ class ZooModule(OptimizedModule):
         check_model(checkpoint, class_name(type(self)), self.schema)
         check_options(checkpoint, self)
         super().on_load_checkpoint(checkpoint)
+        if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
+            self.negative_sampling_rate = checkpoint.get("negative_sampling_rate", 1.0)
         self.data_check.trained_on = checkpoint.get("data")
         check_encoder(self.data_check.trained_on, checksums_of(self._trainer))
 

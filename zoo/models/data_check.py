@@ -13,7 +13,7 @@ from zoo.models.checkpoint import checksums_of
 
 
 class DataCheck(Callback):
-    """Refuses what is not of a schema; every `ZooModule` has one.
+    """Refuses what is not of a schema, or cannot be trained on; every `ZooModule` has one.
 
     The first batch of each split is compared, and on a CPU, where that takes no waiting, every
     batch of data that have no encoder: an id beyond its field's cardinality would be the embedding
@@ -42,6 +42,8 @@ class DataCheck(Callback):
         checksums = checksums_of(trainer)
         check_encoder(self.trained_on, checksums)
         self._encoded = bool(checksums)
+        if data and stage == "fit":
+            _sample(pl_module, data.negative_sampling_rate)
 
     def _check(self, batch: Any, number: int) -> None:
         if number == 0 or not (self._encoded or batch.label.is_cuda):
@@ -69,3 +71,18 @@ class DataCheck(Callback):
         self._check(batch, batch_idx)
 
     on_test_batch_start = on_predict_batch_start = on_validation_batch_start
+
+
+def _sample(model: Any, rate: float) -> None:
+    """Lets a model know that it is trained on a share of the negatives.
+
+    Raises:
+        ZooError: where its probabilities would be those of the sampled rows.
+    """
+    if rate != 1 and not model.recalibrates:
+        raise ZooError(
+            f"data.negative_sampling_rate is {rate}, but {type(model).__name__} does not say that "
+            "it returns recalibrated logits (see zoo.ZooModule.recalibrated): leave the option "
+            "out, or return them"
+        )
+    model.negative_sampling_rate = rate

@@ -7,11 +7,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from zoo.data.errors import ZooError
+from zoo.models.measures import click_metrics, cross_entropy, total
 
 
 class MetricDict(nn.ModuleDict):
@@ -22,33 +22,55 @@ class MetricDict(nn.ModuleDict):
 
 
 class ClickMetrics(Metric):
-    """Exact AUC and logloss of a split.
+    """Exact AUC and logloss of a split, and the AUC within groups where its rows have these.
 
     AUC is the probability that a random positive scores above a random negative, ties counting
-    one half; logloss is the mean of -y log p - (1 - y) log(1 - p). Logits are kept, in batches,
-    and gathered from all ranks when the metrics are computed. They are ranked as the model gives
-    them: those of a model in half precision tie where they are rounded to one number.
+    one half; logloss is the mean of -y log p - (1 - y) log(1 - p); GAUC is the mean AUC of the
+    groups with both classes, weighted by their rows. A row of weight w counts as w rows do. Logits
+    are kept, in batches, and gathered from all ranks when the metrics are computed. They are ranked
+    as the model gives them: those of a model in half precision tie where they are rounded to one
+    number.
     """
 
     full_state_update = False
     names = ("auc", "logloss")
     logits: list[Tensor]
     labels: list[Tensor]
+    weights: list[Tensor]
+    groups: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("logits", [], dist_reduce_fx="cat")
-        self.add_state("labels", [], dist_reduce_fx="cat")
+        for state in ("logits", "labels", "weights", "groups"):
+            self.add_state(state, [], dist_reduce_fx="cat")
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: logits [B], labels [B]."""
+    def update(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weight: Tensor | None = None,
+        group: Tensor | None = None,
+    ) -> None:
+        """Adds a batch: logits [B], labels [B], and weights [B] and groups [B] of data with such.
+
+        All batches have weights or none has, and so with groups.
+        """
         _check_shapes(logits, labels)
         self.logits.append(logits.detach())
         self.labels.append(labels)
+        if weight is not None:
+            self.weights.append(weight)
+        if group is not None:
+            self.groups.append(group)
 
     def compute(self) -> dict[str, Tensor]:
-        """`auc` (NaN where only one class is present, or a logit is NaN) and `logloss`."""
-        return click_metrics(dim_zero_cat(self.logits), dim_zero_cat(self.labels))
+        """`auc` (NaN where only one class is present, or a logit is NaN), `logloss`, and `gauc`
+        (NaN where no group has both classes) of rows with groups."""
+        states = (self.logits, self.labels, self.weights, self.groups)
+        logits, labels, *rest = (dim_zero_cat(s) if len(s) else None for s in states)
+        if logits is None or labels is None:
+            raise ZooError("a split without a batch cannot be measured")
+        return click_metrics(logits, labels, *rest)
 
 
 class RankingMetrics(Metric):
@@ -163,43 +185,6 @@ class SessionMetrics(Metric):
         return dict(zip(self.names, self.sums / self.counts, strict=True))
 
 
-def click_metrics(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """`auc` and `logloss` (see `ClickMetrics`) of rows that one process holds: [R] and [R]."""
-    auc = area_under_curve(logits, labels > 0.5)
-    return {"auc": auc, "logloss": cross_entropy(logits, labels).mean()}
-
-
-def area_under_curve(scores: Tensor, positive: Tensor) -> Tensor:
-    """Share of the pairs of a positive and a negative in which the positive scores higher.
-
-    Ties count one half, those of two infinities too. Pairs are counted in whole numbers, so the
-    share is exact. NaN where there is no such pair, or where a score is NaN.
-
-    Args:
-        scores: [R] scores of the rows.
-        positive: [R] bool, true for the positives.
-    """
-    values, place = torch.unique(scores, return_inverse=True)
-    positives, negatives = (_count(place, rows, len(values)) for rows in (positive, ~positive))
-    twice = (positives * (2 * negatives.cumsum(0) - negatives)).sum()  # of a tie, one of two
-    share = twice.double() / (2 * positives.sum() * negatives.sum())
-    return share.masked_fill(scores.isnan().any(), torch.nan)
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-y log p - (1 - y) log(1 - p) of each row, in float64; NaN where the label is.
-
-    An infinite logit costs nothing where it is right, infinity where it is wrong; torch multiplies
-    infinity by zero, which is NaN.
-    """
-    logits, labels = logits.double(), labels.double()
-    loss = binary_cross_entropy_with_logits(logits, labels, reduction="none")
-    certain = logits.isinf()
-    right = certain & ((logits > 0) == (labels > 0.5))
-    loss = loss.masked_fill(certain, torch.inf).masked_fill(right, 0)
-    return loss.masked_fill(labels.isnan(), torch.nan)
-
-
 def _check_shapes(logits: Tensor, labels: Tensor) -> None:
     """Refuses what torch would broadcast."""
     if logits.shape != labels.shape:
@@ -236,4 +221,4 @@ def _rivals(logits: Tensor, positive: Tensor, query: Tensor) -> tuple[Tensor, Te
 
 def _count(place: Tensor, rows: Tensor, queries: int) -> Tensor:
     """[Q] how many of the marked rows [R] each query has."""
-    return place.new_zeros(queries).index_add_(0, place, rows.to(place.dtype))
+    return total(place, rows.to(place.dtype), queries)

@@ -46,8 +46,8 @@ class RowModule(ZooModule):
             `auto`: on one device, with an optimizer for which this changes no result (adagrad,
             sgd), without `embedding_weight_decay` and without gradient clipping. NCCL cannot reduce
             sparse gradients, so several GPUs need dense ones; nor can they be clipped.
-        train_metrics: Log the exact AUC and logloss of the training rows too, each as scored
-            just before its step.
+        train_metrics: Log the exact AUC and logloss (and GAUC) of the training rows too, each as
+            scored just before its step.
         shared: Options of `ZooModule`.
     """
 
@@ -121,21 +121,23 @@ class RowModule(ZooModule):
         self, logits: Tensor, batch: Batch, split: str
     ) -> None:
         if split in self.metrics:
-            self.metrics[split].update(logits, batch.label)
+            self.metrics[split].update(logits, batch.label, batch.weight, batch.group)
         # the few batches of a sanity check hold no whole lists
         if batch.query is not None and split in RANKED and not self.trainer.sanity_checking:
             metrics = self.ranking.setdefault(split, RankingMetrics()).to(logits.device)
             metrics.update(logits, batch.label, batch.query)
 
     def metric_names(self, split: str, batch: Any) -> set[str]:
-        """Also those of ranked lists, where the batch is of such."""
+        """Also those of groups and of ranked lists, where the batch is of such."""
         names = super().metric_names(split, batch)
+        if getattr(batch, "group", None) is not None and split in self.metrics:
+            names.add(f"{split}gauc")
         if getattr(batch, "query", None) is not None and split in RANKED:
             names |= {split + name for name in RankingMetrics().names}
         return names
 
     def _measure(self, split: str) -> dict[str, Tensor]:
-        """`auc` and `logloss`; of ranked lists also `hr@10` and `ndcg@10`."""
+        """`auc` and `logloss`; `gauc` of groups; of ranked lists also `hr@10` and `ndcg@10`."""
         values = super()._measure(split)
         if split in self.ranking and self.ranking[split].update_called:
             values |= self.ranking[split].compute()

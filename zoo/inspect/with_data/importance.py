@@ -17,7 +17,7 @@ from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table, titled
 from zoo.inspect.with_data.sample import SEED, predict
 from zoo.models.base import ZooModule
-from zoo.models.metrics import area_under_curve, cross_entropy
+from zoo.models.measures import area_under_curve, cross_entropy
 
 FIELDS_SHOWN = 20
 

@@ -15,7 +15,7 @@ from zoo.data.errors import ZooError
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
 from zoo.models.base import ZooModule
-from zoo.models.metrics import click_metrics
+from zoo.models.measures import click_metrics
 
 BINS = 10  # of the calibration, of equal numbers of rows
 
