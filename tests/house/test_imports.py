@@ -30,6 +30,7 @@ ROOMS = {  # what each room may import; `zoo` is the root's lazy exports
         *("zoo.data", "datamodules.prepared", "datamodules.tabular"),
         *("datamodules.implicit", "datamodules.sessions", "datamodules.synthetic"),
     },
+    "datamodules.examples": {"zoo.data", "datamodules.prepared", "datamodules.examples"},
     "datamodules": {
         *("zoo.data", "datamodules.tabular", "datamodules.implicit"),
         *("datamodules.sessions", "datamodules.synthetic"),

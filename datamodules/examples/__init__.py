@@ -1,0 +1,1 @@
+"""Tables of real data, made of packages that one pip install brings."""
