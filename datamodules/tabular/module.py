@@ -1,5 +1,6 @@
 """What the datamodules of click-through data share: preparation, crosses, prediction."""
 
+import math
 import re
 import shutil
 from functools import cached_property
@@ -32,6 +33,7 @@ from datamodules.tabular.splitting import Splitting
 from zoo.data.checksums import combined
 from zoo.data.errors import ZooError, missing
 from zoo.data.files import temporary_folder
+from zoo.data.module import QUANTILE_ROWS, quantiles
 from zoo.data.schema import Schema
 
 
@@ -126,6 +128,11 @@ class CTRDataModule(PreparedDataModule):
     def numerical_means(self) -> np.ndarray:
         """[N] float32 means of the numerical fields over the training rows, once set up."""
         return column_means(self._arrays["train"].numerical).astype(np.float32)
+
+    def numerical_quantiles(self, parts: int) -> np.ndarray:
+        """[parts + 1, N] float32 quantiles of the training rows; of many, of every few rows."""
+        rows = self._arrays["train"].numerical
+        return quantiles(rows[:: math.ceil(len(rows) / QUANTILE_ROWS)], parts)
 
     def save_encoder(self, folder: Path) -> None:
         """Writes a new folder that `encoder` can name, the crosses included."""

@@ -49,6 +49,7 @@ EVERY = {
     },
     "decay after warm-up": {"max_epochs": 3, "model": {"plateau_decay": 0.5, "warmup_steps": 3}},
     "dropout": {"max_epochs": 2, "val_check_interval": 2, "model": {"dropout": 0.5}},
+    "bins of numbers": {"max_epochs": 2, "model": {"numerical_encoding": "learned_bins"}},
     "dropout of embeddings": {"max_epochs": 2, "model": {"embedding_dropout": 0.5}},
 }
 

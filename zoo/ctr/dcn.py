@@ -17,6 +17,7 @@ from zoo.models.description import Description, FieldGrid
 from zoo.nn.embedding import Embedded
 from zoo.nn.linear import linear
 from zoo.nn.mlp import deep_part
+from zoo.nn.numbers import bins_of
 
 
 class CrossNetwork(nn.Module):
@@ -116,7 +117,7 @@ class DCN(CTRModule):
     def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
         """Also the weights with which the cross layers multiply the fields."""
         embedded = bool(options["embed_numerical"])
-        columns = schema.flat_columns(options["embedding_dim"], embedded)
+        columns = schema.flat_columns(options["embedding_dim"], embedded, bins_of(options))
         if options["parameterization"] == "matrix":
             reading = (
                 "The brighter a cell, the larger the weights with which this cross layer "

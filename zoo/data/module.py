@@ -31,6 +31,7 @@ from zoo.data.schema import Schema
 
 # The splits, and the stage of Lightning's `setup` that each is part of
 STAGES = {"train": "fit", "val": "validate", "test": "test", "predict": "predict"}
+QUANTILE_ROWS = 500_000  # that quantiles are taken of
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,22 @@ class ZooDataModule(LightningDataModule):
             rows += len(batch.label)
         return (total / max(rows, 1)).astype(np.float32)
 
+    def numerical_quantiles(self, parts: int) -> np.ndarray:
+        """[parts + 1, N] float32 the k / parts quantiles of each number, once set up.
+
+        They are those of the training rows, or, where these are many, of some of them.
+
+        Args:
+            parts: Number of parts.
+        """
+        found, rows = [], 0
+        for batch in self.train_dataloader():
+            found.append(batch.numerical.cpu().numpy())
+            rows += len(found[-1])
+            if rows >= QUANTILE_ROWS:
+                break
+        return quantiles(np.concatenate(found), parts)
+
     def ceiling(self) -> dict[str, float]:
         """Metrics of the true probabilities of the test rows, where the data are generated."""
         return {}
@@ -220,6 +237,15 @@ def _one_dataloader(name: str, method: Callable[..., Any]) -> Callable[..., Any]
         return found
 
     return checked
+
+
+def quantiles(rows: np.ndarray, parts: int) -> np.ndarray:
+    """[parts + 1, N] float32 the k / parts quantiles of the columns of rows [n, N].
+
+    Each is the smallest value that at least k / parts of the rows do not exceed.
+    """
+    shares = np.arange(parts + 1) / parts
+    return np.quantile(rows, shares, axis=0, method="inverted_cdf").astype(np.float32)
 
 
 def datamodule_of(trainer: Trainer) -> ZooDataModule | None:

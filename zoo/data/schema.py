@@ -116,13 +116,22 @@ class Schema:
         """The columns of `SessionBatch.future`."""
         return tuple(field for field in self.numerical if not field.past_only)
 
-    def flat_columns(self, dim: int, embed_numerical: bool) -> dict[str, list[int]]:
-        """Where embeddings of size `dim` and numbers side by side hold each field, ascending."""
+    def flat_columns(self, dim: int, embed_numerical: bool, bins: int = 0) -> dict[str, list[int]]:
+        """Where embeddings, numbers and their encodings side by side hold each field, ascending.
+
+        Args:
+            dim: Size of an embedding.
+            embed_numerical: Whether numerical fields have embeddings too.
+            bins: Columns of the encoding of each number.
+        """
         numerical = self.numerical if embed_numerical else ()
         embedded = (*numerical, *self.categorical, *self.lists)
         columns = {field.name: [*range(f * dim, (f + 1) * dim)] for f, field in enumerate(embedded)}
         for n, field in enumerate(self.numerical, len(embedded) * dim):
             columns.setdefault(field.name, []).append(n)
+        start = len(embedded) * dim + len(self.numerical)
+        for n, field in enumerate(self.numerical):
+            columns[field.name] += range(start + n * bins, start + (n + 1) * bins)
         return columns
 
     def to_dict(self) -> dict[str, Any]:

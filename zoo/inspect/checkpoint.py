@@ -20,7 +20,8 @@ BUILDERS = (
     "lightning.pytorch.cli.instantiate_module",
 )
 SMALL = 2**20  # bytes; what is expanded to no more harms nobody
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
+# of batch normalisation, and of encodings of numbers
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "bin_edges")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from zoo.data.batch import Batch
-from zoo.data.errors import require
+from zoo.data.errors import ZooError, require
+from zoo.data.module import datamodule_of
 from zoo.data.schema import Schema
 from zoo.models.base import ZooModule
 from zoo.models.class_spec import ClassSpec
 from zoo.models.description import Description, FieldRows
 from zoo.models.metrics import ClickMetrics, MetricDict, RankingMetrics
 from zoo.nn.embedding import FusedEmbedding
+from zoo.nn.numbers import NumericalEncoding, encoding_of
 from zoo.nn.pooling import Pooling
 
 SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are equal
@@ -39,6 +41,10 @@ class RowModule(ZooModule):
         pooling: How a field of lists becomes one vector: `mean`, `sum`, or `attention` to the field
             whose vocabulary it shares; or one of these by the name of the field, such as
             `{history: attention}`, with `mean` for the others.
+        numerical_encoding: What stands beside the plain value of each number, in the deep parts and
+            in its embedding: `none`; `piecewise_linear`, its place in each of its quantile bins; or
+            `learned_bins`, the weights of soft bins whose cuts are learned.
+        numerical_bins: Largest number of these bins, fitted on the training rows.
         optimizer: Optimizer of all parameters: the name of one of torch's, such as `adagrad`,
             `adam`, `adamw` or `sgd`, or a class_path with init_args; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
@@ -60,6 +66,8 @@ class RowModule(ZooModule):
         embedding_std: float = 0.0001,
         embedding_dropout: float = 0.0,
         pooling: Pooling | dict[str, Pooling] = "mean",
+        numerical_encoding: NumericalEncoding = "none",
+        numerical_bins: int = 20,
         optimizer: ClassSpec = "adagrad",
         learning_rate: float = 0.01,
         sparse_gradients: Literal["auto"] | bool = "auto",
@@ -94,6 +102,7 @@ class RowModule(ZooModule):
             embedding_std,
             embedding_dropout,
             pooling,
+            encoding_of(numerical_encoding, len(self.schema.numerical), numerical_bins),
         )
         splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
         self.metrics = MetricDict({split: ClickMetrics() for split in splits})
@@ -145,8 +154,10 @@ class RowModule(ZooModule):
         return values
 
     def setup(self, stage: str) -> None:
-        """Chooses the form of the embedding gradients, which depends on the trainer."""
+        """Fits the bins of numbers, and chooses the form of the embedding gradients."""
         super().setup(stage)
+        if stage == "fit":
+            self._fit_bins()
         if isinstance(self.sparse_gradients, bool):
             self.embedding.sparse = self.sparse_gradients
         else:
@@ -154,3 +165,18 @@ class RowModule(ZooModule):
             clipped = self.trainer.gradient_clip_val is not None
             fits = self.optimizer in SPARSE_OPTIMIZERS and not self.embedding_weight_decay
             self.embedding.sparse = alone and not clipped and fits
+
+    def _fit_bins(self) -> None:
+        """Fits the bins of numbers, unless they are those of weights that were loaded."""
+        encoding = self.embedding.encoding
+        if encoding is None or encoding.is_fitted:
+            return
+        data = datamodule_of(self.trainer)
+        if data is None:
+            raise ZooError(
+                "model.numerical_encoding needs the quantiles of the training rows: fit with a "
+                "zoo.ZooDataModule, or call model.embedding.encoding.fit first"
+            )
+        quantiles = data.numerical_quantiles(self.embedding.bins)
+        # batches may differ between processes
+        encoding.fit(self.trainer.strategy.broadcast(quantiles))

@@ -1,7 +1,7 @@
 """Embeddings of all fields, in one table.
 
 Shapes: B batch, N numerical fields, C categorical fields, M fields of lists, L values of all lists
-together, F embedded fields, D embedding.
+together, F embedded fields, D embedding, T bins of a number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from zoo.data.batch import Batch
 from zoo.data.schema import Schema
+from zoo.nn.numbers import Bins
 from zoo.nn.pooling import ListPooling, Pooling
 
 
@@ -23,8 +24,8 @@ class Embedded(NamedTuple):
         vectors: [B, F, D] embeddings; F = C + M, or N + C + M (numerical first) where numerical
             fields are embedded.
         linear: [B] first-order part, sum_f w_f(x_f) over all fields.
-        flat: [B, F * D + N] vectors and numerical values side by side, as the deep parts take
-            them.
+        flat: [B, F * D + N + N * T] vectors, numerical values and the encodings of these side by
+            side, as the deep parts take them.
     """
 
     vectors: Tensor
@@ -138,8 +139,10 @@ class FusedEmbedding(nn.Module):
     A list of ids becomes one vector and one weight too; see `ListPooling`.
 
     Numerical fields enter as values, with a weight each in the first-order part; as fields
-    too if `embed_numerical`: e_n = x_n * V_n (AutoInt, Song et al. 2019, equation 4). Without
-    `first_order` there are no weights, and the table has D columns.
+    too if `embed_numerical`: e_n = x_n * V_n (AutoInt, Song et al. 2019, equation 4). With an
+    encoding p_n of T numbers (see `zoo.nn.numbers`), it stands in `Embedded.flat` behind the
+    values, and e_n = x_n * V_n + sum_t p_nt U_nt. Without `first_order` there are no weights, and
+    the table has D columns.
 
     Args:
         schema: Fields of the batches and their cardinalities; see `Schema`.
@@ -149,6 +152,8 @@ class FusedEmbedding(nn.Module):
         init_std: Standard deviation of all initial weights.
         dropout: Share of the numbers in the vectors that training drops, in `Embedded.vectors` as
             in `Embedded.flat`; the others grow by 1 / (1 - dropout).
+        pooling: How lists are pooled; see `ListPooling`.
+        encoding: The encoding of the numbers; None is none.
 
     Attributes:
         sparse: Whether the table's gradient is sparse; the values of the gradient are the same.
@@ -156,6 +161,7 @@ class FusedEmbedding(nn.Module):
         offsets: [C] row of the table at which each categorical field begins.
         numerical_weight: [N] first-order weights of the numerical fields; None without.
         numerical_vectors: [N, D] vectors of the numerical fields; None without.
+        bin_vectors: [N, T, D] vectors of the parts of their encodings; None without.
     """
 
     offsets: Tensor
@@ -170,6 +176,7 @@ class FusedEmbedding(nn.Module):
         init_std: float = 0.0001,
         dropout: float = 0.0,
         pooling: Pooling | Mapping[str, Pooling] = "mean",
+        encoding: Bins | None = None,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -186,9 +193,16 @@ class FusedEmbedding(nn.Module):
             if embed_numerical and schema.numerical
             else None
         )
+        self.bins = 0 if encoding is None else encoding.bin_edges.shape[1] - 1
+        self.bin_vectors = (
+            nn.Parameter(torch.empty(self.n_numerical, self.bins, embedding_dim))
+            if self.bins and self.embeds_numerical
+            else None
+        )
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=init_std)
         self.pooling = ListPooling(schema, embedding_dim, pooling)
+        self.encoding = encoding
 
     @torch.compiler.disable  # which cannot make sparse gradients
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # `disable` has no types
@@ -221,9 +235,16 @@ class FusedEmbedding(nn.Module):
             )
             vectors = torch.cat((vectors, pooled[..., : self.embedding_dim]), 1)
             linear = linear + pooled[..., self.embedding_dim :].sum((1, 2))
+        encoded = None if self.encoding is None else self.encoding(batch.numerical)
+        if encoded is not None and self.bin_vectors is not None:
+            numbers, others = vectors.tensor_split([self.n_numerical], 1)
+            numbers = numbers + torch.einsum("bnt,ntd->bnd", encoded, self.bin_vectors)
+            vectors = torch.cat((numbers, others), 1)
         if drops:
             vectors = nn.functional.dropout(vectors, self.dropout)
-        if lists or drops:
+        if encoded is not None:
+            flat = torch.cat((vectors.flatten(1), batch.numerical, encoded.flatten(1)), 1)
+        elif lists or drops:
             flat = torch.cat((vectors.flatten(1), batch.numerical), 1)
         if self.numerical_weight is not None:
             linear = linear + batch.numerical @ self.numerical_weight
@@ -236,7 +257,7 @@ class FusedEmbedding(nn.Module):
             schema: Fields of the batches.
             names: Names of the fields.
         """
-        found = schema.flat_columns(self.embedding_dim, self.embeds_numerical)
+        found = schema.flat_columns(self.embedding_dim, self.embeds_numerical, self.bins)
         return sorted(column for name in names for column in found[name])
 
     @property
@@ -252,5 +273,5 @@ class FusedEmbedding(nn.Module):
 
     @property
     def flat_dim(self) -> int:
-        """Width of `Embedded.flat`, F * D + N."""
-        return self.n_fields * self.embedding_dim + self.n_numerical
+        """Width of `Embedded.flat`, F * D + N + N * T."""
+        return self.n_fields * self.embedding_dim + self.n_numerical * (1 + self.bins)
