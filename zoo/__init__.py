@@ -30,15 +30,17 @@ BASES = {
     "ZooDataModule": "zoo.data.module",
     "ZooModule": "zoo.models.base",
 }
-__all__ = ["Batch", "Field", "Schema", "SessionBatch", "ZooError", *MODELS, *BASES]
+# What trains and scores DataFrames
+FUNCTIONS = {"fit": "zoo.run.fit", "load": "zoo.run.loaded"}
+__all__ = ["Batch", "Field", "Schema", "SessionBatch", "ZooError", *MODELS, *BASES, *FUNCTIONS]
 
 
 def __getattr__(name: str) -> Any:
-    home = MODELS.get(name) or BASES.get(name)
+    home = MODELS.get(name) or BASES.get(name) or FUNCTIONS.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *MODELS, *BASES]
+    return [*globals(), *MODELS, *BASES, *FUNCTIONS]

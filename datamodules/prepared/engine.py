@@ -22,21 +22,26 @@ class Engine:
     """One DuckDB database in a folder of its own, for as long as a `with` block lasts.
 
     Args:
-        folder: Folder for what does not fit in memory; it is removed at the end.
+        folder: Folder for what does not fit in memory; it is removed at the end. None writes
+            nothing, and shows no progress.
         memory_limit: Bound of DuckDB's memory, such as `1GB`.
     """
 
-    def __init__(self, folder: Path, memory_limit: str) -> None:
+    def __init__(self, folder: Path | None, memory_limit: str) -> None:
         self.folder = folder
         self.memory_limit = memory_limit
         self.failure: ZooError | None = None  # of batches that a statement reads
         columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, console=Console(stderr=True))
+        console = Console(stderr=True)
+        self.progress = Progress(*columns, console=console, disable=folder is None)
 
     def __enter__(self) -> "Engine":
-        self.folder.mkdir(exist_ok=True)
+        spill = ""
+        if self.folder is not None:
+            self.folder.mkdir(exist_ok=True)
+            spill = str(self.folder / "spill")
         self.connection = duckdb.connect(":memory:")
-        self.connection.execute(f"SET temp_directory = {sql_literal(self.folder / 'spill')}")
+        self.connection.execute(f"SET temp_directory = {sql_literal(spill)}")
         self.connection.execute("SET enable_progress_bar = true")
         self.connection.execute("SET enable_progress_bar_print = false")
         self.connection.execute(f"SET memory_limit = {sql_literal(self.memory_limit)}")
@@ -48,7 +53,8 @@ class Engine:
         self.progress.stop()
         self.worker.shutdown()
         self.connection.close()
-        shutil.rmtree(self.folder)
+        if self.folder is not None:
+            shutil.rmtree(self.folder)
 
     def run(
         self, sql: str, task: str | None = None, progress: Callable[[], float] | None = None

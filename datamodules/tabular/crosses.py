@@ -76,8 +76,12 @@ class Cross:
         folder.mkdir()
         dtype = np.min_scalar_type(self.cardinality - 1)
         with array_file(folder / f"{IDS}.npy", (len(arrays),), dtype) as file:
-            for chunk in _chunks(arrays, schema, self.members, self.edges):
-                file.write(_ids(engine, chunk).astype(dtype).data)
+            for ids in self.ids(engine, arrays, schema):
+                file.write(ids.astype(dtype).data)
+
+    def ids(self, engine: Engine, arrays: Arrays, schema: Schema) -> Iterator[np.ndarray]:
+        """int32 [R] the ids of all rows, chunk by chunk; the engine holds the vocabulary."""
+        return (_ids(engine, chunk) for chunk in _chunks(arrays, schema, self.members, self.edges))
 
 
 def fit_cross(

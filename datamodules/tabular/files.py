@@ -8,7 +8,7 @@ import duckdb
 
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.tabular.declared import Label, part
-from datamodules.tabular.formats import ParquetFile
+from datamodules.tabular.formats import TypedFile
 from datamodules.tabular.paths import UNITS, Reading, partition_of
 from datamodules.tabular.source import RawField
 from datamodules.tabular.table_file import Kind, TableFile, nested
@@ -122,7 +122,7 @@ class TableFiles:
                         "capitals alone: rename one"
                     )
                 self._check_kind(file.path, column, kind, uses)
-                is_typed = isinstance(file, ParquetFile)  # of the others, all is text
+                is_typed = isinstance(file, TypedFile)  # of the others, all is text
                 if first and is_typed and not _alike(first[1], kind, uses):
                     raise ZooError(
                         f"{file.path}: its column {column!r} holds {KINDS[kind]}, that of "

@@ -32,7 +32,25 @@ LINES_TO_LOOK_AT = 1000  # of JSON, for the names of its columns
 NO_OBJECT = "it is no JSON object"
 
 
-class ParquetFile(TableFile):
+class TypedFile(TableFile):
+    """One whose columns have a type."""
+
+    def source(self, engine: Engine) -> str:
+        """SQL of its rows, for one statement."""
+        raise NotImplementedError
+
+    def relation(self, engine: Engine, columns: Sequence[str]) -> str:
+        """The columns as they are; NaN is missing."""
+        parts = []
+        for column in columns:
+            name = sql_identifier(column)
+            value = f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END"
+            parts.append(f"{value if self.kinds[column] == 'float' else name} AS {name}")
+            parts.append(f"false AS {nested(column)}")
+        return f"SELECT {', '.join([*parts, 'NULL AS problem'])} FROM {self.source(engine)}"
+
+
+class ParquetFile(TypedFile):
     """A Parquet file."""
 
     @cached_property
@@ -44,18 +62,32 @@ class ParquetFile(TableFile):
             reason = str(error).splitlines()[0]
             raise ZooError(f"{self.path} cannot be read as Parquet: {reason}") from error
 
-    def relation(self, engine: Engine, columns: Sequence[str]) -> str:
-        """The columns as they are; NaN is missing."""
-        parts = []
-        for column in columns:
-            name = sql_identifier(column)
-            value = f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END"
-            parts.append(f"{value if self.kinds[column] == 'float' else name} AS {name}")
-            parts.append(f"false AS {nested(column)}")
-        return (
-            f"SELECT {', '.join([*parts, 'NULL AS problem'])} "
-            f"FROM read_parquet({_escaped(self.path)}, hive_partitioning=false)"
-        )
+    def source(self, engine: Engine) -> str:
+        """As DuckDB reads it."""
+        return f"read_parquet({_escaped(self.path)}, hive_partitioning=false)"
+
+
+class MemoryFile(TypedFile):
+    """A table in memory, such as a DataFrame.
+
+    Args:
+        name: What messages call it.
+        table: Its rows.
+    """
+
+    def __init__(self, name: str, table: pa.Table) -> None:
+        super().__init__(Path(name))
+        self.table = table
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """By its schema."""
+        return {field.name: _kind(field.type) for field in self.table.schema}
+
+    def source(self, engine: Engine) -> str:
+        """The table itself."""
+        engine.connection.register("in memory", _plain(self.table))
+        return sql_identifier("in memory")
 
 
 class JsonFile(TableFile):
@@ -139,6 +171,17 @@ def table_file(path: Path, given: Format | None, delimiter: str | None) -> Table
 def _escaped(path: Path) -> str:
     """A path that DuckDB takes for no pattern, as an SQL literal."""
     return sql_literal(glob.escape(str(path)))
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """A table whose types DuckDB reads as those of Parquet."""
+    return table.cast(pa.schema([pa.field(f.name, _plain_type(f.type)) for f in table.schema]))
+
+
+def _plain_type(found: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(found):  # it would make an enumeration of them
+        return found.value_type
+    return pa.float32() if pa.types.is_float16(found) else found
 
 
 def _kind(found: pa.DataType) -> Kind:

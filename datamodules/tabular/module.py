@@ -3,11 +3,13 @@
 import math
 import re
 import shutil
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from datamodules.prepared.arrays import Arrays, column_means
@@ -27,13 +29,14 @@ from datamodules.tabular.cross_folders import (
 from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import Cross
 from datamodules.tabular.loader import BatchLoader, fits
+from datamodules.tabular.memory import MemoryEncoder
 from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.source import RawField, RawSource
 from datamodules.tabular.splitting import Splitting
 from zoo.data.checksums import combined
 from zoo.data.errors import ZooError, missing
 from zoo.data.files import temporary_folder
-from zoo.data.module import QUANTILE_ROWS, quantiles
+from zoo.data.module import QUANTILE_ROWS, EncodedTable, quantiles
 from zoo.data.schema import Schema
 
 
@@ -246,11 +249,41 @@ class CTRDataModule(PreparedDataModule):
 
     # Prediction
 
+    def _fitted_encoder(self) -> Encoder:
+        """The encoder that new rows are encoded by, which suits the options of these data."""
+        fitted = Encoder.load(self.encoder_folder)
+        fitted.check(self.dataset, self.encoder_options(), self.encoder_folder)
+        return fitted
+
+    def memory_file(self, table: pa.Table) -> RawSource:
+        """How rows in memory are read; a label that they may have is not looked at."""
+        missing(self, "memory_file", "reader of rows in memory")
+
+    def check_memory(self, file: RawSource, numbers: Mapping[str, str]) -> None:
+        """Refuses rows in memory whose columns are of other types than those of the fit.
+
+        Args:
+            file: The rows.
+            numbers: See `MemoryEncoder.numbers`.
+        """
+
+    @cached_property
+    def _memory(self) -> MemoryEncoder:
+        self._fitted_encoder()
+        return MemoryEncoder(self.encoder_folder, self._cross_encoders, self.memory_limit)
+
+    def encode_table(self, table: pa.Table) -> EncodedTable:
+        """Encodes rows in memory, in batches as those of `predict`; writes no file."""
+        self.check_memory(self.memory_file(table), self._memory.numbers)
+        arrays, rejected = self._memory.encode(table, self.memory_file, self.raw_fields())
+        batches = BatchLoader(arrays, self.batch_size, with_row=True) if len(arrays) else ()
+        examples = [(example.line, example.reason) for example in rejected.examples]
+        return EncodedTable(batches, rejected.reasons, examples)
+
     def open_predictions(self, path: str) -> None:
         """Encodes the rows to score."""
+        fitted = self._fitted_encoder()
         encoder = self.encoder_folder
-        fitted = Encoder.load(encoder)
-        fitted.check(self.dataset, self.encoder_options(), encoder)
         folder = temporary_folder(self)
         self.predict_rows = encode_file(
             folder,

@@ -1,13 +1,16 @@
 """A table of one's own, by a declaration: which columns are fields, which is the label."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from datamodules.prepared.folder import source_identity
 from datamodules.tabular.declared import Label, TableField, check_fields, part, time_fields
-from datamodules.tabular.files import TableFiles
+from datamodules.tabular.files import KINDS, TableFiles
+from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.paths import Reading, files_of
 from datamodules.tabular.source import RawField, RawSource
@@ -107,6 +110,32 @@ class Table(CTRDataModule):
         label = self.label if self.label.column in file.columns else None
         time = self.time_column if self.time_fields else None
         return TableFiles(files, self._uses(label), self.reading, label, time, self.predict_columns)
+
+    def table_columns(self) -> tuple[str, ...]:
+        """Those of the fields and, where these need it, of the time."""
+        return tuple(self._uses())
+
+    def memory_file(self, table: pa.Table) -> TableFiles:
+        """A DataFrame."""
+        time = self.time_column if self.time_fields else None
+        file = MemoryFile("the DataFrame", table)
+        return TableFiles([file], self._uses(), self.reading, time=time)
+
+    def check_memory(self, file: RawSource, numbers: Mapping[str, str]) -> None:
+        """Also refuses numbers as categories that would be another text: 3 and 3.0 are two."""
+        assert isinstance(file, TableFiles)  # of `memory_file`
+        file.check()
+        kinds = file.kinds(file.files[0])
+        wrong = {("whole", "decimals"): ("float", "1.0"), ("float", "whole"): ("Int64", "1")}
+        for field in self.fields:
+            pair = kinds[field.source], numbers.get(field.name, "")
+            if field.kind == "categorical" and pair in wrong:
+                dtype, text = wrong[pair]
+                raise ZooError(
+                    f"{file.path}: its column {field.source!r} (field {field.name}) holds "
+                    f"{KINDS[kinds[field.source]]}, while the run knows values such as {text}, so "
+                    f"that all would be unknown: give it as .astype({dtype!r})"
+                )
 
     def training_file(self) -> TableFiles:
         """All files, with label, time and group."""

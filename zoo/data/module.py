@@ -15,11 +15,11 @@ files where `save_encoder` has kept what that takes, and so on.
 Shapes: N numerical fields.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pytorch_lightning import LightningDataModule, Trainer
@@ -28,6 +28,9 @@ from zoo.data.batch import Batch
 from zoo.data.batch_checks import check_labels
 from zoo.data.errors import ZooError, missing
 from zoo.data.schema import Schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # The splits, and the stage of Lightning's `setup` that each is part of
 STAGES = {"train": "fit", "val": "validate", "test": "test", "predict": "predict"}
@@ -64,6 +67,21 @@ class DataSummary:
     rejected: dict[str, int] = field(default_factory=dict)
     rejected_examples: list[tuple[int, str]] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncodedTable:
+    """Rows in memory, as a model takes them.
+
+    Attributes:
+        batches: The usable rows, in their order; `row` is the number of each in the table.
+        rejected: Number of the other rows, by reason.
+        rejected_examples: (number from 1, reason) of the first of these.
+    """
+
+    batches: Iterable[Any]
+    rejected: dict[str, int] = field(default_factory=dict)
+    rejected_examples: list[tuple[int, str]] = field(default_factory=list)
 
 
 class ZooDataModule(LightningDataModule):
@@ -186,6 +204,21 @@ class ZooDataModule(LightningDataModule):
     def encoder_folder(self) -> Path | None:
         """The encoder that names the values of ids (see `zoo.data.encoder`); None without one."""
         return None
+
+    def table_columns(self) -> Sequence[str]:
+        """The columns that `encode_table` reads."""
+        raise ZooError(
+            f"{type(self).__name__} reads no DataFrame: write the rows to a file such as it reads, "
+            "and use the command predict with --data.predict_path"
+        )
+
+    def encode_table(self, table: "pa.Table") -> EncodedTable:
+        """The rows of a table in memory, by the encoder; no file is written.
+
+        Args:
+            table: The rows; of its columns, those of `table_columns` are read.
+        """
+        missing(self, "encode_table", "ids of rows in memory")
 
     def save_encoder(self, folder: Path) -> None:
         """Writes a new folder, kept in the run directory, that scores new raw files."""

@@ -1,7 +1,7 @@
 """LightningCLI with run directories: fit, validate, test, predict, prepare and detect."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,6 +109,10 @@ class ZooCLI(LightningCLI):
         )
         parser._option_string_actions["--trainer.logger"].help = loggers.HELP
         parser.link_arguments("data", "model.init_args.schema", prepared_schema, "instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses them; Lightning would warn of those of a process that calls `zoo.fit`."""
+        self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would merge the checkpoint's arguments into the config: the config stands."""
@@ -254,11 +258,17 @@ def prepared_schema(data: ZooDataModule) -> Schema:
     return data.schema
 
 
-def run() -> None:
-    """Runs the subcommand that the command line names."""
-    with restricted_imports(sys.argv[1:]):
+def run(arguments: Sequence[str] | None = None, parser: type[CLIParser] = CLIParser) -> ZooCLI:
+    """Runs the subcommand that a command line names.
+
+    Args:
+        arguments: The command line; None is that of this process.
+        parser: What parses it.
+    """
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    with restricted_imports(given):
         import_plugins()
-        ZooCLI(
+        return ZooCLI(
             ZooModule,
             ZooDataModule,
             trainer_class=ZooTrainer,
@@ -269,7 +279,8 @@ def run() -> None:
             save_config_callback=RunConfig,
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
-            parser_class=CLIParser,
+            parser_class=parser,
             parser_kwargs={"parser_mode": "omegaconf"}
             | {name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
+            args=given,
         )

@@ -119,16 +119,24 @@ def _section(config: Path) -> Any:
     return content["data"]
 
 
-def data_of(config: str | Path) -> "ZooDataModule":
+def data_of(config: str | Path, checkpoint: Path | None = None) -> "ZooDataModule":
     """The datamodule of a config file, such as a run's `config.yaml`; for notebooks.
+
+    Args:
+        config: The file.
+        checkpoint: Checkpoint whose run has the encoder of the data; None takes that of the config.
 
     Raises:
         ZooError: where the file has no section `data`, or cannot be read.
     """
+    from zoo.run.directory import use_encoder
+
     with restricted_imports(("--config", str(config))):
         made = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
         add_data(made, str(config))
         options = made.parse_args([])
+        if checkpoint is not None:
+            use_encoder(options.data, checkpoint)
         check_nulls(options.data, "data")
         return made.instantiate_classes(options)["data"]
 

@@ -1,13 +1,12 @@
 """The command `interpretable-zoo`, which `python train.py` starts too."""
 
-import logging
 import os
 import sys
-import warnings
 
 from zoo.run import configs
 from zoo.run.mistakes import sentence_of
 from zoo.run.signals import TERMINATED, status_of, terminable
+from zoo.run.silence import silenced
 
 
 def main() -> None:
@@ -16,9 +15,8 @@ def main() -> None:
     Exits with 130 where Ctrl-C ended it, and with 143 where SIGTERM did; a mistake that the user
     can correct is reported in one sentence.
     """
-    _silence()
     try:
-        with terminable():
+        with silenced(), terminable():
             _run()
         sys.stdout.flush()
     except BrokenPipeError:  # such as `| head`; what is left in the buffer goes nowhere
@@ -59,21 +57,6 @@ def _end(error: BaseException) -> None:
     sentence = sentence_of(error) if isinstance(error, Exception) else None
     if sentence is not None:
         sys.exit(f"error: {sentence}")
-
-
-def _silence() -> None:
-    """Hides Lightning's hints and its use of deprecated names, which no user can correct."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    for message in (
-        r".*LeafSpec.*is deprecated",
-        r"predict returned None",
-        r".*configure_optimizers` returned `None`",
-        r"The state dict .* contains no parameters",
-        r"Be aware that when using `ckpt_path`",
-        r"You're using the WeightAveraging callback, but loading",
-        r"The number of training batches .* is smaller than the logging",
-    ):
-        warnings.filterwarnings("ignore", message)
 
 
 if __name__ == "__main__":

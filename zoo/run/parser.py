@@ -21,6 +21,7 @@ NOT_NEGATIVE = re.compile(r"Not of type NonNegativeInt: .*restriction v>=0")
 CHOICES = re.compile(r"typing\.Literal\[([^\]]*)\]")
 GIVEN = re.compile(r"(?:Given|Got) value: (\S+)$", re.MULTILINE)
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
+NOT_OF_SUBCOMMAND = re.compile(r"Subcommand '(\w+)' does not accept option '([\w.]+)'")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
 NOT_A_SUBCLASS = re.compile(
     r"(?:Expected a path but (\S+) .*\s.*|Import path (\S+) .*)subclass of (\w+)", re.DOTALL
@@ -72,12 +73,10 @@ class ZooParser(ArgumentParser):
             return f"{key[1]}: {other[1] or other[2]} is not a subclass of zoo.{other[3]}"
         option = UNRECOGNIZED.search(message)
         if option:
-            parent, _, name = option[1].rpartition(".")
-            prefix = f"{parent}." if parent else ""
-            known = [
-                a.dest.removeprefix(prefix) for a in self._actions if a.dest.startswith(prefix)
-            ]
-            return _unknown(parent, name, known)
+            return self._unrecognized(option[1])
+        option = NOT_OF_SUBCOMMAND.search(message)  # of a config
+        if option and self._subcommands_action:
+            return self._subcommands_action._name_parser_map[option[1]]._unrecognized(option[2])
         given = GIVEN.search(message)
         choices = [name for found in CHOICES.findall(message) for name in found.split(", ")]
         if key and given and choices:
@@ -86,6 +85,12 @@ class ZooParser(ArgumentParser):
             )
         lines = [line.strip(" -") for line in message.splitlines()]
         return " ".join(line for line in lines if not NOISE.match(line))
+
+    def _unrecognized(self, option: str) -> str:
+        parent, _, name = option.rpartition(".")
+        prefix = f"{parent}." if parent else ""
+        known = [a.dest.removeprefix(prefix) for a in self._actions if a.dest.startswith(prefix)]
+        return _unknown(parent, name, known)
 
 
 def _no_choice(key: str, given: str, known: set[str]) -> str:

@@ -1,0 +1,106 @@
+"""Rows in memory -> ids and numbers, by the encoder of a run; no file is written."""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from datamodules.prepared.arrays import ARRAYS, Arrays
+from datamodules.prepared.encoder import Encoder
+from datamodules.prepared.engine import Engine
+from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
+from datamodules.tabular.crosses import Cross, member_columns
+from datamodules.tabular.encoder import ROWS_PER_CHUNK, encode, load_vocabulary
+from datamodules.tabular.source import RawField, RawSource, read_rows
+
+WHOLE, DECIMAL = r"[+-]?\d+", r"[+-]?\d+\.\d+(e[+-]?\d+)?"  # the texts of numbers
+
+
+class MemoryEncoder:
+    """The encoder of a run, whose vocabularies are kept in memory for rows to come.
+
+    Args:
+        encoder: Folder of the encoder.
+        crosses: Folders of its crosses.
+        memory_limit: Bound of the memory that the engine uses, such as `1GB`.
+    """
+
+    def __init__(self, encoder: Path, crosses: Sequence[Path], memory_limit: str) -> None:
+        self.fitted = Encoder.load(encoder)
+        self.crosses = [Cross.load(cross) for cross in crosses]
+        self._lock = threading.Lock()  # of the engine, which has one table of rows
+        stack = ExitStack()
+        self._engine = stack.enter_context(Engine(None, memory_limit))
+        weakref.finalize(self, stack.close)
+        load_vocabulary(self._engine, encoder, "field, value, id")
+        self.numbers = self._numbers()
+        for i, (folder, cross) in enumerate(zip(crosses, self.crosses, strict=True)):
+            self._engine.run(f"CREATE SCHEMA cross{i}")
+            self._engine.run(f"USE cross{i}")
+            load_vocabulary(self._engine, folder, f"{member_columns(cross.members)}, id")
+        self._engine.run("USE main")
+
+    def _numbers(self) -> dict[str, str]:
+        """The categorical fields whose values are all `whole` numbers, or all with `decimals`."""
+        found = self._engine.run(
+            f"SELECT field, bool_and(regexp_full_match(value, '{WHOLE}')), "
+            f"bool_and(regexp_full_match(value, '{DECIMAL}')) FROM vocabulary GROUP BY 1"
+        )
+        return {f: "whole" if whole else "decimals" for f, whole, other in found if whole or other}
+
+    def encode(
+        self, table: pa.Table, source: Callable[[pa.Table], RawSource], fields: list[RawField]
+    ) -> tuple[Arrays, Rejected]:
+        """The usable rows of a table, whose `row` is their number in it, and the malformed ones.
+
+        Args:
+            table: The rows.
+            source: How a part of them is read.
+            fields: The fields, without crosses.
+        """
+        rejected = Rejected(total=len(table))
+        with self._lock:
+            parts = [
+                part
+                for start in range(0, len(table), ROWS_PER_CHUNK)
+                for part in self._part(table, start, source, fields, rejected)
+            ]
+            joined: dict[str, Any] = {
+                a: np.concatenate([getattr(part, a) for part in parts]) for a in ARRAYS
+            }
+            rows = Arrays(**joined)
+            return replace(rows, crosses=tuple(self._crossed(rows))), rejected
+
+    def _part(
+        self,
+        table: pa.Table,
+        start: int,
+        source: Callable[[pa.Table], RawSource],
+        fields: list[RawField],
+        rejected: Rejected,
+    ) -> Iterator[Arrays]:
+        """The usable rows from `start` on, so many that the engine holds them."""
+        engine = self._engine
+        engine.run("DROP TABLE IF EXISTS rows")
+        rows = read_rows(engine, source(table.slice(start, ROWS_PER_CHUNK)), fields, {})
+        for reason, count in rows.rejected.reasons.items():
+            rejected.reasons[reason] = rejected.reasons.get(reason, 0) + count
+        found = [replace(e, line=e.line + start) for e in rows.rejected.examples]
+        rejected.examples += found[: MAX_EXAMPLES - len(rejected.examples)]
+        for chunk in encode(engine, self.fitted):
+            row = rows.file_row(chunk.row) + start
+            yield Arrays(chunk.numerical, chunk.categorical, chunk.label, row)
+
+    def _crossed(self, rows: Arrays) -> Iterator[np.ndarray]:
+        """The ids of each cross field."""
+        for i, cross in enumerate(self.crosses):
+            self._engine.run(f"USE cross{i}")
+            ids = [*cross.ids(self._engine, rows, self.fitted.schema)]
+            yield np.concatenate(ids or [np.empty(0, np.int32)])
+        self._engine.run("USE main")

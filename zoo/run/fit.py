@@ -1,0 +1,196 @@
+"""Training from Python: `zoo.fit(df, label="click")` is the command `fit` on a DataFrame."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from zoo.data.checksums import checksum
+from zoo.data.errors import ZooError, causes, shortened
+from zoo.data.files import partial_file
+from zoo.run import cli
+from zoo.run.frames import checked_frame, is_frame, table_of
+from zoo.run.loaded import LoadedRun, load
+from zoo.run.mistakes import sentence_of
+from zoo.run.signals import terminable
+from zoo.run.silence import silenced
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE = "datamodules.Table"
+EPOCHS = 20  # at most
+
+
+class RaisingParser(cli.CLIParser):
+    """A parser that raises what is wrong, where the command line exits."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises `ZooError`."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise ZooError(shortened(self._sentence(message)))
+
+
+def fit(
+    rows: "pd.DataFrame | str | Path | Sequence[str | Path]",
+    label: str | Mapping[str, Any] | Any,
+    model: str | Mapping[str, Any] = "DeepFM",
+    fields: Sequence[Mapping[str, Any] | Any] | None = None,
+    *,
+    data: Mapping[str, Any] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+    warm_start: str | Path | LoadedRun | None = None,
+    patience: int | None = 2,
+    monitor: str = "val/logloss",
+    seed: int = 0,
+    name: str = "table",
+    runs: str | Path = "runs",
+) -> LoadedRun:
+    """Trains a model on a table, as the command `fit` does, into a run directory.
+
+    The rows of a DataFrame are kept as Parquet among the prepared data, so that the run's
+    config.yaml repeats the run, and all commands work on it.
+
+    Args:
+        rows: The table: a DataFrame, whose index is no column, or the path of `datamodules.Table`.
+        label: Column of 0 and 1, or of false and true; or `column` and `positive`, such as
+            `{"column": "rating", "positive": ">= 4"}`.
+        model: Name of the model, or a mapping of its `class_path` and its options, such as
+            `{"class_path": "DCN", "embedding_dim": 8}`.
+        fields: The fields, as those of `datamodules.Table`; None takes them, the time and the
+            split from what the columns hold, as the command `describe` does.
+        data: Further options of `datamodules.Table`, such as `{"time": "ts", "batch_size": 512}`.
+        trainer: Options of the trainer; at most 20 epochs, if they do not say it.
+        warm_start: Run whose weights the fit begins with; see the option of the command line.
+        patience: Number of validations in a row without progress after which the fit stops; None
+            for no early stopping.
+        monitor: Metric that the best checkpoint is chosen by.
+        seed: Seed of all random numbers.
+        name: Name of the experiment.
+        runs: Folder of the runs of all experiments.
+
+    Returns:
+        The run with its best checkpoint, its `metrics`, and `predict`.
+
+    Raises:
+        ZooError: where an option or the table is wrong, in one sentence.
+    """
+    if (trainer or {}).get("fast_dev_run"):
+        raise ZooError("trainer.fast_dev_run makes no run: give trainer={'max_steps': 1}")
+    options = dict(data or {})
+    table = _path_of(rows, Path(options.get("prepared") or "prepared"))
+    if isinstance(warm_start, LoadedRun):
+        warm_start = warm_start.checkpoint
+    with _sentences(table if is_frame(rows) else None), silenced(), isolate_rng(), terminable():
+        declared = _inferred(table, label, options) if fields is None else {"fields": [*fields]}
+        wanted = {
+            "name": name,
+            "runs": str(runs),
+            "seed_everything": seed,
+            "monitor": monitor,
+            "early_stopping": {"patience": patience},
+            "warm_start": warm_start and str(warm_start),
+            "model": _spec(model),
+            "data": {
+                "class_path": TABLE,
+                "init_args": {**declared, "path": table, "label": label, **options},
+            },
+            "trainer": {"max_epochs": EPOCHS, **(trainer or {})},
+        }
+        made = cli.run(["fit", "--config", _text(wanted)], RaisingParser)
+        return load(made.record.run)
+
+
+def _path_of(rows: Any, prepared: Path) -> Any:
+    if isinstance(rows, str | Path):
+        return str(rows)
+    if isinstance(rows, Sequence):
+        return [*map(str, rows)]
+    return str(_saved(checked_frame(rows), prepared))
+
+
+def _saved(frame: "pd.DataFrame", folder: Path) -> Path:
+    """A Parquet file of the rows, in a folder; equal rows are one file."""
+    table = table_of(frame)
+    folder.mkdir(parents=True, exist_ok=True)
+    with partial_file(folder / "frame.parquet") as partial:
+        try:
+            pq.write_table(table, partial)
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0]
+            raise ZooError(f"the DataFrame cannot be written as Parquet: {reason}") from error
+        path = folder / f"frame-{checksum(partial)[:16]}.parquet"
+        if not path.is_file():
+            with open(partial, "r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    return path.resolve()
+
+
+def _inferred(path: Any, label: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the data that `describe` makes of a table whose label is known."""
+    plain = asdict(label) if is_dataclass(label) and not isinstance(label, type) else label
+    column = plain.get("column") if isinstance(plain, Mapping) else plain
+    # by its name: no room of zoo knows a dataset
+    describe = import_module("datamodules.tabular.describe").describe
+    text = describe(path, column, options.get("format"), options.get("delimiter"))
+    return yaml.safe_load(text)["data"]["init_args"]
+
+
+def _spec(model: str | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(model, str):
+        return {"class_path": model}
+    if not isinstance(model, Mapping) or not isinstance(model.get("class_path"), str):
+        raise ZooError(
+            f"model must be the name of a model, or a mapping of class_path and options, got "
+            f"{model!r}"
+        )
+    others = {k: v for k, v in model.items() if k not in ("class_path", "init_args")}
+    return {
+        "class_path": model["class_path"],
+        "init_args": {**others, **(model.get("init_args") or {})},
+    }
+
+
+def _text(config: Mapping[str, Any]) -> str:
+    def plain(value: Any) -> Any:
+        if is_dataclass(value) and not isinstance(value, type):
+            return asdict(value)
+        if isinstance(value, Path):
+            return str(value)
+        raise ZooError(
+            f"{value!r} is a {type(value).__name__}: options are plain data, which a config can "
+            "hold, such as a class_path with init_args"
+        )
+
+    return json.dumps({k: v for k, v in config.items() if v is not None}, default=plain)
+
+
+@contextmanager
+def _sentences(saved: str | None) -> Iterator[None]:
+    """Reports in one sentence what a user can correct, as the command line does.
+
+    Args:
+        saved: The file that holds the rows of a DataFrame, of which a user knows nothing.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        # into which Lightning turns Ctrl-C
+        if any(isinstance(cause, KeyboardInterrupt) for cause in causes(error)):
+            raise KeyboardInterrupt from error
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        named = sentence.replace(saved, "the DataFrame") if saved else sentence
+        raise ZooError(named.replace("(--label)", "(label)")) from error

@@ -1,0 +1,147 @@
+"""A run that scores DataFrames: `zoo.load(run).predict(df)`."""
+
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning_fabric.utilities import move_data_to_device
+
+from zoo.data.batch_checks import row_numbers
+from zoo.data.encoder import check_encoder, encoder_checksums
+from zoo.data.errors import ZooError
+from zoo.data.module import EncodedTable, ZooDataModule
+from zoo.data.plain import read_json
+from zoo.inspect.checkpoint import read
+from zoo.models.base import ZooModule
+from zoo.models.installed import folders_of
+from zoo.models.registry import model_class
+from zoo.run.directory import run_of
+from zoo.run.frames import checked_frame, table_of
+from zoo.run.inspect import data_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class LoadedRun:
+    """A checkpoint of a run, and what turns the rows of a DataFrame into its input.
+
+    Attributes:
+        path: The run directory.
+        checkpoint: The checkpoint.
+        model: Its model, in evaluation, on the CPU.
+        data: Its datamodule, with the encoder of the run.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.path = run_of(checkpoint)
+        self.checkpoint = checkpoint.resolve()
+        content = read(checkpoint)
+        config = self.path / "config.yaml"
+        for needed in (config, self.path / "encoder"):
+            if not needed.exists():
+                raise ZooError(
+                    f"{checkpoint} lies in no run directory, which has the encoder of its rows: "
+                    f"there is no {needed}"
+                )
+        self.model = _model_of(checkpoint, content)
+        self.data: ZooDataModule = data_of(config, checkpoint)
+        check_encoder(content.get("data"), encoder_checksums(self.path / "encoder"))
+        if difference := self.model.schema.difference(self.data.schema):
+            raise ZooError(f"{checkpoint} has another schema than {config}: {difference}")
+        self._columns = self.data.table_columns()
+        self._saved = content.get("metrics") or {}
+
+    def __repr__(self) -> str:
+        named = ", ".join(f"{k}={v:.4f}" for k, v in self.metrics.items() if "/" in k and v)
+        return f"{type(self.model).__name__} of {self.path} ({named})"
+
+    @cached_property
+    def metrics(self) -> Mapping[str, float | None]:
+        """What `metrics.json` says; of another checkpoint than best.ckpt, the metrics it holds."""
+        file = self.path / "metrics.json"
+        if self.checkpoint.name == "best.ckpt" and file.is_file():
+            return read_json(file)
+        return self._saved
+
+    def predict(self, df: "pd.DataFrame") -> "pd.Series":
+        """The probability of each row that its label is 1.
+
+        The numbers are those of the command `predict`, on a CPU, of the same rows as Parquet. No
+        file is written.
+
+        Args:
+            df: The rows, with the columns that the run's fields are read from; others, such as
+                the label, are not looked at.
+
+        Returns:
+            float32 `probability`, with the index of `df`; NaN where a row cannot be used, such as
+            one without a time, of which a warning says why.
+
+        Raises:
+            ZooError: where the DataFrame has no rows, lacks a column, or has one of another type.
+        """
+        import pandas as pd
+
+        found = self._encoded(df)
+        probability = np.full(len(df), np.nan, np.float32)
+        with torch.inference_mode():
+            for batch in found.batches:
+                moved = move_data_to_device(batch, self.model.device)
+                scored = self.model.predicted(moved)["probability"]
+                probability[row_numbers(batch).numpy()] = scored.float().cpu().numpy()
+        return pd.Series(probability, index=df.index, name="probability")
+
+    def _encoded(self, df: "pd.DataFrame") -> EncodedTable:
+        frame = checked_frame(df)
+        found = self.data.encode_table(table_of(frame, self._columns))
+        if found.rejected:
+            reasons = ", ".join(f"{count}: {why}" for why, count in found.rejected.items())
+            (row, _), *_ = found.rejected_examples
+            warnings.warn(
+                f"{sum(found.rejected.values())} of {len(frame)} rows cannot be used and get NaN "
+                f"({reasons}); the first is row {row}, {frame.index[row - 1]!r} in the index",
+                stacklevel=3,
+            )
+        return found
+
+
+def _model_of(path: Path, content: Mapping[str, Any]) -> ZooModule:
+    """The model of a checkpoint; only an installed class is imported."""
+    try:
+        found = model_class(str(content.get("model_class")), folders_of(path))
+    except ZooError as error:
+        raise ZooError(f"{path}: {error}") from error
+    return found.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+
+
+def load(run: str | Path) -> LoadedRun:
+    """A run, ready to score DataFrames.
+
+    Args:
+        run: A run directory, whose best checkpoint is taken, or a checkpoint in one.
+
+    Raises:
+        ZooError: where it is neither, is damaged, or its model or dataset is not installed; its
+            config imports nothing else.
+    """
+    return LoadedRun(checkpoint_of(run))
+
+
+def checkpoint_of(run: str | Path) -> Path:
+    """The checkpoint that a run directory, or the path of a checkpoint, means.
+
+    Raises:
+        ZooError: where there is none.
+    """
+    path = Path(run)
+    if not path.is_dir():
+        return path  # which `read` refuses, if it is none
+    best = path / "checkpoints" / "best.ckpt"
+    if not best.is_file():
+        raise ZooError(f"{path} is no run directory with a checkpoint: there is no {best}")
+    return best
