@@ -11,11 +11,11 @@ from datamodules.implicit.leave_one_out import NegativeSampler
 from datamodules.implicit.pair_file import read_pairs
 from datamodules.implicit.pairs import FixedPairs, Tables, TrainingPairs, find
 from datamodules.implicit.prepare import Protocol, prepare_movielens
-from datamodules.prepared.arrays import load_array
 from datamodules.prepared.carried import CARRIED, carried_file, check_columns
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import source_identity
 from datamodules.prepared.module import PreparedDataModule
+from datamodules.prepared.npy import load_array
 from datamodules.prepared.options import at_least
 from zoo.data.errors import require_file
 from zoo.data.files import temporary_folder

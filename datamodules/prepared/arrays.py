@@ -1,26 +1,33 @@
 """Arrays of prepared data: memory-mapped when read, appended to when written.
 
-    <name>-<key>/train/ val/ test/         numerical.npy categorical.npy label.npy row.npy
-    <name>-<key>-cross-<key>/train/ ..     ids.npy, of a cross field of these rows
+    <name>-<key>/train/ val/ test/         numerical.npy categorical.npy label.npy row.npy,
+                                           of lists: values.npy offsets.npy lengths.npy,
+                                           where rows have them: weight.npy group.npy
+    <name>-<key>-cross-<key>/train/ ..     ids.npy, of a cross field of these rows, or, of lists,
+                                           values.npy offsets.npy lengths.npy
 
-Shapes: n rows, N numerical fields, C categorical fields.
+Shapes: n rows, N numerical fields, C categorical fields, M fields of lists, V values of lists.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 
 from datamodules.prepared.folder import to_prepare_again
+from datamodules.prepared.lists import ListArrays, ListsWriter
+from datamodules.prepared.npy import array_file, check_array, load_array
 from zoo.data.errors import ZooError
+from zoo.data.lists import Lists
 from zoo.data.schema import Schema
 
-ARRAYS = ("numerical", "categorical", "label", "row")
 # the type of each, and its number of axes, of which the first is that of the rows
 KINDS = {"numerical": ("<f4", 2), "categorical": ("<i4", 2), "label": ("<f4", 1), "row": ("<i8", 1)}
+ARRAYS = tuple(KINDS)
+OPTIONAL = {"weight": ("<f4", 1), "group": ("<i8", 1)}  # only where rows have them
 IDS = "ids"  # the array of a cross field
 ROWS_PER_SUM = 500_000  # read at once
 
@@ -34,34 +41,33 @@ class Arrays:
         categorical: int32 [n, C].
         label: float32 [n].
         row: int64 [n], number of the row in the raw file.
-        crosses: An [n] array of unsigned integers for each cross field, which batches hold
-            behind the categorical ones.
+        crosses: Of each cross field an [n] array of unsigned integers, which batches hold behind
+            the categorical ones, or its lists, which they hold behind the other lists.
+        lists: The fields of lists; None without any.
+        weight: float32 [n]; None where rows have none.
+        group: int64 [n]; None where rows have none.
     """
 
     numerical: np.ndarray
     categorical: np.ndarray
     label: np.ndarray
     row: np.ndarray
-    crosses: tuple[np.ndarray, ...] = ()
+    crosses: tuple[np.ndarray | ListArrays, ...] = ()
+    lists: ListArrays | None = None
+    weight: np.ndarray | None = None
+    group: np.ndarray | None = None
 
     @classmethod
     def open(cls, folder: Path, crosses: Sequence[Path] = ()) -> "Arrays":
         """Maps the arrays of a folder, and the ids of folders of crosses, read-only."""
-        arrays = {array: load_array(folder, array, "r") for array in ARRAYS}
+        kinds = KINDS | {k: v for k, v in OPTIONAL.items() if (folder / f"{k}.npy").exists()}
+        arrays = {array: load_array(folder, array, "r") for array in kinds}
         rows = len(arrays["label"]) if arrays["label"].ndim else -1
-        for array, (dtype, axes) in KINDS.items():
-            found = arrays[array]
-            fits = found.dtype == dtype and found.ndim == axes and len(found) == rows
-            if not (fits and found.flags.c_contiguous):
-                raise ZooError(
-                    f"{folder / array}.npy is damaged: it holds {found.dtype} of shape "
-                    f"{found.shape}; {to_prepare_again(folder.parent)}"
-                )
-        ids = tuple(load_array(cross, IDS, "r") for cross in crosses)
-        for cross, found in zip(crosses, ids, strict=True):
-            if found.shape != (rows,) or found.dtype.kind != "u":
-                raise ZooError(f"{cross} is damaged; {to_prepare_again(cross.parent)}")
-        return cls(**arrays, crosses=ids)
+        for array, kind in kinds.items():
+            check_array(folder, array, arrays[array], kind, rows)
+        lists = ListArrays.open(folder, rows) if (folder / "values.npy").exists() else None
+        ids = tuple(_open_cross(cross, rows) for cross in crosses)
+        return cls(**arrays, crosses=ids, lists=lists)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -69,30 +75,21 @@ class Arrays:
     @property
     def nbytes(self) -> int:
         """Bytes of all rows in batches, row numbers left out."""
-        crosses = 4 * len(self) * len(self.crosses)
-        return self.numerical.nbytes + self.categorical.nbytes + self.label.nbytes + crosses
+        crosses = sum(
+            cross.nbytes if isinstance(cross, ListArrays) else 4 * len(self)
+            for cross in self.crosses
+        )
+        parts = (self.numerical, self.categorical, self.label, self.weight, self.group, self.lists)
+        return crosses + sum(part.nbytes for part in parts if part is not None)
 
 
-def load_array(folder: Path, array: str, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
-    """An array of a split, which lies in a folder of prepared data.
-
-    Args:
-        folder: Folder of the split.
-        array: Name of the array, without `.npy`.
-        mmap_mode: `r` maps the file read-only; None reads it into memory.
-
-    Raises:
-        ZooError: where the file is missing or damaged.
-    """
-    path = folder / f"{array}.npy"
-    try:
-        found = np.load(path, mmap_mode=mmap_mode)
-        if isinstance(found, np.memmap) and found.offset + found.nbytes != path.stat().st_size:
-            raise ValueError("its header does not fit its size")
-        return found
-    except Exception as error:  # a damaged header fails in too many ways to name
-        reason = " ".join(str(error).split())
-        raise ZooError(f"{path} is damaged: {reason}; {to_prepare_again(folder.parent)}") from error
+def _open_cross(folder: Path, rows: int) -> np.ndarray | ListArrays:
+    if not (folder / f"{IDS}.npy").exists() and (folder / "values.npy").exists():
+        return ListArrays.open(folder, rows)
+    found = load_array(folder, IDS, "r")
+    if found.shape != (rows,) or found.dtype.kind != "u":
+        raise ZooError(f"{folder} is damaged; {to_prepare_again(folder.parent)}")
+    return found
 
 
 def column_means(rows: np.ndarray) -> np.ndarray:
@@ -106,22 +103,6 @@ def column_means(rows: np.ndarray) -> np.ndarray:
     return total / len(rows)
 
 
-@contextmanager
-def array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[BinaryIO]:
-    """A .npy file whose values are yet to be written, in order.
-
-    Not a memory map, for which a full disk is a crash of the process.
-    """
-    with open(path, "wb") as file:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(dtype),
-            "fortran_order": False,
-            "shape": shape,
-        }
-        np.lib.format.write_array_header_1_0(file, header)
-        yield file
-
-
 class ArraysWriter:
     """Writes `Arrays` of a known number of rows, piece by piece, as a `with` block.
 
@@ -129,27 +110,48 @@ class ArraysWriter:
         folder: New folder for the arrays.
         rows: Number of rows that will be written.
         schema: Fields of the rows, without crosses.
+        values: Number of values of all lists that will be written.
+        optional: Names of those of `OPTIONAL` that will be written.
     """
 
-    def __init__(self, folder: Path, rows: int, schema: Schema) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rows: int,
+        schema: Schema,
+        values: int = 0,
+        optional: Sequence[str] = (),
+    ) -> None:
         folder.mkdir()
-        shapes = ((rows, len(schema.numerical)), (rows, len(schema.categorical)), (rows,), (rows,))
         self.folder = folder
-        self.dtypes = (np.dtype("<f4"), np.dtype("<i4"), np.dtype("<f4"), np.dtype("<i8"))
-        self.shapes = shapes
-        self.files: list[BinaryIO] = []
+        self.kinds = KINDS | {name: OPTIONAL[name] for name in optional}
+        widths = {"numerical": (len(schema.numerical),), "categorical": (len(schema.categorical),)}
+        self.shapes = {name: (rows, *widths.get(name, ())) for name in self.kinds}
+        self.files: dict[str, BinaryIO] = {}
+        fields = len(schema.lists)
+        self.lists = ListsWriter(folder, rows, fields, values) if fields else None
         self.stack = ExitStack()
 
     def __enter__(self) -> "ArraysWriter":
-        for array, shape, dtype in zip(ARRAYS, self.shapes, self.dtypes, strict=True):
-            file = array_file(self.folder / f"{array}.npy", shape, dtype)
-            self.files.append(self.stack.enter_context(file))
+        for name, (dtype, _) in self.kinds.items():
+            file = array_file(self.folder / f"{name}.npy", self.shapes[name], np.dtype(dtype))
+            self.files[name] = self.stack.enter_context(file)
+        if self.lists:
+            self.stack.enter_context(self.lists)
         return self
 
-    def write(self, *arrays: np.ndarray) -> None:
-        """Appends rows, in the order of the fields of `Arrays`."""
-        for file, array, dtype in zip(self.files, arrays, self.dtypes, strict=True):
-            file.write(np.ascontiguousarray(array, dtype).data)
+    def write(self, lists: Lists | None = None, **arrays: np.ndarray) -> None:
+        """Appends rows.
+
+        Args:
+            lists: Their lists, where there are such fields.
+            arrays: The other arrays, by name.
+        """
+        for name, (dtype, _) in self.kinds.items():
+            self.files[name].write(np.ascontiguousarray(arrays[name], dtype).data)
+        if self.lists:
+            assert lists is not None
+            self.lists.write(lists)
 
     def __exit__(self, *exception: object) -> None:
         self.stack.close()

@@ -18,10 +18,10 @@ from typing import get_type_hints
 
 import numpy as np
 
-from datamodules.prepared.arrays import array_file
 from datamodules.prepared.carried import carried_file, check_columns
 from datamodules.prepared.encoder import DESCRIPTION, check_dataset, write_description
 from datamodules.prepared.folder import SPLITS, Manifest
+from datamodules.prepared.npy import array_file
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.prepared.vocabulary import ranked
 from datamodules.sessions.halves import SessionReader

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.prepared.arrays import load_array
 from datamodules.prepared.carried import CARRIED
 from datamodules.prepared.folder import SPLITS, source_identity
 from datamodules.prepared.module import PreparedDataModule
+from datamodules.prepared.npy import load_array
 from datamodules.prepared.options import shares
 from datamodules.sessions.loader import SessionLoader
 from datamodules.sessions.logs import find_files

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datamodules.prepared.arrays import array_file
 from datamodules.prepared.arrow import compute as pc
+from datamodules.prepared.npy import array_file
 from datamodules.prepared.rejected import Rejected
 from datamodules.sessions.columns import read_columns
 from datamodules.sessions.records import TRACK

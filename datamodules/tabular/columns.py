@@ -126,6 +126,6 @@ def _column(engine: Engine, i: int, name: str, kind: str) -> Column:
         "FROM described"
     )
     rows, given, distinct, numbers, whole, times, right, listed, low, median, high = found
-    is_nested = kind in ("nested", "other") or listed
+    is_nested = kind in ("list", "nested", "other") or listed
     counts = rows, given, distinct, numbers, whole, times, right
     return Column(name, kind, *counts, is_nested, low, median, high)

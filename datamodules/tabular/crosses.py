@@ -25,9 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.prepared.arrays import IDS, Arrays, array_file
+from datamodules.prepared.arrays import IDS, Arrays
 from datamodules.prepared.encoder import write_description
 from datamodules.prepared.engine import Engine
+from datamodules.prepared.npy import array_file
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
 from datamodules.tabular.bins import bins_of, quantile_edges
 from datamodules.tabular.encoder import ROWS_PER_CHUNK, save_vocabulary

@@ -6,17 +6,17 @@ nested.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from datamodules.prepared.engine import sql_identifier, sql_literal
 from datamodules.tabular.source import RawField
 from zoo.data.errors import ZooError
-from zoo.data.schema import JOINER
+from zoo.data.schema import JOINER, LISTS, Kind
 
 RESERVED = ("label", "split", "problem", "row", "rowid")  # columns of the table of all rows
-Part = Literal["text", "number", "time", "given", "nested"]
+Part = Literal["text", "number", "time", "given", "nested", "list"]
 RULE = re.compile(r"(>=|<=|>|<|==|=|!=)\s*(\S.*)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 YES, NO = ("1", "1.0", "true"), ("0", "0.0", "false")
@@ -27,7 +27,18 @@ TRANSFORMS = {
 BINS = 20  # of a number, where their number is not given
 TIMES = {"hour": "strftime({0}, '%H')", "weekday": "strftime({0}, '%a')"}
 LARGEST = "3.4e38"  # a float32
-ADDED = ("bins",)  # options of fields that the first encoders do not name
+OF_IDS = ("min_count", "max_size", "buckets", "vocabulary")
+OPTIONS = {  # of each kind, those that not all have
+    "numerical": ("transform", "bins", "missing_indicator"),
+    "categorical": OF_IDS,
+    **dict.fromkeys(LISTS, (*OF_IDS, "separator", "max_length")),
+}
+ADDED = (
+    "bins",
+    "separator",
+    "max_length",
+    "vocabulary",
+)  # options of fields that the first encoders do not name
 
 
 def part(column: str, wanted: Part) -> str:
@@ -41,7 +52,8 @@ class TableField:
 
     Args:
         name: Name of the field.
-        kind: `numerical` or `categorical`.
+        kind: `numerical`; `categorical`; `multi`, any number of values, such as genres; `sequence`,
+            the same in the order of time, oldest first, such as a history.
         column: Column that it is read from; null is that of its name.
         group: What it describes, such as user or item; fields of one group belong together.
         transform: What becomes of a number x: `none`; `log`, sign(x) ln(1 + |x|); `standardise`,
@@ -56,10 +68,16 @@ class TableField:
         max_size: Largest number of values that have an id, the most frequent ones; null is any.
         buckets: Number of buckets that values are hashed into, for ids without end; null keeps the
             values themselves.
+        separator: Text between the values of a list that is written as text, such as `|`; null of
+            columns that hold lists.
+        max_length: Largest number of values of a list that are kept: the first ones of `multi`, the
+            last ones of `sequence`; null keeps all.
+        vocabulary: Name of the field whose ids, and embeddings, these values have too, such as
+            `item` of a history of items.
     """
 
     name: str
-    kind: Literal["numerical", "categorical"]
+    kind: Kind
     column: str | None = None
     group: str = ""
     transform: Literal["none", "log", "standardise", "quantile"] = "none"
@@ -68,6 +86,9 @@ class TableField:
     min_count: int | None = None
     max_size: int | None = None
     buckets: int | None = None
+    separator: str | None = None
+    max_length: int | None = None
+    vocabulary: str | None = None
 
     @property
     def source(self) -> str:
@@ -79,24 +100,24 @@ class TableField:
         where = f"data.fields: the field {self.name!r}"
         if not self.name:
             raise ZooError("data.fields: a field has an empty name")
-        if self.kind not in ("numerical", "categorical"):
-            raise ZooError(f"{where} has the kind {self.kind!r}: numerical or categorical")
+        if self.kind not in OPTIONS:
+            raise ZooError(f"{where} has the kind {self.kind!r}: it must be {_either(OPTIONS)}")
         if self.transform not in TRANSFORMS:
             raise ZooError(f"{where}: transform must be one of {', '.join(TRANSFORMS)}")
-        others = ("transform", "bins", "missing_indicator")
-        if self.kind == "numerical":
-            others = ("min_count", "max_size", "buckets")
-        for option in others:
-            if getattr(self, option) not in (None, False, "none"):
+        for option in (o for options in OPTIONS.values() for o in options):
+            given = getattr(self, option) not in (None, False, "none")
+            if given and option not in OPTIONS[self.kind]:
                 raise ZooError(f"{where} is {self.kind}, which has no {option}: leave it out")
         if self.kind == "numerical":
             self._check_bins(where)
-        for option in ("min_count", "max_size", "buckets"):
+        for option in ("min_count", "max_size", "buckets", "max_length"):
             value = getattr(self, option)
             if value is not None and value < 1:
                 raise ZooError(f"{where}: {option} must be at least 1, got {value}")
         if self.buckets and self.max_size:
             raise ZooError(f"{where}: give buckets or max_size, not both")
+        if self.separator == "":
+            raise ZooError(f"{where}: separator is empty: give the text between two values")
 
     def _check_bins(self, where: str) -> None:
         is_binned = self.transform == "quantile"
@@ -116,8 +137,8 @@ class TableField:
 
     def raw_fields(self) -> list[RawField]:
         """How it is read, and its indicator."""
-        if self.kind == "categorical":
-            return [self._categorical()]
+        if self.kind != "numerical":
+            return [self._of_ids()]
         number = part(self.source, "number")
         given = part(self.source, "given")
         # where it is too large for a float32 too
@@ -133,20 +154,76 @@ class TableField:
         missing = f"(NOT {given})::FLOAT"
         return [made, RawField(f"{self.name} missing", "numerical", missing, self.group)]
 
-    def _categorical(self) -> RawField:
-        text = part(self.source, "text")
-        # not DuckDB's own hash, which another version may change
-        bucket = f"'bucket ' || (md5_number_lower({text}) % {self.buckets})"
+    def _of_ids(self) -> RawField:
+        is_list = self.kind in LISTS
+        value = _value_list(self) if is_list else _bucketed(part(self.source, "text"), self.buckets)
+        problem = f"{self.source} is a list or an object, not one value"
+        malformed = part(self.source, "nested")
+        if is_list:
+            listed = part(self.source, "list")
+            problem = f"{self.source} is not a list"
+            of_text = f"{part(self.source, 'nested')} AND " if self.separator else ""
+            malformed = f"{of_text}{part(self.source, 'given')} AND {listed} IS NULL"
         return RawField(
             self.name,
-            "categorical",
-            bucket if self.buckets else text,
+            self.kind,
+            value,
             self.group,
-            malformed=part(self.source, "nested"),
-            problem=f"{self.source} is a list or an object, not one value",
+            malformed,
+            problem,
             min_count=self.min_count,
             max_size=self.max_size,
+            vocabulary=self.vocabulary or "",
         )
+
+
+def _value_list(field: TableField) -> str:
+    """The values of a list, as SQL; missing ones are left out."""
+    found = part(field.source, "list")
+    if field.separator:
+        split = f"string_split({part(field.source, 'text')}, {sql_literal(field.separator)})"
+        texts = f"list_filter(list_transform({split}, lambda x: trim(x)), lambda x: x <> '')"
+        found = f"coalesce({found}, {texts})"
+    if field.max_length:
+        kept = f"-{field.max_length}:" if field.kind == "sequence" else f":{field.max_length}"
+        found = f"({found})[{kept}]"
+    if field.buckets:
+        found = f"list_transform({found}, lambda x: {_bucketed('x', field.buckets)})"
+    return found
+
+
+def _bucketed(text: str, buckets: int | None) -> str:
+    # not DuckDB's own hash, which another version may change
+    return f"'bucket ' || (md5_number_lower({text}) % {buckets})" if buckets else text
+
+
+def _either(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
+
+
+def with_owners(fields: Sequence[TableField]) -> list[TableField]:
+    """The fields, of which those that share a vocabulary are read as its owner is.
+
+    Raises:
+        ZooError: where a field names no field, or one that has no vocabulary of its own.
+    """
+    named = {field.name: field for field in fields}
+    found = []
+    for field in fields:
+        owner = named.get(field.vocabulary or field.name)
+        where = f"data.fields: the field {field.name!r} has the vocabulary of {field.vocabulary!r}"
+        if owner is None:
+            raise ZooError(f"{where}, which is no field: there are {', '.join(named)}")
+        if owner is not field and (owner.kind == "numerical" or owner.vocabulary):
+            raise ZooError(f"{where}, which has none of its own: name a field of ids that has")
+        if field.vocabulary and (field.min_count or field.max_size or field.buckets):
+            raise ZooError(
+                f"{where}: min_count, max_size and buckets are those of {field.vocabulary!r}: "
+                "leave them out"
+            )
+        found.append(replace(field, buckets=owner.buckets))
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What turns raw rows into ids and numbers: vocabularies, fitted on training rows.
 
-Shapes: R rows of a chunk, N numerical fields, C categorical fields.
+Shapes: R rows of a chunk, N numerical fields, C categorical fields, M fields of lists.
 """
 
 import glob
@@ -17,10 +17,12 @@ from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
 from datamodules.tabular.bins import bin_ids
+from datamodules.tabular.list_ids import encode_lists
 from datamodules.tabular.source import RawField
 from zoo.data.encoder import VOCABULARY
 from zoo.data.errors import ZooError
-from zoo.data.schema import MISSING, UNKNOWN, Field, Schema
+from zoo.data.lists import Lists
+from zoo.data.schema import LISTS, MISSING, UNKNOWN, Field, Schema
 
 ROWS_PER_CHUNK = 500_000  # encoded at once
 LARGEST = "3e38"  # of a standardised number
@@ -53,14 +55,15 @@ def fit_vocabulary(engine: Engine, fields: list[RawField], min_count: int) -> No
     """Makes the engine's table `vocabulary` of the training rows, by the rule of
     `datamodules.prepared.vocabulary`; values rarer than `min_count` get no id."""
     engine.run("CREATE TABLE vocabulary (field VARCHAR, value VARCHAR, id INTEGER, count BIGINT)")
-    categorical = [field for field in fields if field.kind == "categorical" and not field.bins]
-    for field in engine.progress.track(categorical, description="count ids"):
+    counted = [f for f in fields if f.kind != "numerical" and not f.bins and not f.vocabulary]
+    for field in engine.progress.track(counted, description="count ids"):
         column = sql_identifier(field.name)
+        value = f"unnest({column})" if field.kind in LISTS else column
         most = f" ORDER BY n DESC, value LIMIT {field.max_size}" if field.max_size else ""
         engine.run(
             f"INSERT INTO vocabulary SELECT {sql_literal(field.name)}, value, "
             f"{sql_ids('n', 'value')}, n "
-            f"FROM (SELECT {column} AS value, count(*) AS n FROM rows "
+            f"FROM (SELECT {value} AS value, count(*) AS n FROM rows "
             f"WHERE split = 0 AND problem IS NULL AND {column} IS NOT NULL GROUP BY 1) "
             f"WHERE n >= {field.min_count or min_count}{most}"
         )
@@ -100,9 +103,15 @@ def fit_schema(engine: Engine, fields: list[RawField]) -> Schema:
     counts = dict(engine.run("SELECT field, count(*) FROM vocabulary GROUP BY 1"))
     return Schema(
         tuple(
-            Field(f.name, f.kind, FIRST_ID + counts.get(f.name, 0), f.group)
-            if f.kind == "categorical"
-            else Field(f.name, f.kind, group=f.group)
+            Field(f.name, f.kind, group=f.group)
+            if f.kind == "numerical"
+            else Field(
+                f.name,
+                f.kind,
+                FIRST_ID + counts.get(f.vocabulary or f.name, 0),
+                f.group,
+                vocabulary=f.vocabulary,
+            )
             for f in fields
         )
     )
@@ -118,6 +127,7 @@ class Encoded:
         label: float32 [R], NaN where it is not known.
         numerical: float32 [R, N].
         categorical: int32 [R, C].
+        lists: Lists of ids [R, M]; None where there are no such fields.
     """
 
     split: np.ndarray
@@ -125,6 +135,7 @@ class Encoded:
     label: np.ndarray
     numerical: np.ndarray
     categorical: np.ndarray
+    lists: Lists | None = None
 
 
 def encode(engine: Engine, encoder: Encoder) -> Iterator[Encoded]:
@@ -142,12 +153,14 @@ def encode(engine: Engine, encoder: Encoder) -> Iterator[Encoded]:
         for name, edges in encoder.edges.items():
             found[name] = bin_ids(found[name], edges)
         order = np.argsort(found["row"], kind="stable")  # joins may have disturbed it
+        row = found["row"][order]
         yield Encoded(
             split=found["split"][order],
-            row=found["row"][order],
+            row=row,
             label=found["label"][order],
             numerical=_matrix(found, schema.numerical, np.float32)[order],
             categorical=_matrix(found, schema.categorical, np.int32)[order],
+            lists=encode_lists(engine, schema, row),
         )
 
 
@@ -168,10 +181,11 @@ def _encode_statement(encoder: Encoder, start: int) -> str:
         if field.name in encoder.edges:
             columns.append(f"coalesce({column}, 'nan'::FLOAT) AS {sql_identifier(field.name)}")
             continue
+        vocabulary = field.vocabulary or field.name
         rare = f"CASE WHEN {column} IS NULL THEN {MISSING} ELSE {UNKNOWN} END"
         columns.append(f"coalesce(v{i}.id, {rare})::INTEGER AS {sql_identifier(field.name)}")
         joins.append(
-            f"LEFT JOIN (SELECT value, id FROM vocabulary WHERE field = {sql_literal(field.name)}) "
+            f"LEFT JOIN (SELECT value, id FROM vocabulary WHERE field = {sql_literal(vocabulary)}) "
             f"AS v{i} ON v{i}.value = {column}"
         )
     return (

@@ -17,7 +17,8 @@ from zoo.data.errors import ZooError
 LATEST = 250_000_000_000_000_000  # microseconds: a year that a time can have
 KINDS: dict[Kind, str] = {
     **{"text": "text", "whole": "whole numbers", "float": "numbers", "boolean": "true and false"},
-    **{"time": "times", "zoned": "times with a zone", "nested": "lists or objects"},
+    **{"time": "times", "zoned": "times with a zone", "list": "lists"},
+    "nested": "objects or lists of such",
     **{"null": "nothing", "other": "values of a type that no field reads"},
 }
 NUMBERS = ("whole", "float")
@@ -28,8 +29,9 @@ class TableFiles:
 
     Args:
         files: The files, in order.
-        uses: The columns that are needed: of each `number`, `text`, `label` or `time`, which is
-            what is read of it, and in whose name, for messages.
+        uses: The columns that are needed: of each `number`, `text`, `label`, `time`, `list` or
+            `split` (of text or a list), which is what is read of it, and in whose name, for
+            messages.
         reading: How they are read.
         label: The label, if the files need have one.
         time: Column of a time that every row needs, if there is one.
@@ -133,8 +135,13 @@ class TableFiles:
 
     def _check_kind(self, path: Path, column: str, kind: Kind, uses: Mapping[str, str]) -> None:
         where = f"{path}: its column {column!r} ({', '.join(uses.values())}) holds {KINDS[kind]}"
+        if kind == "list" and not {"list", "split"} & set(uses):
+            raise ZooError(f"{where}, where one value is needed: declare it as multi or sequence")
         if kind in ("nested", "other"):
-            raise ZooError(f"{where}, where one value a row is needed: leave it out of data")
+            raise ZooError(f"{where}, which no field reads: leave it out of data")
+        if "list" in uses and kind not in ("list", "null"):
+            advice = "give the field a separator" if kind == "text" else "declare it as categorical"
+            raise ZooError(f"{where}, not lists: {advice}")
         if "number" in uses and kind in ("boolean", "time", "zoned"):
             advice = "categorical" if kind == "boolean" else "data.time"
             raise ZooError(f"{where}, not numbers: declare it as {advice}")
@@ -155,11 +162,7 @@ class TableFiles:
         wanted = [*dict.fromkeys([*self.uses, *self.carried])]
         values = [f"{self.declared.sql if self.declared else 'NULL'}::TINYINT AS label"]
         values.append("0::TINYINT AS split")
-        values += [
-            f"({f.sql})::{'DOUBLE' if f.kind == 'numerical' else 'FLOAT' if f.bins else 'VARCHAR'} "
-            f"AS {sql_identifier(f.name)}"
-            for f in fields
-        ]
+        values += [f"({f.sql})::{_type(f)} AS {sql_identifier(f.name)}" for f in fields]
         values += [f"{sql} AS {sql_identifier(column)}" for column, sql in extra.items()]
         values.append(f"{self._problem(fields)} AS problem")
         return f"SELECT {', '.join(values)} FROM ({self.parts(engine, file, wanted)})"
@@ -193,14 +196,18 @@ class TableFiles:
         for column in columns:
             name, kind = sql_identifier(column), kinds[column]
             value = name
-            if kind in ("nested", "other"):  # which are described alone
+            if kind in ("list", "nested", "other"):
                 value = f"{name}::VARCHAR"
             if kind in ("text", "null"):
                 missing = ", ".join(map(sql_literal, self.reading.missing_values))
                 value = f"{name}::VARCHAR"
                 if missing:
                     value = f"CASE WHEN {value} IN ({missing}) THEN NULL ELSE {value} END"
+            listed = part(column, "list")
             middle.append(f"{value} AS {name}, {nested(column)}")
+            if {"list", "split"} & set(self.uses.get(column, ())):
+                middle.append(f"{self._listed(file, column)} AS {listed}")
+                outer.append(listed)
             outer += [
                 f"{name}::VARCHAR AS {name}",
                 f"{name} IS NOT NULL AS {part(column, 'given')}",
@@ -211,6 +218,13 @@ class TableFiles:
         inner_sql = f"SELECT {', '.join([*inner, 'problem'])} FROM ({relation})"
         middle_sql = f"SELECT {', '.join([*middle, 'problem'])} FROM ({inner_sql})"
         return f"SELECT {', '.join([*outer, 'problem'])} FROM ({middle_sql})"
+
+    def _listed(self, file: TableFile, column: str) -> str:
+        """The list in a column, without missing values."""
+        found = file.list_of(column) if column in file.kinds else "NULL::VARCHAR[]"
+        missing = ", ".join(map(sql_literal, self.reading.missing_values))
+        given = f"x IS NOT NULL AND x NOT IN ({missing})" if missing else "x IS NOT NULL"
+        return f"list_filter({found}, lambda x: {given})"
 
     def _time(self, name: str, kind: Kind) -> str:
         how = self.reading.time_format
@@ -240,6 +254,12 @@ def run(engine: Engine, sql: str, path: Path, task: str | None = None) -> None:
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         raise ZooError(f"{path} cannot be read: {reason}") from error
+
+
+def _type(field: RawField) -> str:
+    """The type of a field in the table `rows`."""
+    types = {"numerical": "DOUBLE", "categorical": "FLOAT" if field.bins else "VARCHAR"}
+    return types.get(field.kind, "VARCHAR[]")
 
 
 def _alike(first: Kind, kind: Kind, uses: Mapping[str, str]) -> bool:

@@ -29,6 +29,7 @@ SUFFIXES: dict[str, Format] = {
 }
 PACKED = (".gz", ".zst")
 LINES_TO_LOOK_AT = 1000  # of JSON, for the names of its columns
+KINDS: dict[type, Kind] = {list: "list", dict: "nested"}  # of values of JSON; others are text
 NO_OBJECT = "it is no JSON object"
 
 
@@ -89,19 +90,23 @@ class MemoryFile(TypedFile):
         engine.connection.register("in memory", _plain(self.table))
         return sql_identifier("in memory")
 
+    def list_of(self, column: str) -> str:
+        """The list of a column of such."""
+        is_list = self.kinds[column] == "list"
+        return f"{sql_identifier(column)}::VARCHAR[]" if is_list else super().list_of(column)
+
 
 class JsonFile(TableFile):
     """JSON lines: an object on each line."""
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
-        """The keys of its first lines; a column whose first value is a list is nested."""
+        """The keys of its first lines, and what the first value of each is."""
         found: dict[str, Kind] = {}
         for line in self._first_lines():
             for key, value in line.items():
                 if found.get(key, "null") == "null":
-                    kind = "nested" if isinstance(value, list | dict) else "text"
-                    found[key] = "null" if value is None else kind
+                    found[key] = "null" if value is None else KINDS.get(type(value), "text")
         if not found:
             raise ZooError(
                 f"{self.path}: none of its first lines is a JSON object: write one on each line"
@@ -139,6 +144,12 @@ class JsonFile(TableFile):
             f"CASE WHEN is_object THEN json_type(line, {paths}) END AS types "
             f"FROM (SELECT line, {valid} AS is_object FROM lines))"
         )
+
+    def list_of(self, column: str) -> str:
+        """The elements of an array."""
+        text = sql_identifier(column)
+        is_array = f"{nested(column)} AND json_type({text}) = 'ARRAY'"
+        return f"CASE WHEN {is_array} THEN json_extract_string({text}, '$[*]') END"
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for block in self.text.blocks():
@@ -189,6 +200,9 @@ def _kind(found: pa.DataType) -> Kind:
     types = pa.types
     if types.is_dictionary(found):
         return _kind(found.value_type)
+    if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
+        is_flat = _kind(found.value_type) not in ("list", "nested", "other")
+        return "list" if is_flat else "nested"
     if types.is_nested(found):
         return "nested"
     if types.is_timestamp(found) and found.tz is not None:

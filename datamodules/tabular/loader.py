@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from datamodules.prepared.arrays import Arrays
+from datamodules.prepared.lists import ListArrays
 from datamodules.prepared.share import Resumable, Share, shuffled_windows
 from zoo.data.batch import Batch, take
+from zoo.data.lists import Lists, beside
 
 
 class BatchLoader(Resumable):
@@ -73,29 +75,44 @@ class BatchLoader(Resumable):
         generator = torch.Generator(self.device).manual_seed(self._epoch_seed())
         order = torch.randperm(len(self.arrays), generator=generator, device=self.device)
         for rows in self.share.shares(first):
-            yield _selected(resident, order[rows])
+            yield take(resident, order[rows])
 
     def _by_blocks(self, first: int) -> Iterator[Batch]:
         random = np.random.default_rng(self._epoch_seed())
         for pieces, batches in shuffled_windows(self.share, random, first):
             window = self._batch(pieces)
-            for batch in batches:
-                yield _selected(window, torch.from_numpy(batch))
+            for rows in batches:
+                batch = take(window, torch.from_numpy(rows))
+                # without the values of the whole window
+                yield batch._replace(lists=batch.lists and batch.lists.compact())
 
     def _batch(self, rows: slice | list[slice], device: torch.device | None = None) -> Batch:
         """The rows, copied to a device."""
         pieces = [rows] if isinstance(rows, slice) else rows
         arrays = self.arrays
+
+        def copied(array: np.ndarray | None) -> torch.Tensor | None:
+            return None if array is None else torch.from_numpy(_copied(array, pieces)).to(device)
+
         return Batch(
             numerical=torch.from_numpy(_copied(arrays.numerical, pieces)).to(device),
             categorical=torch.from_numpy(self._categorical(pieces)).to(device),
             label=torch.from_numpy(_copied(arrays.label, pieces)).to(device),
-            row=torch.from_numpy(_copied(arrays.row, pieces)).to(device) if self.with_row else None,
+            row=copied(arrays.row if self.with_row else None),
+            lists=self._lists(pieces, device),
+            weight=copied(arrays.weight),
+            group=copied(arrays.group),
         )
+
+    def _lists(self, pieces: list[slice], device: torch.device | None) -> Lists | None:
+        """The lists of the M fields, then those of crosses."""
+        found = [a for a in (self.arrays.lists, *self.arrays.crosses) if isinstance(a, ListArrays)]
+        return beside([arrays.rows(pieces) for arrays in found]).to(device) if found else None
 
     def _categorical(self, pieces: list[slice]) -> np.ndarray:
         """int32 [R, C + K] ids of the C categorical and the K cross fields."""
-        ids, crosses = self.arrays.categorical, self.arrays.crosses
+        ids = self.arrays.categorical
+        crosses = [cross for cross in self.arrays.crosses if isinstance(cross, np.ndarray)]
         if not crosses:
             return _copied(ids, pieces)
         rows = sum(len(range(*piece.indices(len(self.arrays)))) for piece in pieces)
@@ -108,12 +125,6 @@ class BatchLoader(Resumable):
 
     def _epoch_seed(self) -> int:
         return int(np.random.SeedSequence((self.seed, self.epoch())).generate_state(1)[0])
-
-
-def _selected(batch: Batch, index: torch.Tensor) -> Batch:
-    """The rows of these numbers; `index_select` is faster than indexing."""
-    parts = batch._asdict().items()
-    return batch._replace(**{k: v.index_select(0, index) for k, v in parts if v is not None})
 
 
 def _copied(array: np.ndarray, pieces: list[slice], out: np.ndarray | None = None) -> np.ndarray:

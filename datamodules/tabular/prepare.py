@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from datamodules.prepared.arrays import Arrays, ArraysWriter, column_means
 from datamodules.prepared.carried import carried_file, check_columns
@@ -27,6 +28,7 @@ from datamodules.tabular.encoder import (
     load_vocabulary,
     save_encoder,
 )
+from datamodules.tabular.list_ids import count_values
 from datamodules.tabular.source import RawField, RawSource, Rows, read_rows
 from datamodules.tabular.splitting import Splitting
 from zoo.data.checksums import CHECKSUMS, checksums
@@ -176,16 +178,19 @@ def _write_arrays(
 ) -> None:
     schema = encoder.schema
     with ExitStack() as stack:
+        values = count_values(engine, schema)
         writers = [
-            stack.enter_context(ArraysWriter(folder, size, schema)) for folder, size in sizes
+            stack.enter_context(ArraysWriter(folder, size, schema, values.get(s, 0)))
+            for s, (folder, size) in enumerate(sizes)
         ]
         for chunk in encode(engine, encoder):
             file_row = rows.file_row(chunk.row)
             for s, writer in enumerate(writers):
                 mine = chunk.split == s
                 writer.write(
-                    chunk.numerical[mine],
-                    chunk.categorical[mine],
-                    chunk.label[mine],
-                    file_row[mine],
+                    numerical=chunk.numerical[mine],
+                    categorical=chunk.categorical[mine],
+                    label=chunk.label[mine],
+                    row=file_row[mine],
+                    lists=chunk.lists and chunk.lists.take(torch.from_numpy(mine)),
                 )

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.prepared.rejected import MAX_EXAMPLES, Example, Rejected
 from datamodules.prepared.text import TextFile
 from zoo.data.errors import ZooError
+from zoo.data.schema import Kind
 
 LINES = pa.schema({"line": pa.string(), "odd": pa.bool_()})
 # columns beside those of the file, whose names cannot end like these
@@ -27,9 +28,10 @@ class RawField:
 
     Attributes:
         name: Name of the field.
-        kind: `numerical` or `categorical`.
+        kind: Kind of the field; see `zoo.data.schema.Field`.
         sql: Its value, an SQL expression over the raw columns, which are text (NULL where
-            empty): FLOAT for a numerical field, VARCHAR for a categorical one.
+            empty): FLOAT for a numerical field, VARCHAR for a categorical one, VARCHAR[] without
+            NULLs for lists.
         group: What it describes.
         malformed: SQL condition under which the row cannot be used.
         problem: What is then wrong, in words.
@@ -39,10 +41,11 @@ class RawField:
         max_size: Largest number of values that have an id, the most frequent ones; None is any.
         bins: Largest number of quantile bins of a categorical field that is read as a FLOAT; None
             where it is read as text.
+        vocabulary: Name of the field whose ids these are too; empty where they are its own.
     """
 
     name: str
-    kind: Literal["numerical", "categorical"]
+    kind: Kind
     sql: str
     group: str = ""
     malformed: str = "false"
@@ -51,6 +54,7 @@ class RawField:
     min_count: int | None = None
     max_size: int | None = None
     bins: int | None = None
+    vocabulary: str = ""
 
     @classmethod
     def number(cls, name: str, scaling: str, group: str = "") -> "RawField":

@@ -8,7 +8,14 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from datamodules.prepared.folder import source_identity
-from datamodules.tabular.declared import Label, TableField, check_fields, part, time_fields
+from datamodules.tabular.declared import (
+    Label,
+    TableField,
+    check_fields,
+    part,
+    time_fields,
+    with_owners,
+)
 from datamodules.tabular.files import KINDS, TableFiles
 from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.module import CTRDataModule
@@ -155,7 +162,8 @@ class Table(CTRDataModule):
             time = self.time_column
         found: dict[str, dict[str, str]] = {}
         for field in self.fields:
-            use = "number" if field.kind == "numerical" else "text"
+            use = {"numerical": "number", "categorical": "text"}.get(field.kind, "list")
+            use = "split" if field.separator else use
             found.setdefault(field.source, {})[use] = f"field {field.name}"
         named = (label and label.column, "label"), (time, "time"), (group, "group")
         for column, option in named:
@@ -166,7 +174,7 @@ class Table(CTRDataModule):
 
     def raw_fields(self) -> list[RawField]:
         """The declared fields, each followed by its indicator, then those of the time."""
-        declared = [raw for field in self.fields for raw in field.raw_fields()]
+        declared = [raw for field in with_owners(self.fields) for raw in field.raw_fields()]
         return [*declared, *time_fields(self.time_column or "", self.time_fields)]
 
     def time(self) -> str | None:

@@ -7,7 +7,9 @@ from typing import Literal
 
 from datamodules.prepared.engine import Engine, sql_identifier
 
-Kind = Literal["text", "whole", "float", "boolean", "time", "zoned", "nested", "null", "other"]
+Kind = Literal[
+    "text", "whole", "float", "boolean", "time", "zoned", "list", "nested", "null", "other"
+]
 
 
 class TableFile:
@@ -39,6 +41,10 @@ class TableFile:
         the end `problem`, what is wrong with the row.
         """
         raise NotImplementedError
+
+    def list_of(self, column: str) -> str:
+        """SQL of a value of the relation as a list of texts, NULL where it is none."""
+        return "NULL::VARCHAR[]"
 
 
 def nested(column: str) -> str:

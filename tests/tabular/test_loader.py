@@ -13,7 +13,7 @@ from support.preparation import ready
 
 from datamodules import Avazu, Criteo
 from datamodules.prepared import share
-from datamodules.prepared.arrays import Arrays
+from datamodules.prepared.arrays import ARRAYS, Arrays
 from datamodules.tabular.loader import BatchLoader
 from zoo.data.errors import ZooError
 
@@ -286,7 +286,8 @@ class Counted:
 
 def slices_of(n, batch_size, **options):
     """Slices of each array in one epoch, those of the loader's making included."""
-    arrays = Arrays(*map(Counted, vars(numbered(n)).values()))
+    found = numbered(n)
+    arrays = Arrays(**{name: Counted(getattr(found, name)) for name in ARRAYS})
     assert len(rows_of(BatchLoader(arrays, batch_size, **options))) == n
     return arrays.label.slices
 

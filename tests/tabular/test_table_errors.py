@@ -108,8 +108,8 @@ def test_a_list_is_no_categorical_value(frames):
     folder = frames(**{f"a_{k}": FRAME.assign(item=[["x", "y"]] * 200) for k in FORMATS[::3]})
     for kind in FORMATS[::3]:
         assert error(folder / f"a.{kind}", folder) == (
-            f"a.{kind}: its column 'item' (field item) holds lists or objects, where one value a "
-            "row is needed: leave it out of data"
+            f"a.{kind}: its column 'item' (field item) holds lists, where one value is needed: "
+            "declare it as multi or sequence"
         )
 
 

@@ -66,8 +66,20 @@ class Lists(NamedTuple):
 
 
 def concatenate_lists(parts: Sequence[Lists]) -> Lists:
-    """The lists of all rows."""
+    """The lists of all rows, from batches of the same fields."""
+    parts = [part.compact() for part in parts]  # which may share the values of a whole split
+    values, offsets = _joined(parts)
+    return Lists(values, torch.cat(offsets), torch.cat([part.lengths for part in parts]))
+
+
+def beside(parts: Sequence[Lists]) -> Lists:
+    """The lists of all fields, from parts that hold some fields of the same rows."""
+    values, offsets = _joined(parts)
+    return Lists(values, torch.cat(offsets, 1), torch.cat([part.lengths for part in parts], 1))
+
+
+def _joined(parts: Sequence[Lists]) -> tuple[Tensor, list[Tensor]]:
+    """The values of all parts, and where the lists of each then begin."""
     starts = torch.tensor([0, *(len(part.values) for part in parts)]).cumsum(0).tolist()
     offsets = [part.offsets + start for part, start in zip(parts, starts, strict=False)]
-    values, lengths = (torch.cat([getattr(p, n) for p in parts]) for n in ("values", "lengths"))
-    return Lists(values, torch.cat(offsets), lengths)
+    return torch.cat([part.values for part in parts]), offsets

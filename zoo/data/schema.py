@@ -13,6 +13,7 @@ SCHEMA_FORMAT = 1  # of schemas that older code reads too
 LISTS_FORMAT = 2  # of those with lists or shared vocabularies, which it cannot read
 CROSS = "cross"  # the group of the cross fields
 JOINER = " x "  # between the members in the name of a cross field
+Kind = Literal["numerical", "categorical", "multi", "sequence"]
 LISTS = ("multi", "sequence")  # the kinds whose values are lists of ids
 SKIP = "skip_2"  # the field of past tracks that the labels of sessions are of, 0 or 1
 
@@ -34,7 +35,7 @@ class Field:
     """
 
     name: str
-    kind: Literal["numerical", "categorical", "multi", "sequence"]
+    kind: Kind
     cardinality: int = 0
     group: str = ""
     past_only: bool = False
