@@ -50,6 +50,9 @@ class CTRDataModule(PreparedDataModule):
         split: How rows are dealt to the splits: by a `hash` of their number, or by `time` where
             the data have one (training first, test last).
         split_ratio: Relative sizes of training, validation and test.
+        negative_sampling_rate: Share of the negatives that are kept among the training rows, more
+            than 0 and at most 1; validation and test keep all rows, and models recalibrate their
+            probabilities to these.
         memory_limit: Bound of the memory that preparation uses, such as `1GB`.
         resident: Whether to keep a split in the memory of the device instead of reading it batch
             by batch from disk; `auto` does so where it fills at most a quarter of that memory.
@@ -68,6 +71,7 @@ class CTRDataModule(PreparedDataModule):
         min_count: int = 1,
         split: Literal["hash", "time"] = "hash",
         split_ratio: tuple[int, int, int] = (8, 1, 1),
+        negative_sampling_rate: float = 1.0,
         memory_limit: str = "1GB",
         resident: Literal["auto"] | bool = "auto",
         crosses: str | None = None,
@@ -82,7 +86,13 @@ class CTRDataModule(PreparedDataModule):
             raise ZooError(f"data.memory_limit {memory_limit!r} is not a size such as 1GB")
         self.path = Path(path)
         self.min_count = min_count
-        self.splitting = Splitting(split, tuple(split_ratio), self.split_seed, self.time())
+        self.splitting = Splitting(
+            split,
+            tuple(split_ratio),
+            self.split_seed,
+            self.time(),
+            negatives=negative_sampling_rate,
+        )
         file = Path(crosses) if crosses else None
         self.crossing = CrossOptions(file, top_k, cross_bins, cross_min_share)
         self.memory_limit = memory_limit
@@ -90,6 +100,8 @@ class CTRDataModule(PreparedDataModule):
         self._arrays: dict[str, Arrays] = {}
 
     # What a dataset defines
+
+    counts_copies = False  # of training rows in the other splits, for a note; takes a moment
 
     def raw_file(self, path: Path) -> RawSource:
         """How `path` is read; looks at its first line only."""
@@ -136,6 +148,11 @@ class CTRDataModule(PreparedDataModule):
         """[parts + 1, N] float32 quantiles of the training rows; of many, of every few rows."""
         rows = self._arrays["train"].numerical
         return quantiles(rows[:: math.ceil(len(rows) / QUANTILE_ROWS)], parts)
+
+    @property
+    def negative_sampling_rate(self) -> float:
+        """Share of the negatives that are among the training rows."""
+        return self.splitting.negatives
 
     def save_encoder(self, folder: Path) -> None:
         """Writes a new folder that `encoder` can name, the crosses included."""
@@ -185,6 +202,7 @@ class CTRDataModule(PreparedDataModule):
             options=options,
             fitted=encoder,
             notes=self.notes(file),
+            count_copies=self.counts_copies,
         )
 
     @cached_property
@@ -223,7 +241,7 @@ class CTRDataModule(PreparedDataModule):
 
     def options(self) -> dict[str, Any]:
         """The options of the encoder and of the splits."""
-        return {
+        found = {
             **self.encoder_options(),
             "dataset": self.dataset,
             "split": self.splitting.by,
@@ -231,6 +249,9 @@ class CTRDataModule(PreparedDataModule):
             "split_seed": self.splitting.seed,
             "max_bad_rows": self.max_bad_rows,
         }
+        if self.negative_sampling_rate < 1:  # else the folders are those of before
+            found["negative_sampling_rate"] = self.negative_sampling_rate
+        return found
 
     # Loading
 

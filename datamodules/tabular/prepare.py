@@ -19,6 +19,7 @@ from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine, sql_identifier
 from datamodules.prepared.folder import SPLITS, Manifest
 from datamodules.tabular.bins import fit_bins
+from datamodules.tabular.copies import copies
 from datamodules.tabular.encoder import (
     ROWS_PER_CHUNK,
     encode,
@@ -30,7 +31,7 @@ from datamodules.tabular.encoder import (
 )
 from datamodules.tabular.list_ids import count_values
 from datamodules.tabular.source import RawField, RawSource, Rows, read_rows
-from datamodules.tabular.splitting import Splitting
+from datamodules.tabular.splitting import LEFT_OUT, Splitting
 from zoo.data.checksums import CHECKSUMS, checksums
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
@@ -51,6 +52,7 @@ def prepare(
     options: dict,
     fitted: Path | None = None,
     notes: dict[str, int] | None = None,
+    count_copies: bool = False,
 ) -> None:
     """Fills an empty folder with prepared data: encoder, arrays, manifest.
 
@@ -66,6 +68,9 @@ def prepare(
         rows.rejected.check(max_bad_rows)
         splitting.assign(engine)
         splits = _count_splits(engine, file)
+        notes = {**(notes or {}), **_left_out(engine)}
+        if count_copies:
+            notes |= copies(engine, fields, splits)
         if fitted:
             encoder = _take_encoder(engine, fitted, folder / "encoder")
         else:
@@ -83,7 +88,7 @@ def prepare(
     reasons = rows.rejected.reasons
     plain = schema.to_dict()
     files = checksums(folder)
-    Manifest(source, options, plain, splits, reasons, examples, files, notes or {}).save(folder)
+    Manifest(source, options, plain, splits, reasons, examples, files, notes).save(folder)
 
 
 def encode_file(
@@ -143,7 +148,8 @@ def _take_encoder(engine: Engine, encoder: Path, folder: Path) -> Encoder:
 
 def _count_splits(engine: Engine, file: RawSource) -> dict[str, dict[str, int]]:
     counts = engine.run(
-        "SELECT split, count(*), sum(label) FROM rows WHERE problem IS NULL GROUP BY 1"
+        "SELECT split, count(*), sum(label) FROM rows WHERE problem IS NULL "
+        f"AND split <> {LEFT_OUT} GROUP BY 1"
     )
     found = {SPLITS[s]: {"rows": n, "positives": int(positives)} for s, n, positives in counts}
     total = sum(s["rows"] for s in found.values())
@@ -165,6 +171,15 @@ def _count_splits(engine: Engine, file: RawSource) -> dict[str, dict[str, int]]:
             "data.split_seed"
         )
     return {s: found[s] for s in SPLITS}
+
+
+def _left_out(engine: Engine) -> dict[str, int]:
+    """How many training rows are left out, as a note."""
+    ((count,),) = engine.run(
+        f"SELECT count(*) FROM rows WHERE problem IS NULL AND split = {LEFT_OUT}"
+    )
+    note = "negatives were left out of the training rows (data.negative_sampling_rate)"
+    return {note: count} if count else {}
 
 
 def _means(schema: Schema, train: Path) -> dict[str, float]:

@@ -12,6 +12,9 @@ from zoo.data.errors import ZooError
 
 # extra columns of the table `rows` where the split is by time, or by group
 TIME, GROUP = "time of the row", "group of the row"
+LEFT_OUT = 3  # the split of training rows that no split holds
+SAMPLING = 1_000_003  # added to the seed of the splits
+HASHES = 2_147_483_587  # of a row: 0 to one less
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Splitting:
         seed: Seed of the hash.
         time: With `time`, an SQL expression over the raw columns that sorts as time does.
         group: With `group`, one of its text; a row without it is a group of its own.
+        negatives: Share of the negatives that are kept among the training rows.
     """
 
     by: Literal["hash", "time", "group"]
@@ -31,12 +35,18 @@ class Splitting:
     seed: int = 0
     time: str | None = None
     group: str | None = None
+    negatives: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.ratio) != 3 or min(self.ratio) < 1:
             raise ZooError(f"data.split_ratio needs three positive numbers, got {list(self.ratio)}")
         if self.by == "time" and self.time is None:
             raise ZooError("these rows have no time to be split by: use data.split=hash")
+        if not 0 < self.negatives <= 1:
+            raise ZooError(
+                "data.negative_sampling_rate must be more than 0 and at most 1, got "
+                f"{self.negatives}"
+            )
 
     @property
     def extra(self) -> dict[str, str]:
@@ -45,12 +55,18 @@ class Splitting:
         return {name: sql for name, sql in columns.items() if sql}
 
     def assign(self, engine: Engine) -> None:
-        """Sets `split` of the table `rows`: 0 for training, 1 for validation, 2 for test."""
+        """Sets `split` of the table `rows`: 0 for training, 1 for validation, 2 for test.
+
+        Training rows that are left out, as their negatives are sampled, get 3.
+        """
         ((count,),) = engine.run("SELECT count(*) FROM rows")
         split = self._expression(engine)
         for start in range(0, count, ROWS_PER_CHUNK):
             chunk = f"rowid >= {start} AND rowid < {start + ROWS_PER_CHUNK}"
             engine.run(f"UPDATE rows SET split = {split} WHERE {chunk}")
+            if self.negatives < 1:
+                drawn = f"split = 0 AND label = 0 AND {self._is_left_out()}"
+                engine.run(f"UPDATE rows SET split = {LEFT_OUT} WHERE {chunk} AND {drawn}")
 
     def _expression(self, engine: Engine) -> str:
         if self.by == "time":
@@ -72,6 +88,10 @@ class Splitting:
         # not DuckDB's own hash, which another version may change
         own = f"md5_number_lower('{self.seed}:' || {group})"
         return f"(CASE WHEN {group} IS NULL THEN ({row})::UBIGINT ELSE {own} END)"
+
+    def _is_left_out(self) -> str:
+        # of another seed than the split: that one's hash decides which rows are of training
+        return f"{_hash_statement(self.seed + SAMPLING)} >= {self.negatives} * {HASHES}"
 
     def _times(self, engine: Engine) -> tuple[str, str]:
         """The first times of validation and test; rows of one time stay together."""

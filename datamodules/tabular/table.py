@@ -1,7 +1,7 @@
 """A table of one's own, by a declaration: which columns are fields, which is the label."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,6 @@ from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.paths import Reading, files_of
 from datamodules.tabular.source import RawField, RawSource
-from datamodules.tabular.splitting import Splitting
 from zoo.data.errors import ZooError
 
 
@@ -83,8 +82,7 @@ class Table(CTRDataModule):
         if by == "group" and not group:
             raise ZooError("data.split=group needs the column of the groups: give data.group")
         column = part(group, "text") if group else None
-        ratio, seed = self.splitting.ratio, self.split_seed
-        self.splitting = Splitting(by, ratio, seed, self.time(), column)
+        self.splitting = replace(self.splitting, by=by, time=self.time(), group=column)
 
     def _check(self) -> None:
         self.label.check()
@@ -109,6 +107,8 @@ class Table(CTRDataModule):
         return "time" if self.time_column else "group" if self.group else "hash"
 
     # What a dataset defines
+
+    counts_copies = True
 
     def raw_file(self, path: Path) -> RawSource:
         """A file to score, which may lack what is no field."""

@@ -41,6 +41,7 @@ class Training:
         monitors: What decided which checkpoint was kept.
         metrics: Metrics at save that are finite; empty in checkpoints that do not hold them.
         versions: Versions of what wrote the checkpoint, by name.
+        negative_sampling_rate: Share of the negatives that it was trained on.
     """
 
     epochs: int | None
@@ -50,6 +51,7 @@ class Training:
     monitors: tuple[Monitor, ...]
     metrics: dict[str, float]
     versions: dict[str, str]
+    negative_sampling_rate: float = 1.0
 
 
 def training_of(checkpoint: Mapping[str, Any]) -> Training:
@@ -70,6 +72,7 @@ def training_of(checkpoint: Mapping[str, Any]) -> Training:
         tuple(_monitors(checkpoint)),
         {name: value for name, value in metrics.items() if value is not None},
         versions,
+        _number(checkpoint.get("negative_sampling_rate")) or 1.0,
     )
 
 
@@ -120,6 +123,9 @@ def _rows(
     if options.get("lr_scheduler"):
         yield "schedule of the learning rate", _class_name(options["lr_scheduler"])
     yield "learning rate", training.learning_rate
+    if training.negative_sampling_rate != 1:
+        rate = training.negative_sampling_rate
+        yield "share of the negatives that it was trained on", rate
     yield "can be resumed", "yes" if training.optimizer_state else "no"
     for monitor in training.monitors:
         yield f"{monitor.name} at save", monitor.value
