@@ -26,7 +26,7 @@ def carried_file(folder: Path, columns: Sequence[str]) -> Iterator[Callable[...,
     schema = pa.schema([("row", pa.int64()), *((column, pa.string()) for column in columns)])
     with pq.ParquetWriter(folder / CARRIED, schema) as writer:
 
-        def write(row: np.ndarray, *values: Sequence[str | None]) -> None:
+        def write(row: np.ndarray, *values: pa.Array | Sequence[str | None]) -> None:
             arrays = [pa.array(row), *(pa.array(column, pa.string()) for column in values)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 

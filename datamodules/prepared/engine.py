@@ -1,9 +1,8 @@
 """DuckDB, the engine of streaming preparation: bounded memory, a progress bar, Ctrl-C."""
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,11 +10,13 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from zoo.data.errors import ZooError
 
 Result = TypeVar("Result")
+ROWS_PER_BATCH = 122_880  # of what DuckDB gives piece by piece
+SECONDS_PER_LOOK = 0.1  # at the progress, while DuckDB works
 
 
 class Engine:
@@ -66,16 +67,53 @@ class Engine:
             task: Name of its progress bar.
             progress: Gives the share that is done; without it, DuckDB is asked.
         """
-        return self._interruptible(lambda: self.connection.execute(sql).fetchall(), task, progress)
+        bar = self.progress.add_task(task, total=100) if task else None
+        found = self._result(
+            self.worker.submit(lambda: self.connection.execute(sql).fetchall()), bar, progress
+        )
+        if bar is not None:
+            self.progress.update(bar, completed=100)
+        return found
+
+    def batches(
+        self, sql: str, task: str | None = None, progress: Callable[[], float | None] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Executes one query and gives its rows in order, piece by piece.
+
+        The next piece is made while one is worked on: until the last, no other statement can run.
+
+        Args:
+            sql: The query.
+            task: Name of its progress bar.
+            progress: Gives the share that is done; where that is None, DuckDB is asked.
+        """
+        bar = self.progress.add_task(task, total=100) if task else None
+        query = self.worker.submit(lambda: self.connection.sql(sql).to_arrow_reader(ROWS_PER_BATCH))
+        reader = self._result(query, bar, progress)
+        future = self.worker.submit(next, reader, None)
+        try:
+            while (batch := self._result(future, bar, progress)) is not None:
+                future = self.worker.submit(next, reader, None)
+                yield batch
+        finally:
+            if not future.done():
+                self.connection.interrupt()
+                wait([future])
+        if bar is not None:
+            self.progress.update(bar, completed=100)
 
     def arrays(self, sql: str) -> dict[str, np.ndarray]:
         """Executes one query and returns its columns, none of which may hold a NULL."""
-        found = self._interruptible(lambda: self.connection.execute(sql).fetchnumpy())
+        found = self._result(self.worker.submit(lambda: self.connection.execute(sql).fetchnumpy()))
         return {name: np.asarray(column) for name, column in found.items()}
 
-    def view(self, table: str, columns: dict[str, np.ndarray]) -> None:
+    def table(self, sql: str) -> pa.Table:
+        """Executes one query and returns its rows."""
+        return self._result(self.worker.submit(lambda: self.connection.sql(sql).to_arrow_table()))
+
+    def view(self, table: str, columns: Mapping[str, np.ndarray | pa.Array]) -> None:
         """Lets SQL read arrays of one length as a table's columns; replaces an earlier view."""
-        self.connection.register(table, pa.table(columns))
+        self.connection.register(table, pa.table(dict(columns)))
 
     def stream(self, table: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
         """Lets one statement read batches, as they are made, as the rows of a table."""
@@ -89,36 +127,30 @@ class Engine:
 
         self.connection.register(table, pa.RecordBatchReader.from_batches(schema, kept()))
 
-    def _interruptible(
+    def _result(
         self,
-        work: Callable[[], Result],
-        task: str | None = None,
-        progress: Callable[[], float] | None = None,
+        future: Future[Result],
+        bar: TaskID | None = None,
+        progress: Callable[[], float | None] | None = None,
     ) -> Result:
         # DuckDB does not see Ctrl-C: it works in a thread while this one listens.
-        bar = self.progress.add_task(task, total=100) if task else None
-        future = self.worker.submit(work)
         try:
-            pause = 0.0005
             while not future.done():
-                time.sleep(pause)
-                pause = min(2 * pause, 0.1)
+                wait([future], timeout=SECONDS_PER_LOOK)
                 if bar is not None:
-                    done = 100 * progress() if progress else self.connection.query_progress()
+                    share = progress() if progress else None
+                    done = self.connection.query_progress() if share is None else 100 * share
                     self.progress.update(bar, completed=max(done, 0))
-            result = future.result()
+            return future.result()
         except KeyboardInterrupt:
             self.connection.interrupt()
             wait([future])
             raise
-        except duckdb.Error as error:
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
             meant = self.failure or _user_error(error, self)
             if meant is None:
                 raise
             raise meant from error
-        if bar is not None:
-            self.progress.update(bar, completed=100)
-        return result
 
 
 def sql_literal(text: object) -> str:
@@ -131,14 +163,15 @@ def sql_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _user_error(error: duckdb.Error, engine: Engine) -> ZooError | None:
+def _user_error(error: Exception, engine: Engine) -> ZooError | None:
     """What is said of an error that a user can correct; None of any other."""
-    first_line = str(error).splitlines()[0]
-    if isinstance(error, duckdb.OutOfMemoryException):
+    first_line = next(iter(str(error).splitlines()), "")
+    # of a query that is read piece by piece, PyArrow says what DuckDB does
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in first_line:
         return ZooError(
             f"data.memory_limit {engine.memory_limit} is too small for this file: raise it "
             f"({first_line})"
         )
-    if isinstance(error, duckdb.IOException):
+    if isinstance(error, duckdb.IOException) or "IO Error" in first_line:
         return ZooError(f"reading or writing failed while preparing data: {first_line}")
     return None

@@ -1,5 +1,6 @@
 """Criteo's format with planted interactions: rows whose true logits are known."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class SyntheticCriteo(Criteo):
 
     def __init__(self, path: str, synthetic: PlantedClicks | None = None, **shared: Any) -> None:
         super().__init__(path, **shared)
+        self.file = Path(path)
         self.synthetic = synthetic or PlantedClicks()
 
     @property
@@ -31,14 +33,14 @@ class SyntheticCriteo(Criteo):
 
     def make_source(self) -> None:
         """Generates the file unless this very generator has written it before."""
-        if self.path.exists():
-            self.synthetic.write_once(self.path)
+        if self.file.exists():
+            self.synthetic.write_once(self.file)
         else:
-            with locked(self.path):
-                self.synthetic.write_once(self.path)
+            with locked(self.file):
+                self.synthetic.write_once(self.file)
 
     def ceiling(self) -> dict[str, float]:
         """`auc` and `logloss` of the true logits over the test split."""
         test = Arrays.open(self.folder / "test")
-        logits = np.load(logits_path(self.path), mmap_mode="r")
+        logits = np.load(logits_path(self.file), mmap_mode="r")
         return ceiling(np.asarray(test.label), logits[np.asarray(test.row)])

@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.prepared.form import first_line, require_form
+from datamodules.tabular.declared import Digit
+from datamodules.tabular.formats import is_text
 from datamodules.tabular.module import CTRDataModule
-from datamodules.tabular.source import RawField, RawFile
+from datamodules.tabular.plain_file import PlainFile
+from datamodules.tabular.source import RawField, part
+from datamodules.tabular.table_file import TableFile
 from zoo.data.errors import ZooError
 
 GROUPS = {
@@ -39,19 +43,23 @@ class Avazu(CTRDataModule):
     AutoInt's 23rd field never held more than its unknown value.
 
     Args:
-        path: Raw file, plain or .gz.
+        path: A file of text (plain, .gz or .zst), of Parquet or of JSON lines, a folder of files,
+            a pattern such as `days/*.parquet`, or a list of these.
         hour: What becomes of the hour: `parts` makes three fields of it, hour of day, weekday and
             is_weekend; `timestamp` keeps the text as one field, as AutoInt does.
         min_count: Smallest count of a categorical value in the training split; rarer ones become
             unknown.
-        header: Whether the first line of a file names its columns, in any order; if not, they are
-            the 24 of the challenge's `train.csv`, or the 23 of its `test.csv`, which has no click.
+        header: Whether the first line of a text file names its columns, in any order; if not, they
+            are the 24 of the challenge's `train.csv`, or the 23 of its `test.csv`, which has no
+            click.
         shared: Options of `CTRDataModule`.
     """
 
+    label = Digit("click")
+
     def __init__(
         self,
-        path: str,
+        path: str | list[str],
         hour: Literal["parts", "timestamp"] = "parts",
         min_count: int = 5,
         header: bool = True,
@@ -63,11 +71,12 @@ class Avazu(CTRDataModule):
         self.header = header
         super().__init__(path, min_count=min_count, **shared)
 
-    def raw_file(self, path: Path) -> RawFile:
-        """Columns by name, in any order; `click` may be missing, as in the challenge's test."""
+    def table_file(self, path: Path) -> TableFile:
+        """By its name; text has columns in any order, or in that of the challenge's files."""
+        if not is_text(path):
+            return self.reading.file(path)
         columns = _named(path) if self.header else _in_order(path)
-        label = "click" if "click" in columns else None
-        return RawFile(path, ",", columns, self.header, label)
+        return PlainFile(path, ",", columns, self.header)
 
     def raw_fields(self) -> list[RawField]:
         """The fields of `hour`, then site, app, device and ad."""
@@ -76,7 +85,8 @@ class Avazu(CTRDataModule):
                 field,
                 "categorical",
                 sql,
-                group="time",
+                "time",
+                "hour",
                 # strptime also takes blanks, seven digits, `epoch` and `infinity`
                 malformed=f"NOT regexp_full_match(\"hour\", '{HOUR}') OR {TIME} IS NULL",
                 problem="hour is not of the form YYMMDDHH",
@@ -84,7 +94,7 @@ class Avazu(CTRDataModule):
             for field, sql in HOURS[self.hour].items()
         ]
         for group, columns in GROUPS.items():
-            fields += [RawField(c, "categorical", f'"{c}"', group) for c in columns]
+            fields += [RawField(c, "categorical", part(c, "text"), group, c) for c in columns]
         return fields
 
     def time(self) -> str:

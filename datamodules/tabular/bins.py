@@ -11,9 +11,11 @@ Shapes: R rows.
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
-from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
+from datamodules.prepared.engine import Engine, sql_literal
 from datamodules.prepared.vocabulary import FIRST_ID
+from datamodules.tabular.rows import Rows
 from datamodules.tabular.source import RawField
 from zoo.data.encoder import interval
 from zoo.data.schema import MISSING
@@ -41,7 +43,7 @@ def bin_ids(numbers: np.ndarray, edges: Sequence[float]) -> np.ndarray:
     return np.where(np.isnan(numbers), MISSING, FIRST_ID + bins_of(numbers, edges)).astype(np.int32)
 
 
-def fit_bins(engine: Engine, fields: Sequence[RawField]) -> dict[str, list[float]]:
+def fit_bins(engine: Engine, rows: Rows, fields: Sequence[RawField]) -> dict[str, list[float]]:
     """The edges of the fields that are binned, which get their place in the table `vocabulary`.
 
     Their ids are in the order of the numbers, as names of values in that of their intervals.
@@ -49,10 +51,11 @@ def fit_bins(engine: Engine, fields: Sequence[RawField]) -> dict[str, list[float
     found = {}
     for field in fields:
         if field.bins:
-            column = sql_identifier(field.name)
+            numbers = (pa.record_batch([x], ["value"]) for x in rows.numbers(field.name))
+            engine.stream("numbers", numbers, pa.schema({"value": pa.float32()}))
             engine.run(
-                f"CREATE OR REPLACE TABLE counts AS SELECT {column} AS value, count(*) AS n "
-                f"FROM rows WHERE split = 0 AND problem IS NULL AND {column} IS NOT NULL GROUP BY 1"
+                "CREATE OR REPLACE TABLE counts AS SELECT value, count(*) AS n FROM numbers "
+                "GROUP BY 1"
             )
             found[field.name] = edges = quantile_edges(engine, field.bins)
             _name_bins(engine, field.name, edges)

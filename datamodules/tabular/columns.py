@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datamodules.prepared.engine import Engine, sql_literal
-from datamodules.tabular.declared import NO, YES, Part, part
-from datamodules.tabular.files import TableFiles, run
+from datamodules.tabular.declared import NO, YES
+from datamodules.tabular.files import TableFiles, reading
+from datamodules.tabular.source import Part, part
 from zoo.data.errors import ZooError
 
 ROWS = 1_000_000  # looked at, the first ones
@@ -99,7 +100,8 @@ def columns_of(engine: Engine, files: TableFiles) -> list[Column]:
         found = files.parts(engine, file, names)
         limit = ROWS - rows
         statement = f"{into} SELECT {', '.join(values)} FROM ({found}) LIMIT {limit}"
-        run(engine, statement, file.path, "read")
+        with reading(file.path):
+            engine.run(statement, "read")
         ((rows,),) = engine.run("SELECT count(*) FROM described")
         if rows == ROWS:
             break

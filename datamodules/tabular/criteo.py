@@ -4,8 +4,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.prepared.form import first_line, require_form
+from datamodules.tabular.declared import Digit
+from datamodules.tabular.formats import is_text
 from datamodules.tabular.module import CTRDataModule
-from datamodules.tabular.source import RawField, RawFile
+from datamodules.tabular.plain_file import PlainFile
+from datamodules.tabular.source import RawField, part
+from datamodules.tabular.table_file import TableFile
 from zoo.data.errors import ZooError
 
 NUMERICAL = tuple(f"I{i}" for i in range(1, 14))
@@ -28,7 +32,9 @@ class Criteo(CTRDataModule):
     of which Criteo has none, are drawn in likewise: -10 - floor(ln(-9 - x)^2).
 
     Args:
-        path: Raw file, plain or .gz.
+        path: A file of text (plain, .gz or .zst), of Parquet or of JSON lines, a folder of files,
+            a pattern such as `days/*.parquet`, or a list of these; Parquet and JSON lines have
+            columns of these names, and `label`.
         scaling: How numbers x are scaled: `floor_log_squared`, floor(ln(x)^2) where x > 2, as in
             AutoInt's code; `log_squared`, ln(x)^2 where x > 2, as in its paper (both likewise where
             x < -10); `log`,
@@ -39,9 +45,11 @@ class Criteo(CTRDataModule):
         shared: Options of `CTRDataModule`.
     """
 
+    label = Digit("label")
+
     def __init__(
         self,
-        path: str,
+        path: str | list[str],
         scaling: Literal["floor_log_squared", "log_squared", "log", "none"] = "floor_log_squared",
         min_count: int = 10,
         **shared: Any,
@@ -51,24 +59,34 @@ class Criteo(CTRDataModule):
         self.scaling = scaling
         super().__init__(path, min_count=min_count, **shared)
 
-    def raw_file(self, path: Path) -> RawFile:
-        """40 columns; 39 (as in the challenge's `test.txt`) are rows without label."""
-        columns = NUMERICAL + CATEGORICAL
-        widths = (len(columns), len(columns) + 1)
-        line = first_line(path)
-        require_form(path, line, "\t", lambda cells: len(cells) in widths)
-        labelled = line.count("\t") != len(columns) - 1
-        if labelled:
-            columns = ("label", *columns)
-        return RawFile(path, "\t", columns, header=False, label="label" if labelled else None)
+    def table_file(self, path: Path) -> TableFile:
+        """By its name; text is a line a row."""
+        if is_text(path):
+            return PlainFile(path, "\t", _columns(path))
+        return self.reading.file(path)
 
     def raw_fields(self) -> list[RawField]:
         """I1..I13, then C1..C26."""
-        scaling = SCALINGS[self.scaling]
-        return [RawField.number(c, scaling, "numerical") for c in NUMERICAL] + [
-            RawField(c, "categorical", f'"{c}"', "categorical") for c in CATEGORICAL
+        return [_number(c, SCALINGS[self.scaling]) for c in NUMERICAL] + [
+            RawField(c, "categorical", part(c, "text"), "categorical", c) for c in CATEGORICAL
         ]
 
     def encoder_options(self) -> dict[str, Any]:
         """The options of all such data, and `scaling`."""
         return {**super().encoder_options(), "scaling": self.scaling}
+
+
+def _columns(path: Path) -> tuple[str, ...]:
+    """40 columns; 39 (as in the challenge's `test.txt`) are rows without label."""
+    columns = NUMERICAL + CATEGORICAL
+    widths = (len(columns), len(columns) + 1)
+    line = first_line(path)
+    require_form(path, line, "\t", lambda cells: len(cells) in widths)
+    return columns if line.count("\t") == len(columns) - 1 else ("label", *columns)
+
+
+def _number(column: str, scaling: str) -> RawField:
+    number = f"try_cast({part(column, 'number')} AS FLOAT)"
+    malformed = f"{part(column, 'given')} AND NOT coalesce(isfinite({number}), false)"
+    sql, problem = scaling.format(x=number), f"{column} is not a number"
+    return RawField(column, "numerical", sql, "numerical", column, "number", malformed, problem)

@@ -31,7 +31,8 @@ from datamodules.prepared.engine import Engine
 from datamodules.prepared.npy import array_file
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
 from datamodules.tabular.bins import bins_of, quantile_edges
-from datamodules.tabular.encoder import ROWS_PER_CHUNK, save_vocabulary
+from datamodules.tabular.encoder import save_vocabulary
+from datamodules.tabular.rows import ROWS_PER_CHUNK
 from zoo.data.encoder import CROSS_KINDS, encoder_description
 from zoo.data.schema import CROSS, JOINER, UNKNOWN, Field, Schema
 

@@ -1,8 +1,6 @@
 """What a user declares of a table: its fields and its label, and how they are read as SQL.
 
-`datamodules.tabular.formats` offers of each column of a file, whatever its format, the parts that
-these expressions name: its text, its number, its time, whether it is given and whether it is
-nested.
+These expressions name parts of columns; see `datamodules.tabular.source.part`.
 """
 
 import re
@@ -10,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from datamodules.prepared.engine import sql_identifier, sql_literal
-from datamodules.tabular.source import RawField
+from datamodules.prepared.engine import sql_literal
+from datamodules.tabular.source import RawField, part
 from zoo.data.errors import ZooError
 from zoo.data.schema import JOINER, LISTS, Kind
 
 RESERVED = ("label", "split", "problem", "row", "rowid")  # columns of the table of all rows
-Part = Literal["text", "number", "time", "given", "nested", "list"]
 RULE = re.compile(r"(>=|<=|>|<|==|=|!=)\s*(\S.*)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 YES, NO = ("1", "1.0", "true"), ("0", "0.0", "false")
@@ -39,11 +36,6 @@ ADDED = (
     "max_length",
     "vocabulary",
 )  # options of fields that the first encoders do not name
-
-
-def part(column: str, wanted: Part) -> str:
-    """The SQL of a part of a column; the text has the column's own name."""
-    return sql_identifier(column if wanted == "text" else f"{column}\n{wanted}")
 
 
 @dataclass(frozen=True)
@@ -146,13 +138,14 @@ class TableField:
         sql = TRANSFORMS[self.transform].format(number)
         problem = f"{self.source} is not a number"
         scaled = self.transform == "standardise"
-        made = RawField(self.name, "numerical", sql, self.group, malformed, problem, scaled)
+        read = self.group, self.source, "number"
+        made = RawField(self.name, "numerical", sql, *read, malformed, problem, scaled)
         if self.transform == "quantile":
             return [replace(made, kind="categorical", bins=self.bins or BINS)]
         if not self.missing_indicator:
             return [made]
         missing = f"(NOT {given})::FLOAT"
-        return [made, RawField(f"{self.name} missing", "numerical", missing, self.group)]
+        return [made, RawField(f"{self.name} missing", "numerical", missing, *read)]
 
     def _of_ids(self) -> RawField:
         is_list = self.kind in LISTS
@@ -169,6 +162,8 @@ class TableField:
             self.kind,
             value,
             self.group,
+            self.source,
+            "split" if self.separator else "list" if is_list else "text",
             malformed,
             problem,
             min_count=self.min_count,
@@ -278,10 +273,27 @@ class Label:
         return [*found, (f"({self.sql}) IS NULL", wrong)]
 
 
+class Digit(Label):
+    """A label that is 0 or 1, as text too."""
+
+    @property
+    def sql(self) -> str:
+        """0, 1, or NULL where it is none."""
+        return f"CASE {part(self.column, 'text')} WHEN '0' THEN 0 WHEN '1' THEN 1 END::TINYINT"
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """That it is neither."""
+        return [(f"({self.sql}) IS NULL", f"its label ({self.column}) is not 0 or 1")]
+
+
 def time_fields(column: str, wanted: Sequence[str]) -> list[RawField]:
     """Fields of a time: its hour, `00` to `23`, and its weekday, `Mon` to `Sun`."""
     time = part(column, "time")
-    return [RawField(name, "categorical", TIMES[name].format(time), "time") for name in wanted]
+    return [
+        RawField(name, "categorical", TIMES[name].format(time), "time", column, "time")
+        for name in wanted
+    ]
 
 
 def check_fields(fields: Sequence[RawField]) -> None:

@@ -48,7 +48,7 @@ def describe(
     """
     reading = Reading(format, delimiter)
     with TemporaryDirectory() as folder, Engine(Path(folder) / "work", "1GB") as engine:
-        files = TableFiles(files_of(path, reading), {}, reading)
+        files = TableFiles(files_of(path, reading.file), {}, reading)
         columns = columns_of(engine, files)
         answer = _label(engine, columns, label)
     time = next((c for c in columns if c.is_time and c.name != answer[0]), None)

@@ -12,20 +12,22 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from datamodules.prepared.encoder import Encoder
-from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
+from datamodules.prepared.engine import Engine, sql_literal
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
 from datamodules.tabular.bins import bin_ids
-from datamodules.tabular.list_ids import encode_lists
+from datamodules.tabular.list_ids import lists_of
+from datamodules.tabular.rows import Rows, codes_of, column_of, texts_of
 from datamodules.tabular.source import RawField
 from zoo.data.encoder import VOCABULARY
 from zoo.data.errors import ZooError
 from zoo.data.lists import Lists
-from zoo.data.schema import LISTS, MISSING, UNKNOWN, Field, Schema
+from zoo.data.schema import MISSING, UNKNOWN, Field, Schema
 
-ROWS_PER_CHUNK = 500_000  # encoded at once
-LARGEST = "3e38"  # of a standardised number
+LARGEST = 3e38  # of a standardised number
+COUNTS = pa.schema([("field", pa.int32()), ("value", pa.string()), ("n", pa.int64())])
 
 
 def save_encoder(engine: Engine, encoder: Encoder, folder: Path) -> None:
@@ -51,25 +53,40 @@ def load_vocabulary(engine: Engine, folder: Path, columns: str) -> None:
         raise ZooError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
 
 
-def fit_vocabulary(engine: Engine, fields: list[RawField], min_count: int) -> None:
+def fit_vocabulary(engine: Engine, rows: Rows, fields: list[RawField], min_count: int) -> None:
     """Makes the engine's table `vocabulary` of the training rows, by the rule of
     `datamodules.prepared.vocabulary`; values rarer than `min_count` get no id."""
     engine.run("CREATE TABLE vocabulary (field VARCHAR, value VARCHAR, id INTEGER, count BIGINT)")
-    counted = [f for f in fields if f.kind != "numerical" and not f.bins and not f.vocabulary]
-    for field in engine.progress.track(counted, description="count ids"):
-        column = sql_identifier(field.name)
-        value = f"unnest({column})" if field.kind in LISTS else column
+    counted = [f for f in fields if f.is_text and not f.vocabulary]
+    engine.stream("counted", _counts(rows, counted), COUNTS)
+    engine.run(
+        "CREATE TABLE counts AS SELECT field, value, sum(n)::BIGINT AS n FROM counted GROUP BY ALL",
+        "count ids",
+    )
+    for number, field in enumerate(counted):
         most = f" ORDER BY n DESC, value LIMIT {field.max_size}" if field.max_size else ""
         engine.run(
             f"INSERT INTO vocabulary SELECT {sql_literal(field.name)}, value, "
-            f"{sql_ids('n', 'value')}, n "
-            f"FROM (SELECT {value} AS value, count(*) AS n FROM rows "
-            f"WHERE split = 0 AND problem IS NULL AND {column} IS NOT NULL GROUP BY 1) "
-            f"WHERE n >= {field.min_count or min_count}{most}"
+            f"{sql_ids('n', 'value')}, n FROM (SELECT value, n FROM counts WHERE field = {number} "
+            f"AND n >= {field.min_count or min_count}{most})"
         )
+    engine.run("DROP TABLE counts")
 
 
-def fit_scaling(engine: Engine, fields: list[RawField]) -> dict[str, tuple[float, float]]:
+def _counts(rows: Rows, fields: list[RawField]) -> Iterator[pa.RecordBatch]:
+    """How often the training rows of each chunk hold each value."""
+    for chunk, split in zip(rows, rows.splits, strict=True):
+        for number, field in enumerate(fields):
+            texts = texts_of(column_of(chunk, field.name), split == 0)
+            # the first count is that of missing ones
+            counts = np.bincount(codes_of(texts) + 1, minlength=len(texts.dictionary) + 1)[1:]
+            found = np.flatnonzero(counts)
+            values = texts.dictionary.take(pa.array(found))
+            parts = np.full(len(found), number, np.int32), values, counts[found]
+            yield pa.record_batch([*map(pa.array, parts)], schema=COUNTS)
+
+
+def fit_scaling(rows: Rows, fields: list[RawField]) -> dict[str, tuple[float, float]]:
     """Mean and deviation of the standardised fields, over the training rows that have the number.
 
     The deviation is 1 where all numbers are equal. Rows are added in their order, so that the
@@ -78,24 +95,12 @@ def fit_scaling(engine: Engine, fields: list[RawField]) -> dict[str, tuple[float
     found = {}
     for field in fields:
         if field.standardised:
-            numbers = partial(_numbers, engine, field.name)
+            numbers = partial(rows.numbers, field.name)
             count = sum(map(len, numbers()))
             mean = sum(float(chunk.sum()) for chunk in numbers()) / max(count, 1)
             squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in numbers())
             found[field.name] = mean, math.sqrt(squares / max(count, 1)) or 1.0
     return found
-
-
-def _numbers(engine: Engine, name: str) -> Iterator[np.ndarray]:
-    """float64 the numbers of a field in the training rows, chunk by chunk."""
-    ((count,),) = engine.run("SELECT count(*) FROM rows")
-    column = sql_identifier(name)
-    for start in range(0, count, ROWS_PER_CHUNK):
-        yield engine.arrays(
-            f"SELECT {column}::DOUBLE AS x FROM rows WHERE split = 0 AND problem IS NULL "
-            f"AND {column} IS NOT NULL AND rowid >= {start} AND rowid < {start + ROWS_PER_CHUNK} "
-            "ORDER BY rowid"
-        )["x"]
 
 
 def fit_schema(engine: Engine, fields: list[RawField]) -> Schema:
@@ -122,15 +127,13 @@ class Encoded:
     """Encoded rows in file order.
 
     Attributes:
-        split: int8 [R], 0 for training, 1 for validation, 2 for test.
-        row: int64 [R], number of the row in the engine's table.
+        row: int64 [R], number of the row in the table.
         label: float32 [R], NaN where it is not known.
         numerical: float32 [R, N].
         categorical: int32 [R, C].
         lists: Lists of ids [R, M]; None where there are no such fields.
     """
 
-    split: np.ndarray
     row: np.ndarray
     label: np.ndarray
     numerical: np.ndarray
@@ -138,75 +141,67 @@ class Encoded:
     lists: Lists | None = None
 
 
-def encode(engine: Engine, encoder: Encoder) -> Iterator[Encoded]:
-    """Encodes the table `rows` chunk by chunk.
+def encode(engine: Engine, rows: Rows, encoder: Encoder) -> Iterator[Encoded]:
+    """Encodes rows chunk by chunk.
 
     Args:
-        engine: Holds the rows and the vocabulary.
+        engine: Holds the vocabulary.
+        rows: The rows.
         encoder: Schema of the rows, and what was fitted on training rows.
     """
-    schema = encoder.schema
-    ((count,),) = engine.run("SELECT count(*) FROM rows")
-    chunks = range(0, count, ROWS_PER_CHUNK)
-    for start in engine.progress.track(chunks, description="encode"):
-        found = engine.arrays(_encode_statement(encoder, start))
-        for name, edges in encoder.edges.items():
-            found[name] = bin_ids(found[name], edges)
-        order = np.argsort(found["row"], kind="stable")  # joins may have disturbed it
-        row = found["row"][order]
+    schema, scaling = encoder.schema, encoder.scaling
+    for chunk in engine.progress.track(rows, total=len(rows), description="encode"):
+        ids = _looked_up(engine, chunk, encoder)
+        numbers = [_scaled(column_of(chunk, f.name), scaling.get(f.name)) for f in schema.numerical]
+        categories = [_category(chunk, f.name, ids, encoder) for f in schema.categorical]
         yield Encoded(
-            split=found["split"][order],
-            row=row,
-            label=found["label"][order],
-            numerical=_matrix(found, schema.numerical, np.float32)[order],
-            categorical=_matrix(found, schema.categorical, np.int32)[order],
-            lists=encode_lists(engine, schema, row),
+            row=chunk["row"].to_numpy(),
+            label=chunk["label"].to_numpy(),
+            numerical=_matrix(numbers, len(chunk), np.float32),
+            categorical=_matrix(categories, len(chunk), np.int32),
+            lists=lists_of(chunk, schema, ids),
         )
 
 
-def _encode_statement(encoder: Encoder, start: int) -> str:
+def _category(
+    chunk: pa.Table, name: str, ids: Mapping[str, np.ndarray], encoder: Encoder
+) -> np.ndarray:
+    """int32 [R] the ids of a categorical field, given those of its texts."""
+    column = column_of(chunk, name)
+    if name in encoder.edges:
+        return bin_ids(column.fill_null(np.nan).to_numpy(), encoder.edges[name])
+    return np.append(ids[name], np.int32(MISSING))[codes_of(column)]  # -1 is the last one
+
+
+def _looked_up(engine: Engine, chunk: pa.Table, encoder: Encoder) -> dict[str, np.ndarray]:
+    """int32 the ids of the texts of a chunk, once each, by the name of their field."""
     schema = encoder.schema
-    columns = [
-        "rows.rowid AS row",
-        "split",
-        "coalesce(label::FLOAT, 'nan'::FLOAT) AS label",
-    ]
-    columns += [  # `rows.`, for vocabularies have columns too
-        f"coalesce({_scaled(f.name, encoder.scaling)}, 0)::FLOAT AS {sql_identifier(f.name)}"
-        for f in schema.numerical
-    ]
-    joins = []
-    for i, field in enumerate(schema.categorical):
-        column = f"rows.{sql_identifier(field.name)}"
-        if field.name in encoder.edges:
-            columns.append(f"coalesce({column}, 'nan'::FLOAT) AS {sql_identifier(field.name)}")
-            continue
-        vocabulary = field.vocabulary or field.name
-        rare = f"CASE WHEN {column} IS NULL THEN {MISSING} ELSE {UNKNOWN} END"
-        columns.append(f"coalesce(v{i}.id, {rare})::INTEGER AS {sql_identifier(field.name)}")
-        joins.append(
-            f"LEFT JOIN (SELECT value, id FROM vocabulary WHERE field = {sql_literal(vocabulary)}) "
-            f"AS v{i} ON v{i}.value = {column}"
-        )
-    return (
-        f"SELECT {', '.join(columns)} FROM rows {' '.join(joins)} WHERE problem IS NULL "
-        f"AND rows.rowid >= {start} AND rows.rowid < {start + ROWS_PER_CHUNK}"
-    )
+    fields = [f for f in (*schema.categorical, *schema.lists) if f.name not in encoder.edges]
+    texts = [texts_of(column_of(chunk, field.name)).dictionary for field in fields]
+    sizes = [len(found) for found in texts]
+    names = np.array([field.vocabulary or field.name for field in fields], object)
+    place = np.arange(sum(sizes))
+    value = pa.concat_arrays([pa.array([], pa.string()), *texts])
+    field = pa.array(np.repeat(names, sizes), pa.string())
+    engine.view("chunk", {"field": field, "value": value, "place": place})
+    found = engine.arrays("SELECT place, id FROM chunk JOIN vocabulary USING (field, value)")
+    ids = np.full(len(place), UNKNOWN, np.int32)
+    ids[found["place"]] = found["id"]
+    parts = np.split(ids, np.cumsum(sizes)[:-1]) if fields else []
+    return {field.name: part for field, part in zip(fields, parts, strict=True)}
 
 
-def _scaled(name: str, scaling: Mapping[str, tuple[float, float]]) -> str:
-    column = f"rows.{sql_identifier(name)}"
-    if name not in scaling:
-        return column
-    mean, deviation = scaling[name]
-    scaled = f"({column} - {mean!r}::DOUBLE) / {deviation!r}::DOUBLE"
-    # a number far off stays a float32; both functions pass over NULL
-    bounded = f"greatest(least({scaled}, {LARGEST}), -{LARGEST})"
-    return f"CASE WHEN {column} IS NOT NULL THEN {bounded} END"
+def _scaled(column: pa.Array, scaling: tuple[float, float] | None) -> np.ndarray:
+    """[R] numbers, 0 where they are missing."""
+    if scaling is None:
+        return column.fill_null(0).to_numpy()
+    mean, deviation = scaling
+    # a number far off stays a float32
+    return np.clip((column.fill_null(mean).to_numpy() - mean) / deviation, -LARGEST, LARGEST)
 
 
-def _matrix(found: dict[str, np.ndarray], fields: tuple[Field, ...], dtype: type) -> np.ndarray:
-    matrix = np.empty((len(found["row"]), len(fields)), dtype)
-    for i, field in enumerate(fields):
-        matrix[:, i] = found[field.name]
+def _matrix(columns: list[np.ndarray], rows: int, dtype: type) -> np.ndarray:
+    matrix = np.empty((rows, len(columns)), dtype)
+    for i, column in enumerate(columns):
+        matrix[:, i] = column
     return matrix

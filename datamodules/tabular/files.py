@@ -1,18 +1,21 @@
 """Many files as one table: what they must hold, and their rows in order."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
-from datamodules.tabular.declared import Label, part
+from datamodules.tabular.declared import Label
 from datamodules.tabular.formats import TypedFile
 from datamodules.tabular.paths import UNITS, Reading, partition_of
-from datamodules.tabular.source import RawField
+from datamodules.tabular.source import RawField, part
 from datamodules.tabular.table_file import Kind, TableFile, nested
 from zoo.data.errors import ZooError
+from zoo.data.schema import LISTS
 
 LATEST = 250_000_000_000_000_000  # microseconds: a year that a time can have
 KINDS: dict[Kind, str] = {
@@ -25,7 +28,7 @@ NUMBERS = ("whole", "float")
 
 
 class TableFiles:
-    """The files of a table, as a source of rows (see `datamodules.tabular.source.RawSource`).
+    """The files of a table, as a source of rows.
 
     Args:
         files: The files, in order.
@@ -35,7 +38,10 @@ class TableFiles:
         reading: How they are read.
         label: The label, if the files need have one.
         time: Column of a time that every row needs, if there is one.
+
+    Attributes:
         carried: Columns that predictions carry along.
+        problems: What is wrong with the rows that could not be read, by number, once they are read.
     """
 
     def __init__(
@@ -45,15 +51,15 @@ class TableFiles:
         reading: Reading,
         label: Label | None = None,
         time: str | None = None,
-        carried: Sequence[str] = (),
     ) -> None:
         self.files = files
         self.uses = uses
         self.reading = reading
         self.declared = label
         self.time = time
-        self.carried = carried
+        self.carried: Sequence[str] = ()
         self.starts: list[int] = []
+        self.problems: dict[int, str] = {}
 
     @property
     def path(self) -> Path:
@@ -81,28 +87,31 @@ class TableFiles:
         file = self.files[number]
         return file.path, row - self.starts[number] + 1 + file.header
 
-    def fill(
+    def batches(
         self, engine: Engine, fields: list[RawField], extra: dict[str, str]
-    ) -> tuple[int, dict[int, str]]:
-        """Makes the table `rows` of the rows of all files."""
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of all files: label, fields, `extra` columns, problem.
+
+        The label is NaN where the files have none or one that cannot be used; only where they
+        have a label column is such a row malformed.
+        """
         self.check()
         engine.run("SET TimeZone = 'UTC'")
-        total, problems, single = 0, {}, len(self.files) == 1
+        total, single = 0, len(self.files) == 1
         named = f"read {self.path.name}"
         files = self.files if single else engine.progress.track(self.files, description=named)
-        self.starts = []
-        for i, file in enumerate(files):
+        for file in files:
             self.starts.append(total)
-            before = _count(engine) if i else 0
-            into = "INSERT INTO rows" if i else "CREATE TABLE rows AS"
             statement = self._statement(engine, file, fields, extra)
-            run(engine, f"{into} {statement}", file.path, named if single else None)
-            found = _count(engine) - before + len(file.problems)
-            if not found:
+            count = 0
+            with reading(file.path):
+                for batch in engine.batches(statement, named if single else None, file.share):
+                    count += len(batch)
+                    yield batch
+            if not count + len(file.problems):
                 raise ZooError(f"{file.path} is empty: it holds no rows")
-            problems |= {total + row: problem for row, problem in file.problems.items()}
-            total += found
-        return total, problems
+            self.problems |= {total + row: problem for row, problem in file.problems.items()}
+            total += count + len(file.problems)
 
     # What the files must hold
 
@@ -160,9 +169,10 @@ class TableFiles:
         self, engine: Engine, file: TableFile, fields: list[RawField], extra: dict[str, str]
     ) -> str:
         wanted = [*dict.fromkeys([*self.uses, *self.carried])]
-        values = [f"{self.declared.sql if self.declared else 'NULL'}::TINYINT AS label"]
-        values.append("0::TINYINT AS split")
-        values += [f"({f.sql})::{_type(f)} AS {sql_identifier(f.name)}" for f in fields]
+        label = self.declared.sql if self.declared else "NULL"
+        values = [f"coalesce(({label})::FLOAT, 'nan'::FLOAT) AS label"]
+        # a number too large is a problem of its row
+        values += [f"try_cast({f.sql} AS {_type(f)}) AS {sql_identifier(f.name)}" for f in fields]
         values += [f"{sql} AS {sql_identifier(column)}" for column, sql in extra.items()]
         values.append(f"{self._problem(fields)} AS problem")
         return f"SELECT {', '.join(values)} FROM ({self.parts(engine, file, wanted)})"
@@ -212,11 +222,12 @@ class TableFiles:
                 f"{name}::VARCHAR AS {name}",
                 f"{name} IS NOT NULL AS {part(column, 'given')}",
                 f"{nested(column)} AS {part(column, 'nested')}",
-                f"{_number(name, kind)} AS {part(column, 'number')}",
-                f"{self._time(name, kind)} AS {part(column, 'time')}",
+                f"{_number(file, name, kind)} AS {part(column, 'number')}",
+                f"{self._time(file, name, kind)} AS {part(column, 'time')}",
             ]
-        inner_sql = f"SELECT {', '.join([*inner, 'problem'])} FROM ({relation})"
-        middle_sql = f"SELECT {', '.join([*middle, 'problem'])} FROM ({inner_sql})"
+        further = ["problem", *file.further]
+        inner_sql = f"SELECT {', '.join([*inner, *further])} FROM ({relation})"
+        middle_sql = f"SELECT {', '.join([*middle, *further])} FROM ({inner_sql})"
         return f"SELECT {', '.join([*outer, 'problem'])} FROM ({middle_sql})"
 
     def _listed(self, file: TableFile, column: str) -> str:
@@ -226,7 +237,7 @@ class TableFiles:
         given = f"x IS NOT NULL AND x NOT IN ({missing})" if missing else "x IS NOT NULL"
         return f"list_filter({found}, lambda x: {given})"
 
-    def _time(self, name: str, kind: Kind) -> str:
+    def _time(self, file: TableFile, name: str, kind: Kind) -> str:
         how = self.reading.time_format
         if kind == "zoned":
             return f"{name}::TIMESTAMPTZ::TIMESTAMP"  # the engine's zone is UTC
@@ -235,7 +246,7 @@ class TableFiles:
         if kind == "boolean":
             return "NULL::TIMESTAMP"
         if how in UNITS:
-            micros = f"{_number(name, kind)} * {UNITS[how]}"
+            micros = f"{_number(file, name, kind)} * {UNITS[how]}"
             in_time = f"abs({micros}) <= {LATEST}"
             return f"CASE WHEN {in_time} THEN make_timestamp(({micros})::BIGINT) END"
         if kind in NUMBERS:
@@ -247,19 +258,14 @@ class TableFiles:
         return f"CASE WHEN {name} LIKE '____-__-__%' THEN {iso} END"
 
 
-def run(engine: Engine, sql: str, path: Path, task: str | None = None) -> None:
-    """Runs a statement that reads a file; what is wrong with that becomes a `ZooError`."""
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A block in which DuckDB reads a file; what is wrong with that becomes a `ZooError`."""
     try:
-        engine.run(sql, task)
-    except duckdb.Error as error:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ZooError(f"{path} cannot be read: {reason}") from error
-
-
-def _type(field: RawField) -> str:
-    """The type of a field in the table `rows`."""
-    types = {"numerical": "DOUBLE", "categorical": "FLOAT" if field.bins else "VARCHAR"}
-    return types.get(field.kind, "VARCHAR[]")
 
 
 def _alike(first: Kind, kind: Kind, uses: Mapping[str, str]) -> bool:
@@ -270,15 +276,14 @@ def _alike(first: Kind, kind: Kind, uses: Mapping[str, str]) -> bool:
     return (pair <= {*NUMBERS} and "text" not in uses) or pair <= {"time", "zoned"}
 
 
-def _number(name: str, kind: Kind) -> str:
+def _number(file: TableFile, name: str, kind: Kind) -> str:
     if kind in NUMBERS:
         return f"{name}::DOUBLE"
-    if kind in ("text", "null"):
-        # DuckDB passes over underscores
-        return f"CASE WHEN contains({name}, '_') THEN NULL ELSE try_cast({name} AS DOUBLE) END"
-    return "NULL::DOUBLE"
+    return file.number(name) if kind in ("text", "null") else "NULL::DOUBLE"
 
 
-def _count(engine: Engine) -> int:
-    ((count,),) = engine.run("SELECT count(*) FROM rows")
-    return count
+def _type(field: RawField) -> str:
+    """What the values of a field are while they are not encoded; statistics need a double."""
+    if field.is_text:
+        return "VARCHAR[]" if field.kind in LISTS else "VARCHAR"
+    return "DOUBLE" if field.standardised else "FLOAT"

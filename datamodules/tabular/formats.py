@@ -151,6 +151,10 @@ class JsonFile(TableFile):
         is_array = f"{nested(column)} AND json_type({text}) = 'ARRAY'"
         return f"CASE WHEN {is_array} THEN json_extract_string({text}, '$[*]') END"
 
+    def share(self) -> float:
+        """The share of its bytes."""
+        return self.text.share
+
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for block in self.text.blocks():
             self.problems.update(block.unreadable)
@@ -163,8 +167,7 @@ def table_file(path: Path, given: Format | None, delimiter: str | None) -> Table
     Raises:
         ZooError: where neither says it.
     """
-    name = path.with_suffix("") if path.suffix in PACKED else path
-    found = SUFFIXES.get(name.suffix, given)
+    found = _format(path) or given
     if found is None:
         raise ZooError(
             f"{path}: its name does not say its format: give data.format (parquet, csv, tsv or "
@@ -177,6 +180,16 @@ def table_file(path: Path, given: Format | None, delimiter: str | None) -> Table
     if found == "jsonl":
         return JsonFile(path)
     return CsvFile(path, delimiter or ("," if found == "csv" else "\t"))
+
+
+def is_text(path: Path) -> bool:
+    """Whether the name of a file says neither Parquet nor JSON lines."""
+    return _format(path) not in ("parquet", "jsonl")
+
+
+def _format(path: Path) -> Format | None:
+    name = path.with_suffix("") if path.suffix in PACKED else path
+    return SUFFIXES.get(name.suffix)
 
 
 def _escaped(path: Path) -> str:

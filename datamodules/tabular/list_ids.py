@@ -3,57 +3,49 @@
 Shapes: R rows of a chunk, M fields of lists.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+import pyarrow as pa
 import torch
 
-from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
+from datamodules.tabular.rows import Rows, codes_of, column_of, texts_of
 from zoo.data.lists import Lists, beside
-from zoo.data.schema import UNKNOWN, Field, Schema
+from zoo.data.schema import Schema
 
 
-def count_values(engine: Engine, schema: Schema) -> dict[int, int]:
-    """Number of values that the lists of the usable rows of each split hold, by its number."""
-    lengths = " + ".join(f"coalesce(len({sql_identifier(f.name)}), 0)" for f in schema.lists)
-    if not lengths:
-        return {}
-    found = engine.run(
-        f"SELECT split, sum({lengths})::BIGINT FROM rows WHERE problem IS NULL GROUP BY 1"
-    )
-    return dict(found)
+def count_values(rows: Rows, schema: Schema) -> dict[int, int]:
+    """Number of values that the lists of the rows of each split hold, by its number."""
+    found: dict[int, int] = {}
+    for chunk, split in zip(rows if schema.lists else (), rows.splits, strict=False):
+        for field in schema.lists:
+            lengths = _lengths(column_of(chunk, field.name))
+            for number in np.unique(split).tolist():
+                found[number] = found.get(number, 0) + int(lengths[split == number].sum())
+    return found
 
 
-def encode_lists(engine: Engine, schema: Schema, row: np.ndarray) -> Lists | None:
-    """The lists of a chunk of usable rows; None where the schema has no such fields.
+def lists_of(chunk: pa.Table, schema: Schema, ids: Mapping[str, np.ndarray]) -> Lists | None:
+    """The lists of a chunk; None where the schema has no such fields.
 
     A missing list is empty. A value that has no id is unknown.
 
     Args:
-        engine: Holds the rows and the vocabulary.
+        chunk: The rows.
         schema: Schema of the rows, without crosses.
-        row: int64 [R] numbers of the chunk's rows in the table `rows`, ascending.
+        ids: int32 the ids of the texts of each field.
     """
     if not schema.lists:
         return None
-    return beside([_encode(engine, field, row) for field in schema.lists])
+    return beside([_encode(column_of(chunk, f.name), ids[f.name]) for f in schema.lists])
 
 
-def _encode(engine: Engine, field: Field, row: np.ndarray) -> Lists:
-    if not len(row):
-        nothing = torch.zeros(0, 1, dtype=torch.long)
-        return Lists(torch.zeros(0, dtype=torch.int32), nothing, nothing)
-    column = sql_identifier(field.name)
-    vocabulary = sql_literal(field.vocabulary or field.name)
-    found = engine.arrays(
-        f"SELECT u.row AS row, place, coalesce(v.id, {UNKNOWN})::INTEGER AS id FROM ("
-        f"SELECT rowid AS row, unnest({column}) AS value, generate_subscripts({column}, 1) AS "
-        f"place FROM rows WHERE problem IS NULL AND rowid BETWEEN {row[0]} AND {row[-1]}) AS u "
-        f"LEFT JOIN (SELECT value, id FROM vocabulary WHERE field = {vocabulary}) AS v "
-        "USING (value)"
-    )
-    order = np.lexsort((found["place"], found["row"]))
-    lengths = torch.from_numpy(
-        np.bincount(np.searchsorted(row, found["row"]), minlength=len(row)).astype(np.int64)
-    )
+def _encode(column: pa.ListArray, ids: np.ndarray) -> Lists:
+    lengths = torch.from_numpy(_lengths(column).astype(np.int64))
     offsets = lengths.cumsum(0) - lengths
-    ids = torch.from_numpy(found["id"][order].astype(np.int32))
-    return Lists(ids, offsets.unsqueeze(1), lengths.unsqueeze(1))
+    values = torch.from_numpy(ids[codes_of(texts_of(column))])
+    return Lists(values, offsets.unsqueeze(1), lengths.unsqueeze(1))
+
+
+def _lengths(column: pa.ListArray) -> np.ndarray:
+    return column.value_lengths().to_numpy(zero_copy_only=False)

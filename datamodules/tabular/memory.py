@@ -16,8 +16,10 @@ from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.tabular.crosses import Cross, member_columns
-from datamodules.tabular.encoder import ROWS_PER_CHUNK, encode, load_vocabulary
-from datamodules.tabular.source import RawField, RawSource, read_rows
+from datamodules.tabular.encoder import encode, load_vocabulary
+from datamodules.tabular.files import TableFiles
+from datamodules.tabular.rows import ROWS_PER_CHUNK, read_rows
+from datamodules.tabular.source import RawField
 
 WHOLE, DECIMAL = r"[+-]?\d+", r"[+-]?\d+\.\d+(e[+-]?\d+)?"  # the texts of numbers
 
@@ -55,7 +57,7 @@ class MemoryEncoder:
         return {f: "whole" if whole else "decimals" for f, whole, other in found if whole or other}
 
     def encode(
-        self, table: pa.Table, source: Callable[[pa.Table], RawSource], fields: list[RawField]
+        self, table: pa.Table, source: Callable[[pa.Table], TableFiles], fields: list[RawField]
     ) -> tuple[Arrays, Rejected]:
         """The usable rows of a table, whose `row` is their number in it, and the malformed ones.
 
@@ -81,19 +83,18 @@ class MemoryEncoder:
         self,
         table: pa.Table,
         start: int,
-        source: Callable[[pa.Table], RawSource],
+        source: Callable[[pa.Table], TableFiles],
         fields: list[RawField],
         rejected: Rejected,
     ) -> Iterator[Arrays]:
         """The usable rows from `start` on, so many that the engine holds them."""
         engine = self._engine
-        engine.run("DROP TABLE IF EXISTS rows")
         rows = read_rows(engine, source(table.slice(start, ROWS_PER_CHUNK)), fields, {})
         for reason, count in rows.rejected.reasons.items():
             rejected.reasons[reason] = rejected.reasons.get(reason, 0) + count
         found = [replace(e, line=e.line + start) for e in rows.rejected.examples]
         rejected.examples += found[: MAX_EXAMPLES - len(rejected.examples)]
-        for chunk in encode(engine, self.fitted):
+        for chunk in encode(engine, rows, self.fitted):
             row = rows.file_row(chunk.row) + start
             yield Arrays(chunk.numerical, chunk.categorical, chunk.label, row)
 

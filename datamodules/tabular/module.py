@@ -28,11 +28,15 @@ from datamodules.tabular.cross_folders import (
 )
 from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import Cross
+from datamodules.tabular.declared import Label
+from datamodules.tabular.files import TableFiles
 from datamodules.tabular.loader import BatchLoader, fits
 from datamodules.tabular.memory import MemoryEncoder
+from datamodules.tabular.paths import Reading, files_of, paths_of
 from datamodules.tabular.prepare import encode_file, prepare
-from datamodules.tabular.source import RawField, RawSource
+from datamodules.tabular.source import RawField
 from datamodules.tabular.splitting import Splitting
+from datamodules.tabular.table_file import TableFile
 from zoo.data.checksums import combined
 from zoo.data.errors import ZooError, missing
 from zoo.data.files import temporary_folder
@@ -41,10 +45,11 @@ from zoo.data.schema import Schema
 
 
 class CTRDataModule(PreparedDataModule):
-    """Rows of a raw text file, prepared once, in batches of `zoo.Batch`.
+    """Rows of raw files, prepared once, in batches of `zoo.Batch`.
 
     Args:
-        path: Raw file, plain or .gz.
+        path: A file, a folder of files, a pattern such as `clicks/*.parquet`, or a list of these.
+            Files of a folder or a pattern are read in the order of their names.
         min_count: Smallest count of a categorical value in the training split; rarer ones become
             unknown.
         split: How rows are dealt to the splits: by a `hash` of their number, or by `time` where
@@ -67,7 +72,7 @@ class CTRDataModule(PreparedDataModule):
 
     def __init__(
         self,
-        path: str,
+        path: str | list[str],
         min_count: int = 1,
         split: Literal["hash", "time"] = "hash",
         split_ratio: tuple[int, int, int] = (8, 1, 1),
@@ -84,7 +89,7 @@ class CTRDataModule(PreparedDataModule):
         at_least(1, min_count=min_count)
         if not re.fullmatch(r"\d+(\.\d+)? *[KMGT]i?B", memory_limit):
             raise ZooError(f"data.memory_limit {memory_limit!r} is not a size such as 1GB")
-        self.path = Path(path)
+        self.path = path
         self.min_count = min_count
         self.splitting = Splitting(
             split,
@@ -101,11 +106,13 @@ class CTRDataModule(PreparedDataModule):
 
     # What a dataset defines
 
+    label: Label
+    reading = Reading()
     counts_copies = False  # of training rows in the other splits, for a note; takes a moment
 
-    def raw_file(self, path: Path) -> RawSource:
-        """How `path` is read; looks at its first line only."""
-        missing(self, "raw_file", "reader of raw files")
+    def table_file(self, path: Path) -> TableFile:
+        """How a file is read; looks at its first line only."""
+        missing(self, "table_file", "reader of raw files")
 
     def raw_fields(self) -> list[RawField]:
         """The fields, in the order of the schema."""
@@ -115,15 +122,40 @@ class CTRDataModule(PreparedDataModule):
         """SQL over the raw columns that sorts as time does; None if rows have no time."""
         return None
 
-    def training_file(self) -> RawSource:
-        """How the rows of the splits are read."""
+    def raw_file(self, path: str | list[str]) -> TableFiles:
+        """Files to score, which may lack what is no field."""
+        files = files_of(path, self.table_file)
+        has_label = self.label.column in TableFiles(files, {}, self.reading).columns
+        return self.rows_of(files, self.label if has_label else None)
+
+    def training_file(self) -> TableFiles:
+        """All files of the rows of the splits."""
         return self.raw_file(self.path)
+
+    def rows_of(
+        self,
+        files: list[TableFile],
+        label: Label | None = None,
+        time: str | None = None,
+        group: str | None = None,
+    ) -> TableFiles:
+        """The rows of files, which need the columns of the fields, and these."""
+        uses: dict[str, dict[str, str]] = {}
+        for field in self.raw_fields():
+            uses.setdefault(field.column, {}).setdefault(field.use, f"field {field.name}")
+            time = field.column if field.use == "time" else time
+        named = (label and label.column, "label"), (time, "time"), (group, "group")
+        for column, option in named:
+            if column:
+                use = "text" if option == "group" else option
+                uses.setdefault(column, {})[use] = f"data.{option}"
+        return TableFiles(files, uses, self.reading, label, time)
 
     def encoder_options(self) -> dict[str, Any]:
         """The options that decide how a raw row becomes ids and numbers."""
         return {"min_count": self.min_count}
 
-    def notes(self, file: RawSource) -> dict[str, int]:
+    def notes(self, file: TableFiles) -> dict[str, int]:
         """Counts that a user should know of, by what they count."""
         return {}
 
@@ -236,8 +268,9 @@ class CTRDataModule(PreparedDataModule):
         return [folder / "encoder" for folder in self._fitted_crosses]
 
     def source(self) -> dict[str, Any]:
-        """The raw file."""
-        return source_identity(self.path)
+        """The raw file, or all of them."""
+        files = [source_identity(path) for path in paths_of(self.path)]
+        return files[0] if len(files) == 1 else {"files": files}
 
     def options(self) -> dict[str, Any]:
         """The options of the encoder and of the splits."""
@@ -276,11 +309,11 @@ class CTRDataModule(PreparedDataModule):
         fitted.check(self.dataset, self.encoder_options(), self.encoder_folder)
         return fitted
 
-    def memory_file(self, table: pa.Table) -> RawSource:
+    def memory_file(self, table: pa.Table) -> TableFiles:
         """How rows in memory are read; a label that they may have is not looked at."""
         missing(self, "memory_file", "reader of rows in memory")
 
-    def check_memory(self, file: RawSource, numbers: Mapping[str, str]) -> None:
+    def check_memory(self, file: TableFiles, numbers: Mapping[str, str]) -> None:
         """Refuses rows in memory whose columns are of other types than those of the fit.
 
         Args:
@@ -308,7 +341,7 @@ class CTRDataModule(PreparedDataModule):
         folder = temporary_folder(self)
         self.predict_rows = encode_file(
             folder,
-            self.raw_file(Path(path)),
+            self.raw_file(path),
             self.raw_fields(),
             encoder,
             columns=self.predict_columns,

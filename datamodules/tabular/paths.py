@@ -1,7 +1,7 @@
 """The files of a table, as a user names them, and how they are read."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -47,15 +47,24 @@ class Reading:
                     "such as '%d/%m/%Y %H:%M'"
                 ) from error
 
+    def file(self, path: Path) -> TableFile:
+        """A file of any format."""
+        return table_file(path, self.format, self.delimiter)
 
-def files_of(path: str | Sequence[str], reading: Reading) -> list[TableFile]:
-    """The files that a file, a folder, a pattern, or a list of these stands for.
+
+def files_of(path: str | Sequence[str], opened: Callable[[Path], TableFile]) -> list[TableFile]:
+    """The files that a file, a folder, a pattern, or a list of these stands for, by `opened`."""
+    return [opened(file) for file in paths_of(path)]
+
+
+def paths_of(path: str | Sequence[str]) -> list[Path]:
+    """The paths that a file, a folder, a pattern, or a list of these stands for.
 
     Those of a folder or of a pattern are sorted by name; in a folder, hidden ones, and those whose
     name begins with `_`, are left out.
 
     Raises:
-        ZooError: where there are none, or one has no known format.
+        ZooError: where there are none, or one is named twice.
     """
     paths = [path] if isinstance(path, str) else [*path]
     found = [file for one in paths for file in _matching(one)]
@@ -64,7 +73,7 @@ def files_of(path: str | Sequence[str], reading: Reading) -> list[TableFile]:
     for file in found:
         if found.count(file) > 1:
             raise ZooError(f"{file} is named twice (data.path): its rows would count twice")
-    return [table_file(file, reading.format, reading.delimiter) for file in found]
+    return found
 
 
 def _matching(path: str) -> list[Path]:

@@ -21,7 +21,6 @@ from datamodules.prepared.folder import SPLITS, Manifest
 from datamodules.tabular.bins import fit_bins
 from datamodules.tabular.copies import copies
 from datamodules.tabular.encoder import (
-    ROWS_PER_CHUNK,
     encode,
     fit_scaling,
     fit_schema,
@@ -29,8 +28,10 @@ from datamodules.tabular.encoder import (
     load_vocabulary,
     save_encoder,
 )
+from datamodules.tabular.files import TableFiles
 from datamodules.tabular.list_ids import count_values
-from datamodules.tabular.source import RawField, RawSource, Rows, read_rows
+from datamodules.tabular.rows import Rows, column_of, read_rows
+from datamodules.tabular.source import RawField
 from datamodules.tabular.splitting import LEFT_OUT, Splitting
 from zoo.data.checksums import CHECKSUMS, checksums
 from zoo.data.errors import ZooError
@@ -39,7 +40,7 @@ from zoo.data.schema import Schema
 
 def prepare(
     folder: Path,
-    file: RawSource,
+    file: TableFiles,
     fields: list[RawField],
     splitting: Splitting,
     *,
@@ -66,16 +67,16 @@ def prepare(
     with Engine(folder / "work", memory_limit) as engine:
         rows = read_rows(engine, file, fields, splitting.extra)
         rows.rejected.check(max_bad_rows)
-        splitting.assign(engine)
-        splits = _count_splits(engine, file)
-        notes = {**(notes or {}), **_left_out(engine)}
+        splitting.assign(engine, rows)
+        splits = _count_splits(rows, file)
+        notes = {**(notes or {}), **_left_out(rows)}
         if count_copies:
-            notes |= copies(engine, fields, splits)
+            notes |= copies(engine, rows, fields, splits)
         if fitted:
             encoder = _take_encoder(engine, fitted, folder / "encoder")
         else:
-            fit_vocabulary(engine, fields, min_count)
-            edges, scaling = fit_bins(engine, fields), fit_scaling(engine, fields)
+            fit_vocabulary(engine, rows, fields, min_count)
+            edges, scaling = fit_bins(engine, rows, fields), fit_scaling(rows, fields)
             schema = fit_schema(engine, fields)
             encoder = Encoder(dataset, encoder_options, schema, {}, scaling, edges)
         schema = encoder.schema
@@ -93,7 +94,7 @@ def prepare(
 
 def encode_file(
     folder: Path,
-    file: RawSource,
+    file: TableFiles,
     fields: list[RawField],
     encoder: Path,
     *,
@@ -106,31 +107,26 @@ def encode_file(
     Its columns that predictions carry along go to a file of `folder`.
     """
     check_columns(columns, file.columns, file.path)
+    file.carried = columns
     with Engine(folder / "work", memory_limit) as engine:
         rows = read_rows(engine, file, fields, _extra(columns))
         rows.rejected.check(max_bad_rows)
         fitted = _load(engine, encoder)
         usable = rows.rejected.total - rows.rejected.count
         _write_arrays(engine, fitted, rows, [(folder / "rows", usable)])
-        _write_carried(engine, rows, folder, columns)
+        _write_carried(rows, folder, columns)
     return rows.rejected.total
 
 
-def _write_carried(engine: Engine, rows: Rows, folder: Path, columns: Sequence[str]) -> None:
-    names = ", ".join(sql_identifier(name) for name in _extra(columns))
-    ((count,),) = engine.run("SELECT count(*) FROM rows")
+def _write_carried(rows: Rows, folder: Path, columns: Sequence[str]) -> None:
     with carried_file(folder, columns) as write:
-        for start in range(0, count if columns else 0, ROWS_PER_CHUNK):
-            found = engine.run(
-                f"SELECT rowid, {names} FROM rows WHERE rowid >= {start} "
-                f"AND rowid < {start + ROWS_PER_CHUNK} ORDER BY rowid"
-            )
-            row, *values = zip(*found, strict=True)
-            write(rows.file_row(np.array(row)), *values)
+        for chunk in rows if columns else ():
+            values = (column_of(chunk, name) for name in _extra(columns))
+            write(rows.file_row(chunk["row"].to_numpy()), *values)
 
 
 def _extra(columns: Sequence[str]) -> dict[str, str]:
-    """The SQL of columns of the table `rows` that no field has the name of."""
+    """The SQL of columns of the rows that no field has the name of."""
     return {f"carried {i}": sql_identifier(column) for i, column in enumerate(columns)}
 
 
@@ -146,12 +142,16 @@ def _take_encoder(engine: Engine, encoder: Path, folder: Path) -> Encoder:
     return _load(engine, folder)
 
 
-def _count_splits(engine: Engine, file: RawSource) -> dict[str, dict[str, int]]:
-    counts = engine.run(
-        "SELECT split, count(*), sum(label) FROM rows WHERE problem IS NULL "
-        f"AND split <> {LEFT_OUT} GROUP BY 1"
-    )
-    found = {SPLITS[s]: {"rows": n, "positives": int(positives)} for s, n, positives in counts}
+def _count_splits(rows: Rows, file: TableFiles) -> dict[str, dict[str, int]]:
+    counts, clicks = np.zeros((2, LEFT_OUT + 1), np.int64)
+    for chunk, split in zip(rows, rows.splits, strict=True):
+        counts += np.bincount(split, minlength=len(counts))
+        clicks += np.bincount(split[chunk["label"].to_numpy() == 1], minlength=len(counts))
+    found = {
+        s: {"rows": int(n), "positives": int(positives)}
+        for s, n, positives in zip(SPLITS, counts, clicks, strict=False)
+        if n
+    }
     total = sum(s["rows"] for s in found.values())
     positives = sum(s["positives"] for s in found.values())
     if positives in (0, total):
@@ -173,11 +173,9 @@ def _count_splits(engine: Engine, file: RawSource) -> dict[str, dict[str, int]]:
     return {s: found[s] for s in SPLITS}
 
 
-def _left_out(engine: Engine) -> dict[str, int]:
+def _left_out(rows: Rows) -> dict[str, int]:
     """How many training rows are left out, as a note."""
-    ((count,),) = engine.run(
-        f"SELECT count(*) FROM rows WHERE problem IS NULL AND split = {LEFT_OUT}"
-    )
+    count = sum(int((split == LEFT_OUT).sum()) for split in rows.splits)
     note = "negatives were left out of the training rows (data.negative_sampling_rate)"
     return {note: count} if count else {}
 
@@ -193,15 +191,15 @@ def _write_arrays(
 ) -> None:
     schema = encoder.schema
     with ExitStack() as stack:
-        values = count_values(engine, schema)
+        values = count_values(rows, schema)
         writers = [
             stack.enter_context(ArraysWriter(folder, size, schema, values.get(s, 0)))
             for s, (folder, size) in enumerate(sizes)
         ]
-        for chunk in encode(engine, encoder):
+        for chunk, split in zip(encode(engine, rows, encoder), rows.splits, strict=True):
             file_row = rows.file_row(chunk.row)
             for s, writer in enumerate(writers):
-                mine = chunk.split == s
+                mine = split == s
                 writer.write(
                     numerical=chunk.numerical[mine],
                     categorical=chunk.categorical[mine],

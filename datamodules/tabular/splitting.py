@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
-from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
-from datamodules.tabular.encoder import ROWS_PER_CHUNK
+from datamodules.prepared.arrow import compute as pc
+from datamodules.prepared.engine import Engine
+from datamodules.tabular.rows import Rows, column_of
 from zoo.data.errors import ZooError
 
-# extra columns of the table `rows` where the split is by time, or by group
+# extra columns of the rows where the split is by time, or by group
 TIME, GROUP = "time of the row", "group of the row"
 LEFT_OUT = 3  # the split of training rows that no split holds
 SAMPLING = 1_000_003  # added to the seed of the splits
@@ -51,56 +53,57 @@ class Splitting:
     @property
     def extra(self) -> dict[str, str]:
         """Columns that the split needs beside the fields."""
-        columns = {"time": {TIME: self.time}, "group": {GROUP: self.group}}.get(self.by, {})
-        return {name: sql for name, sql in columns.items() if sql}
+        if self.by == "time" and self.time:
+            return {TIME: self.time}
+        if self.by == "group" and self.group:
+            # not DuckDB's own hash, which another version may change
+            return {GROUP: f"md5_number_lower('{self.seed}:' || {self.group})"}
+        return {}
 
-    def assign(self, engine: Engine) -> None:
-        """Sets `split` of the table `rows`: 0 for training, 1 for validation, 2 for test.
+    def assign(self, engine: Engine, rows: Rows) -> None:
+        """Sets the `splits` of rows.
 
         Training rows that are left out, as their negatives are sampled, get 3.
         """
-        ((count,),) = engine.run("SELECT count(*) FROM rows")
-        split = self._expression(engine)
-        for start in range(0, count, ROWS_PER_CHUNK):
-            chunk = f"rowid >= {start} AND rowid < {start + ROWS_PER_CHUNK}"
-            engine.run(f"UPDATE rows SET split = {split} WHERE {chunk}")
-            if self.negatives < 1:
-                drawn = f"split = 0 AND label = 0 AND {self._is_left_out()}"
-                engine.run(f"UPDATE rows SET split = {LEFT_OUT} WHERE {chunk} AND {drawn}")
+        bounds = self._times(engine, rows) if self.by == "time" else []
+        rows.splits = [self._split(chunk, bounds) for chunk in rows]
 
-    def _expression(self, engine: Engine) -> str:
+    def _split(self, chunk: pa.Table, bounds: list[pa.Scalar]) -> np.ndarray:
         if self.by == "time":
-            validation, test = self._times(engine)
-            time = sql_identifier(TIME)
-            return f"CASE WHEN {time} < {validation} THEN 0 WHEN {time} < {test} THEN 1 ELSE 2 END"
-        bucket = f"{self._hash()} % {sum(self.ratio)}"
-        train, validation, _ = self.ratio
-        return (
-            f"CASE WHEN {bucket} < {train} THEN 0 WHEN {bucket} < {train + validation} THEN 1 "
-            "ELSE 2 END"
-        )
+            split = np.zeros(len(chunk), np.int8)
+            for bound in bounds:
+                reached = pc.greater_equal(column_of(chunk, TIME), bound)
+                split += reached.to_numpy(zero_copy_only=False)
+        else:
+            bucket = self._hash(chunk) % np.uint64(sum(self.ratio))
+            ends = np.cumsum(self.ratio)[:-1]
+            split = np.searchsorted(ends, bucket, side="right").astype(np.int8)
+        if self.negatives < 1:
+            split[(split == 0) & self._is_left_out(chunk)] = LEFT_OUT
+        return split
 
-    def _hash(self) -> str:
-        row = _hash_statement(self.seed)
+    def _hash(self, chunk: pa.Table) -> np.ndarray:
+        """uint64 [R] of the number of a row, or of its group where it has one."""
+        of_row = row_hash(chunk["row"].to_numpy(), self.seed).astype(np.uint64)
         if self.by == "hash":
-            return row
-        group = sql_identifier(GROUP)
-        # not DuckDB's own hash, which another version may change
-        own = f"md5_number_lower('{self.seed}:' || {group})"
-        return f"(CASE WHEN {group} IS NULL THEN ({row})::UBIGINT ELSE {own} END)"
+            return of_row
+        group = column_of(chunk, GROUP)
+        own = group.fill_null(0).to_numpy()
+        return np.where(group.is_null().to_numpy(zero_copy_only=False), of_row, own)
 
-    def _is_left_out(self) -> str:
+    def _is_left_out(self, chunk: pa.Table) -> np.ndarray:
         # of another seed than the split: that one's hash decides which rows are of training
-        return f"{_hash_statement(self.seed + SAMPLING)} >= {self.negatives} * {HASHES}"
+        drawn = row_hash(chunk["row"].to_numpy(), self.seed + SAMPLING)
+        return (chunk["label"].to_numpy() == 0) & (drawn >= self.negatives * HASHES)
 
-    def _times(self, engine: Engine) -> tuple[str, str]:
+    def _times(self, engine: Engine, rows: Rows) -> list[pa.Scalar]:
         """The first times of validation and test; rows of one time stay together."""
-        time = sql_identifier(TIME)
-        found = engine.arrays(
-            f"SELECT {time} AS t, count(*) AS n FROM rows WHERE problem IS NULL "
-            "GROUP BY 1 ORDER BY 1"
-        )
-        times, counts = found["t"], found["n"]
+        kind = next(iter(rows)).schema.field(TIME).type
+        counted = (pc.value_counts(column_of(chunk, TIME)).flatten() for chunk in rows)
+        schema = pa.schema([("time", kind), ("n", pa.int64())])
+        engine.stream("times", (pa.record_batch(c, schema) for c in counted), schema)
+        found = engine.table("SELECT time, sum(n)::BIGINT AS n FROM times GROUP BY 1 ORDER BY 1")
+        times, counts = found["time"], found["n"].to_numpy()
         if len(times) < 3:
             raise ZooError(
                 f"the file holds {len(times)} distinct times; a split by time needs at least "
@@ -113,12 +116,12 @@ class Splitting:
         second = min(
             max(int(np.searchsorted(share, validation - 1e-9)) + 1, first + 1), len(times) - 1
         )
-        return sql_literal(times[first]), sql_literal(times[second])
+        return [times[first], times[second]]
 
 
 def row_hash(row: np.ndarray, seed: int) -> np.ndarray:
     """[n] hash values that split rows: multiplicative congruences with xor-shifts between them,
-    the same in SQL and NumPy, on every machine and in every version."""
+    the same on every machine and in every version."""
     mixed = (row.astype(np.int64) * 1_103_515_245 + 1) % 2_147_483_647
     mixed = (mixed ^ (mixed >> 15)) * 1_597_334_677 % 2_147_483_629
     mixed = mixed ^ (mixed >> 13) ^ _seed_bits(seed)
@@ -129,11 +132,3 @@ def row_hash(row: np.ndarray, seed: int) -> np.ndarray:
 def _seed_bits(seed: int) -> int:
     """31 bits that differ in about half for neighbouring seeds."""
     return (seed + 1) * 2_654_435_761 % 2_147_483_647
-
-
-def _hash_statement(seed: int) -> str:
-    mixed = "((rows.rowid * 1103515245 + 1) % 2147483647)"
-    mixed = f"(xor({mixed}, {mixed} >> 15) * 1597334677 % 2147483629)"
-    mixed = f"xor(xor({mixed}, {mixed} >> 13), {_seed_bits(seed)})"
-    mixed = f"({mixed} * 2246822519 % 4294967291)"
-    return f"(xor({mixed}, {mixed} >> 16) * 1812433253 % 2147483587)"

@@ -12,15 +12,15 @@ from datamodules.tabular.declared import (
     Label,
     TableField,
     check_fields,
-    part,
     time_fields,
     with_owners,
 )
 from datamodules.tabular.files import KINDS, TableFiles
 from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.module import CTRDataModule
-from datamodules.tabular.paths import Reading, files_of
-from datamodules.tabular.source import RawField, RawSource
+from datamodules.tabular.paths import Reading, files_of, paths_of
+from datamodules.tabular.source import RawField, part
+from datamodules.tabular.table_file import TableFile
 from zoo.data.errors import ZooError
 
 
@@ -69,7 +69,6 @@ class Table(CTRDataModule):
         delimiter: str | None = None,
         **shared: Any,
     ) -> None:
-        self.paths = path
         self.label = Label(label) if isinstance(label, str) else label
         self.fields = [*fields]
         self.time_column = time
@@ -77,7 +76,7 @@ class Table(CTRDataModule):
         self.group = group
         self.reading = Reading(format, delimiter, tuple(missing_values), time_format)
         self._check()
-        super().__init__(path if isinstance(path, str) else "", **shared)
+        super().__init__(path, **shared)
         by = split or self._default_split()
         if by == "group" and not group:
             raise ZooError("data.split=group needs the column of the groups: give data.group")
@@ -110,27 +109,20 @@ class Table(CTRDataModule):
 
     counts_copies = True
 
-    def raw_file(self, path: Path) -> RawSource:
-        """A file to score, which may lack what is no field."""
-        files = files_of(str(path), self.reading)
-        file = TableFiles(files, self._uses(), self.reading)
-        label = self.label if self.label.column in file.columns else None
-        time = self.time_column if self.time_fields else None
-        return TableFiles(files, self._uses(label), self.reading, label, time, self.predict_columns)
+    def table_file(self, path: Path) -> TableFile:
+        """A file of any format."""
+        return self.reading.file(path)
 
     def table_columns(self) -> tuple[str, ...]:
         """Those of the fields and, where these need it, of the time."""
-        return tuple(self._uses())
+        return tuple(self.rows_of([]).uses)
 
     def memory_file(self, table: pa.Table) -> TableFiles:
         """A DataFrame."""
-        time = self.time_column if self.time_fields else None
-        file = MemoryFile("the DataFrame", table)
-        return TableFiles([file], self._uses(), self.reading, time=time)
+        return self.rows_of([MemoryFile("the DataFrame", table)])
 
-    def check_memory(self, file: RawSource, numbers: Mapping[str, str]) -> None:
+    def check_memory(self, file: TableFiles, numbers: Mapping[str, str]) -> None:
         """Also refuses numbers as categories that would be another text: 3 and 3.0 are two."""
-        assert isinstance(file, TableFiles)  # of `memory_file`
         file.check()
         kinds = file.kinds(file.files[0])
         wrong = {("whole", "decimals"): ("float", "1.0"), ("float", "whole"): ("Int64", "1")}
@@ -146,31 +138,8 @@ class Table(CTRDataModule):
 
     def training_file(self) -> TableFiles:
         """All files, with label, time and group."""
-        return TableFiles(
-            files_of(self.paths, self.reading),
-            self._uses(self.label, self.time_column, self.group),
-            self.reading,
-            self.label,
-            self.time_column,
-        )
-
-    def _uses(
-        self, label: Label | None = None, time: str | None = None, group: str | None = None
-    ) -> dict[str, dict[str, str]]:
-        """The columns that are needed: of each what is read of it, and in whose name."""
-        if self.time_fields:
-            time = self.time_column
-        found: dict[str, dict[str, str]] = {}
-        for field in self.fields:
-            use = {"numerical": "number", "categorical": "text"}.get(field.kind, "list")
-            use = "split" if field.separator else use
-            found.setdefault(field.source, {})[use] = f"field {field.name}"
-        named = (label and label.column, "label"), (time, "time"), (group, "group")
-        for column, option in named:
-            if column:
-                use = "text" if option == "group" else option
-                found.setdefault(column, {})[use] = f"data.{option}"
-        return found
+        files = files_of(self.path, self.table_file)
+        return self.rows_of(files, self.label, self.time_column, self.group)
 
     def raw_fields(self) -> list[RawField]:
         """The declared fields, each followed by its indicator, then those of the time."""
@@ -206,12 +175,11 @@ class Table(CTRDataModule):
 
     def source(self) -> dict[str, Any]:
         """All files."""
-        files = files_of(self.paths, self.reading)
-        return {"files": [source_identity(file.path) for file in files]}
+        return {"files": [source_identity(path) for path in paths_of(self.path)]}
 
-    def notes(self, file: RawSource) -> dict[str, int]:
+    def notes(self, file: TableFiles) -> dict[str, int]:
         """The columns that are not declared."""
-        unread = file.unread if isinstance(file, TableFiles) else []
+        unread = file.unread
         named = ", ".join(unread)
         return (
             {f"columns are not declared and were ignored: {named}": len(unread)} if unread else {}

@@ -20,10 +20,12 @@ class TableFile:
 
     Attributes:
         header: Number of lines before its rows.
+        further: Columns of its relation that `number` needs, as SQL.
         problems: What is wrong with the rows that could not be read, by number, once it is read.
     """
 
     header = 0
+    further: Sequence[str] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,6 +47,15 @@ class TableFile:
     def list_of(self, column: str) -> str:
         """SQL of a value of the relation as a list of texts, NULL where it is none."""
         return "NULL::VARCHAR[]"
+
+    def number(self, name: str) -> str:
+        """SQL of the number that a text is; NULL where it is none."""
+        # DuckDB passes over underscores
+        return f"CASE WHEN contains({name}, '_') THEN NULL ELSE try_cast({name} AS DOUBLE) END"
+
+    def share(self) -> float | None:
+        """The share of it that the statement has read; None leaves that to DuckDB."""
+        return None
 
 
 def nested(column: str) -> str:

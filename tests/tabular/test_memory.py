@@ -100,7 +100,7 @@ def test_rows_without_a_time_are_left_out_and_counted(encoder, monkeypatch, tmp_
     [
         ({"price": True}, "its column 'price' (field price) holds true and false, not numbers"),
         ({"ts": 3}, "its column 'ts' (data.time) holds whole numbers, not times"),
-        ({"user": [[1]] * 10}, "its column 'user' (field user) holds lists or objects"),
+        ({"user": [[1]] * 10}, "its column 'user' (field user) holds lists, where one value"),
     ],
 )
 def test_another_type_is_refused(encoder, change, message):

@@ -19,8 +19,12 @@ from datamodules import Criteo
 from datamodules.prepared.arrays import ARRAYS, Arrays
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import SPLITS, Manifest
+from datamodules.tabular.declared import Digit
+from datamodules.tabular.files import TableFiles
+from datamodules.tabular.paths import Reading
+from datamodules.tabular.plain_file import PlainFile
 from datamodules.tabular.prepare import encode_file, prepare
-from datamodules.tabular.source import RawField, RawFile
+from datamodules.tabular.source import RawField, part
 from datamodules.tabular.splitting import Splitting
 
 SCALING = {
@@ -130,9 +134,9 @@ numbers = (
     | st.floats(width=32, allow_nan=False).filter(math.isfinite)
 )
 FIELDS = [
-    RawField("x", "numerical", 'try_cast("x" AS FLOAT)'),
-    RawField("a", "categorical", '"a"'),
-    RawField('b "quoted"', "categorical", '"b"'),
+    RawField("x", "numerical", part("x", "number"), column="x", use="number"),
+    RawField("a", "categorical", '"a"', column="a"),
+    RawField('b "quoted"', "categorical", '"b"', column="b"),
 ]
 
 
@@ -154,7 +158,9 @@ def encoded(tmp_path_factory):
         folder = tmp_path_factory.mktemp("table")
         lines = ["\t".join("" if cell is None else str(cell) for cell in row) for row in rows]
         (folder / "t.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
-        file = RawFile(folder / "t.txt", "\t", ("label", "x", "a", "b"), False, "label")
+        plain = PlainFile(folder / "t.txt", "\t", ("label", "x", "a", "b"))
+        uses = {name: {"text": name} for name in ("label", "x", "a", "b")}
+        file = TableFiles([plain], uses, Reading(), Digit("label"))
         limits = {"max_bad_rows": 0.0, "memory_limit": "1GB"}
         (folder / "prepared").mkdir()
         prepare(

@@ -156,7 +156,7 @@ def test_message_of_an_unusable_file(criteo, criteo_lines, tmp_path, case):
 
 
 def test_a_folder_is_not_called_missing(criteo, tmp_path):
-    with pytest.raises(ZooError, match=r"is a folder, not a file \(data.path\)$"):
+    with pytest.raises(ZooError, match=r"the folder holds no files: .* \(data.path\)$"):
         prepared(criteo(tmp_path))
 
 

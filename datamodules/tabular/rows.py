@@ -1,0 +1,184 @@
+"""The rows of a table, in file order, in chunks on disk; what is fitted on them reads them again.
+
+A chunk is an Arrow file. Texts are numbered within their chunk (a dictionary of Arrow), so that
+counting and encoding look at each distinct text of a chunk once, and at numbers for all else.
+
+Shapes: R usable rows of a chunk.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from datamodules.prepared.engine import Engine
+from datamodules.prepared.rejected import MAX_EXAMPLES, Example, Rejected
+from datamodules.tabular.files import TableFiles
+from datamodules.tabular.source import RawField
+from zoo.data.errors import ZooError
+
+ROWS_PER_CHUNK = 500_000  # malformed ones included
+
+
+@dataclass
+class Rows:
+    """What `read_rows` found.
+
+    Attributes:
+        folder: Folder of the chunks; None keeps them in memory.
+        unreadable: int64, file rows that no row of the table stands for.
+        rejected: The malformed rows, these included, and the number of all rows of the files.
+        count: Number of rows of the table, malformed ones included.
+        kept: The chunks that are kept in memory.
+        splits: int8 [R] for each chunk: 0 for training, 1 for validation, 2 for test; see
+            `datamodules.tabular.splitting`.
+    """
+
+    folder: Path | None
+    unreadable: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    rejected: Rejected = field(default_factory=Rejected)
+    count: int = 0
+    splits: list[np.ndarray] = field(default_factory=list)
+    kept: list[pa.Table] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """The usable rows, chunk by chunk: `row` (its number in the table), `label` (NaN where it
+        is not known), fields and extra columns."""
+        yield from self.kept
+        for number in range(len(self.kept), len(self)):
+            with pa.memory_map(self._path(number)) as file:
+                yield pa.ipc.open_file(file).read_all()
+
+    def numbers(self, name: str) -> Iterator[np.ndarray]:
+        """The numbers of a field that the training rows have, chunk by chunk."""
+        for chunk, split in zip(self, self.splits, strict=True):
+            column = column_of(chunk, name)
+            given = column.is_valid().to_numpy(zero_copy_only=False)
+            yield column.fill_null(0).to_numpy()[given & (split == 0)]
+
+    def file_row(self, row: np.ndarray) -> np.ndarray:
+        """Row numbers of the files (from 0) for row numbers of the table."""
+        before = self.unreadable - np.arange(len(self.unreadable))
+        return row + np.searchsorted(before, row, side="right")
+
+    def add(self, chunk: pa.Table) -> None:
+        """Adds rows, in which texts are numbered."""
+        if self.folder is None:
+            self.kept.append(chunk)
+        else:
+            with pa.ipc.new_file(self._path(len(self)), chunk.schema) as file:
+                file.write_table(chunk)
+        self.splits.append(np.zeros(len(chunk), np.int8))
+
+    def _path(self, number: int) -> str:
+        return f"{self.folder}/{number:06}.arrow"
+
+
+def read_rows(
+    engine: Engine, files: TableFiles, fields: list[RawField], extra: dict[str, str]
+) -> Rows:
+    """Reads all rows, and keeps the usable ones.
+
+    Args:
+        engine: In whose folder they are kept; without one, in memory.
+        files: Where they come from.
+        fields: The fields.
+        extra: The SQL of further columns, by their names.
+
+    Raises:
+        ZooError: where a file cannot be used, or there are no rows.
+    """
+    rows = Rows(engine.folder and engine.folder / "rows")
+    if rows.folder:
+        rows.folder.mkdir()
+    reasons: Counter[str] = Counter()
+    first: list[tuple[int, str]] = []
+    for chunk in _chunks(files.batches(engine, fields, extra)):
+        number = np.arange(rows.count, rows.count + len(chunk))
+        problems = chunk["problem"].combine_chunks()
+        good = problems.is_null()
+        if problems.null_count < len(problems):
+            bad = problems.drop_null().to_pylist()
+            reasons.update(bad)
+            wrong = number[~good.to_numpy(zero_copy_only=False)]
+            first += zip(wrong[:MAX_EXAMPLES].tolist(), bad[:MAX_EXAMPLES], strict=True)
+            chunk, number = chunk.filter(good), number[good.to_numpy(zero_copy_only=False)]
+        rows.count += len(good)
+        rows.add(_numbered(chunk.drop_columns("problem"), number, fields))
+    _reject(rows, files, reasons, first)
+    return rows
+
+
+def column_of(chunk: pa.Table, name: str) -> pa.Array:
+    """A column of a chunk."""
+    column = chunk[name]
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def texts_of(column: pa.Array, rows: np.ndarray | None = None) -> pa.DictionaryArray:
+    """The numbered texts of some rows of a column, or of all; those of lists in their order."""
+    chosen = column if rows is None else column.filter(pa.array(rows))
+    return chosen.flatten() if pa.types.is_list(column.type) else chosen
+
+
+def codes_of(texts: pa.DictionaryArray) -> np.ndarray:
+    """int32 the numbers of texts in their dictionary; -1 where a text is missing."""
+    return texts.indices.fill_null(-1).to_numpy()
+
+
+def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Rows put together to chunks, which hold the same rows whatever the pieces."""
+    rest: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        rest.append(batch)
+        count += len(batch)
+        while count >= ROWS_PER_CHUNK:
+            table = pa.Table.from_batches(rest)
+            yield table.slice(0, ROWS_PER_CHUNK)
+            rest = table.slice(ROWS_PER_CHUNK).to_batches()
+            count -= ROWS_PER_CHUNK
+    if count:
+        yield pa.Table.from_batches(rest)
+
+
+def _numbered(chunk: pa.Table, number: np.ndarray, fields: list[RawField]) -> pa.Table:
+    """A chunk with the numbers of its rows, and with the texts of its fields numbered."""
+    columns = {"row": pa.array(number)}
+    columns |= {name: chunk[name] for name in chunk.column_names}
+    columns |= {f.name: _dictionary(chunk[f.name]) for f in fields if f.is_text}
+    return pa.table(columns).combine_chunks()
+
+
+def _dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    if not pa.types.is_list(column.type):
+        return column.dictionary_encode()
+    lists = column.combine_chunks()
+    lengths = lists.value_lengths().fill_null(0).to_numpy()
+    offsets = pa.array(np.concatenate(([0], lengths.cumsum())), pa.int32())
+    return pa.ListArray.from_arrays(offsets, lists.flatten().dictionary_encode())
+
+
+def _reject(
+    rows: Rows, files: TableFiles, reasons: Counter[str], first: list[tuple[int, str]]
+) -> None:
+    """Notes the malformed rows, and those of the files that could not be read."""
+    rows.unreadable = np.array(list(files.problems), np.int64)
+    rejected = rows.rejected
+    rejected.total = rows.count + len(files.problems)
+    if not rejected.total:
+        raise ZooError(f"{files.path} is empty: it holds no rows")
+    rejected.reasons |= dict(sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0])))
+    for problem, count in Counter(files.problems.values()).items():
+        rejected.reasons[problem] = rejected.reasons.get(problem, 0) + count
+    found = [(int(rows.file_row(np.array(row))), problem) for row, problem in first[:MAX_EXAMPLES]]
+    found += list(files.problems.items())[:MAX_EXAMPLES]
+    rejected.examples += [
+        Example(*files.place(row), problem) for row, problem in sorted(found)[:MAX_EXAMPLES]
+    ]
