@@ -50,6 +50,7 @@ class CTRModule(RowModule):
         """
         data = datamodule_of(self.trainer)
         rate = data.positive_rate if data else None
-        if rate and rate < 1 and self.global_step == 0:  # of one class there are no odds
+        begins = self.global_step == 0 and not self.warm_started
+        if begins and rate and rate < 1:  # of one class there are no odds
             with torch.no_grad():
                 self.bias.fill_(math.log(rate / (1 - rate)))

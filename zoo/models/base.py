@@ -50,6 +50,7 @@ class ZooModule(OptimizedModule):
         negative_sampling_rate: Share of the negatives that it was trained on; a checkpoint keeps
             it.
         data_check: Refuses data that do not suit the schema, or the weights.
+        warm_started: Whether its first weights are those of another fit.
     """
 
     metrics: MetricDict
@@ -69,6 +70,7 @@ class ZooModule(OptimizedModule):
         self._weight: Tensor | None = None
         self._accumulated: tuple[Tensor, Tensor] | None = None  # a unit, and the sum in it
         self.data_check = DataCheck(self.schema)
+        self.warm_started = False
         self.negative_sampling_rate = 1.0
 
     def recalibrated(self, logits: Tensor) -> Tensor:

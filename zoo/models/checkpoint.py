@@ -58,12 +58,7 @@ def check_options(checkpoint: Mapping[str, Any], model: LightningModule) -> None
     Raises:
         ZooError: names the options.
     """
-    options = dict(checkpoint.get("hyper_parameters") or {})
-    different = [
-        f"model.{name} is {_shown(options[name])} there and {_shown(value)} here"
-        for name, value in model.hparams.items()
-        if name in options and _shown(options[name]) != _shown(value)
-    ]
+    different = different_options(checkpoint.get("hyper_parameters") or {}, model)
     # a strategy may have split the weights of a model that has a trainer
     if not model.strict_loading or (model._trainer and not different):
         return
@@ -72,6 +67,20 @@ def check_options(checkpoint: Mapping[str, Any], model: LightningModule) -> None
         name = min(name for name, _ in own.items() ^ saved.items())
         reason = ", ".join(different) or f"{name} is of another shape, or only in one of them"
         raise ZooError(f"the weights of the checkpoint do not fit this model: {reason}")
+
+
+def different_options(options: Mapping[str, Any], model: LightningModule) -> list[str]:
+    """The options in which a model differs from another, in words.
+
+    Args:
+        options: Those of the other.
+        model: The model.
+    """
+    return [
+        f"model.{name} is {_shown(options[name])} there and {_shown(value)} here"
+        for name, value in model.hparams.items()
+        if name in options and _shown(options[name]) != _shown(value)
+    ]
 
 
 def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

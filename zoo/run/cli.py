@@ -24,6 +24,7 @@ from zoo.run.checkpoint import RunCheckpoint
 from zoo.run.directory import (
     best_of,
     check_name,
+    checkpoint_of,
     new_run_directory,
     rank_of_process,
     run_of,
@@ -49,6 +50,8 @@ from zoo.run.resume import OtherRows
 from zoo.run.stopping import Stopping
 from zoo.run.trainer import ZooTrainer
 from zoo.run.trust import foreign_folders, restricted_imports
+from zoo.run.warm_start import HELP as WARM_START
+from zoo.run.warm_start import WarmStart
 
 
 class CLIParser(ZooParser, LightningArgumentParser):
@@ -107,6 +110,7 @@ class ZooCLI(LightningCLI):
             help="Whether to write report.html into the run directory at the end of a fit: what "
             "`inspect` says of the best checkpoint and of its validation rows.",
         )
+        parser.add_argument("--warm_start", type=str | None, default=None, help=WARM_START)
         parser._option_string_actions["--trainer.logger"].help = loggers.HELP
         parser.link_arguments("data", "model.init_args.schema", prepared_schema, "instantiate")
 
@@ -193,6 +197,8 @@ class ZooCLI(LightningCLI):
             given = [*early_stopping(self.options, given), *given]
             self.checkpoint = RunCheckpoint(run, self.options.monitor)
             callbacks = [OtherRows(), self.checkpoint, self.record]
+            if self.options.warm_start and not self.options.ckpt_path:  # else it was before
+                callbacks.append(WarmStart(checkpoint_of(self.options.warm_start)))
             last = run / "checkpoints/last.ckpt"
             kwargs["logger"] = loggers.loggers_of(trainer["logger"], run)
             if trainer["default_root_dir"] is None:

@@ -73,6 +73,21 @@ def best_of(configs: Iterable[str]) -> Path | None:
     return next((path for path in reversed(best) if path.is_file()), None)
 
 
+def checkpoint_of(run: str | Path) -> Path:
+    """The checkpoint that a run directory, or the path of a checkpoint, means.
+
+    Raises:
+        ZooError: where there is none.
+    """
+    path = Path(run)
+    if not path.is_dir():
+        return path  # which `read` refuses, if it is none
+    best = path / "checkpoints" / "best.ckpt"
+    if not best.is_file():
+        raise ZooError(f"{path} is no run directory with a checkpoint: there is no {best}")
+    return best
+
+
 def use_encoder(data: Any, checkpoint: Path) -> None:
     """Gives a datamodule's options the encoder of a checkpoint's run, if they have none."""
     options = data.get("init_args", {})  # none where the class takes no arguments

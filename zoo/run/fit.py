@@ -17,7 +17,9 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from zoo.data.checksums import checksum
 from zoo.data.errors import ZooError, causes, shortened
 from zoo.data.files import partial_file
+from zoo.data.plain import read_yaml
 from zoo.run import cli
+from zoo.run.directory import checkpoint_of, run_of
 from zoo.run.frames import checked_frame, is_frame, table_of
 from zoo.run.loaded import LoadedRun, load
 from zoo.run.mistakes import sentence_of
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 TABLE = "datamodules.Table"
 EPOCHS = 20  # at most
+OF_ROWS = ("path", "encoder", "predict_path", "predict_output", "predict_columns")
 
 
 class RaisingParser(cli.CLIParser):
@@ -68,7 +71,8 @@ def fit(
         model: Name of the model, or a mapping of its `class_path` and its options, such as
             `{"class_path": "DCN", "embedding_dim": 8}`.
         fields: The fields, as those of `datamodules.Table`; None takes them, the time and the
-            split from what the columns hold, as the command `describe` does.
+            split from what the columns hold, as the command `describe` does, or, with
+            `warm_start`, all options of the data from that run.
         data: Further options of `datamodules.Table`, such as `{"time": "ts", "batch_size": 512}`.
         trainer: Options of the trainer; at most 20 epochs, if they do not say it.
         warm_start: Run whose weights the fit begins with; see the option of the command line.
@@ -92,7 +96,12 @@ def fit(
     if isinstance(warm_start, LoadedRun):
         warm_start = warm_start.checkpoint
     with _sentences(table if is_frame(rows) else None), silenced(), isolate_rng(), terminable():
-        declared = _inferred(table, label, options) if fields is None else {"fields": [*fields]}
+        if fields is not None:
+            declared = {"fields": [*fields]}
+        elif warm_start is not None:
+            declared = _declared(checkpoint_of(warm_start))
+        else:
+            declared = _inferred(table, label, options)
         wanted = {
             "name": name,
             "runs": str(runs),
@@ -145,6 +154,17 @@ def _inferred(path: Any, label: Any, options: Mapping[str, Any]) -> dict[str, An
     describe = import_module("datamodules.tabular.describe").describe
     text = describe(path, column, options.get("format"), options.get("delimiter"))
     return yaml.safe_load(text)["data"]["init_args"]
+
+
+def _declared(checkpoint: Path) -> dict[str, Any]:
+    """The options of the data of a run, without those of its own rows."""
+    config = run_of(checkpoint) / "config.yaml"
+    content = read_yaml(config)
+    data = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(data, dict) or data.get("class_path") != TABLE:
+        raise ZooError(f"{config} is of no {TABLE}: give fields")
+    found = data.get("init_args") or {}
+    return {k: v for k, v in found.items() if k not in OF_ROWS and v is not None}
 
 
 def _spec(model: str | Mapping[str, Any]) -> dict[str, Any]:

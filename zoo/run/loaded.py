@@ -19,7 +19,7 @@ from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
 from zoo.models.installed import folders_of
 from zoo.models.registry import model_class
-from zoo.run.directory import run_of
+from zoo.run.directory import checkpoint_of, run_of
 from zoo.run.frames import checked_frame, table_of
 from zoo.run.inspect import data_of
 
@@ -130,18 +130,3 @@ def load(run: str | Path) -> LoadedRun:
             config imports nothing else.
     """
     return LoadedRun(checkpoint_of(run))
-
-
-def checkpoint_of(run: str | Path) -> Path:
-    """The checkpoint that a run directory, or the path of a checkpoint, means.
-
-    Raises:
-        ZooError: where there is none.
-    """
-    path = Path(run)
-    if not path.is_dir():
-        return path  # which `read` refuses, if it is none
-    best = path / "checkpoints" / "best.ckpt"
-    if not best.is_file():
-        raise ZooError(f"{path} is no run directory with a checkpoint: there is no {best}")
-    return best
