@@ -17,7 +17,7 @@ import torch
 from datamodules.prepared.folder import to_prepare_again
 from datamodules.prepared.npy import array_file, check_array, load_array
 from zoo.data.errors import ZooError
-from zoo.data.lists import Lists
+from zoo.data.lists import Lists, concatenate_lists
 
 # the type of each, and its number of axes
 KINDS = {"values": ("<i4", 1), "offsets": ("<i8", 2), "lengths": ("<i4", 2)}
@@ -52,6 +52,13 @@ class ListArrays:
         if found.offsets.shape != found.lengths.shape or found._end(rows) != len(found.values):
             raise ZooError(f"{folder} is damaged; {to_prepare_again(folder.parent)}")
         return found
+
+    @classmethod
+    def of(cls, parts: Sequence[Lists]) -> "ListArrays":
+        """The lists of all parts, in memory; of none, those of one field without rows."""
+        if not parts:
+            return cls(np.empty(0, np.int32), *np.empty((2, 0, 1), np.int64))
+        return cls(*(part.numpy() for part in concatenate_lists(parts)))
 
     @property
     def nbytes(self) -> int:

@@ -16,7 +16,9 @@ numerical member is cut into quantile bins, fitted on the training rows too; a m
 falls into the bin of 0, which it has become. Combinations of equal count stand in the order of
 their members' ids, members in the order of the schema.
 
-Shapes: R rows of a chunk.
+A cross with a member of lists is a list itself: of each combination of one value of each member.
+
+Shapes: R rows of a chunk, E combinations in them, of lists alone more or fewer than R.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,17 +26,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from datamodules.prepared.arrays import IDS, Arrays
 from datamodules.prepared.encoder import write_description
 from datamodules.prepared.engine import Engine
+from datamodules.prepared.lists import ListsWriter
 from datamodules.prepared.npy import array_file
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
 from datamodules.tabular.bins import bins_of, quantile_edges
 from datamodules.tabular.encoder import save_vocabulary
 from datamodules.tabular.rows import ROWS_PER_CHUNK
 from zoo.data.encoder import CROSS_KINDS, encoder_description
-from zoo.data.schema import CROSS, JOINER, UNKNOWN, Field, Schema
+from zoo.data.lists import Lists
+from zoo.data.plain import check_kinds
+from zoo.data.schema import CROSS, JOINER, LISTS, UNKNOWN, Field, Kind, Schema
 
 
 @dataclass(frozen=True)
@@ -46,29 +52,35 @@ class Cross:
         edges: For each numerical member the upper edges of all bins but the last, ascending; a
             number on an edge lies below it.
         cardinality: Number of its ids, unknown and missing included.
+        kind: Kind of the field: `categorical`, or `multi` where a member is of lists.
     """
 
     members: tuple[str, ...]
     edges: dict[str, list[float]]
     cardinality: int
+    kind: Kind = "categorical"
 
     @property
     def field(self) -> Field:
         """As models see it."""
-        return Field(JOINER.join(self.members), "categorical", self.cardinality, CROSS)
+        return Field(JOINER.join(self.members), self.kind, self.cardinality, CROSS)
 
     def save(self, engine: Engine, folder: Path) -> None:
         """Writes a folder from which rows can be encoded; the engine holds the vocabulary."""
         folder.mkdir()
         save_vocabulary(engine, folder, order="id")
-        write_description(folder / "cross.json", asdict(self))
+        plain = asdict(self)
+        if not self.is_list:  # as it was before there were lists
+            del plain["kind"]
+        write_description(folder / "cross.json", plain)
 
     @classmethod
     def load(cls, folder: Path) -> "Cross":
         """Reads what `save` wrote, the vocabulary left out."""
         kinds = CROSS_KINDS | {"cardinality": int}
         with encoder_description(folder / "cross.json", kinds) as data:
-            return cls(tuple(data["members"]), data["edges"], data["cardinality"])
+            kind = check_kinds({"kind": "categorical", **data}, {"kind": str})["kind"]
+            return cls(tuple(data["members"]), data["edges"], data["cardinality"], kind)
 
     def write(self, engine: Engine, arrays: Arrays, schema: Schema, folder: Path) -> None:
         """Writes the ids of all rows into a new folder; the engine holds the vocabulary.
@@ -76,14 +88,34 @@ class Cross:
         Ids are stored in as few bytes as the largest needs; batches hold them as int32.
         """
         folder.mkdir()
+        if self.is_list:
+            values = int(_combinations(arrays, schema, self.members).sum())
+            with ListsWriter(folder, len(arrays), 1, values) as writer:
+                for lists in self.lists(engine, arrays, schema):
+                    writer.write(lists)
+            return
         dtype = np.min_scalar_type(self.cardinality - 1)
         with array_file(folder / f"{IDS}.npy", (len(arrays),), dtype) as file:
             for ids in self.ids(engine, arrays, schema):
                 file.write(ids.astype(dtype).data)
 
+    @property
+    def is_list(self) -> bool:
+        """Whether rows have a list of its ids, not one."""
+        return self.kind in LISTS
+
     def ids(self, engine: Engine, arrays: Arrays, schema: Schema) -> Iterator[np.ndarray]:
-        """int32 [R] the ids of all rows, chunk by chunk; the engine holds the vocabulary."""
+        """int32 [E] the ids of all rows, chunk by chunk; the engine holds the vocabulary."""
         return (_ids(engine, chunk) for chunk in _chunks(arrays, schema, self.members, self.edges))
+
+    def lists(self, engine: Engine, arrays: Arrays, schema: Schema) -> Iterator[Lists]:
+        """[R, 1] the lists of all rows, chunk by chunk; the engine holds the vocabulary."""
+        lengths = _combinations(arrays, schema, self.members)
+        starts = _parts(arrays, schema, self.members)
+        for ids, rows in zip(self.ids(engine, arrays, schema), starts, strict=True):
+            mine = torch.from_numpy(lengths[rows])
+            offsets = mine.cumsum(0) - mine
+            yield Lists(torch.from_numpy(ids), offsets.unsqueeze(1), mine.unsqueeze(1))
 
 
 def fit_cross(
@@ -116,7 +148,8 @@ def fit_cross(
         f"WHERE count >= {min_count}"
     )
     ((kept,),) = engine.run("SELECT count(*) FROM vocabulary")
-    return Cross(members, edges, FIRST_ID + kept)
+    is_list = bool(_list_columns(schema, members))
+    return Cross(members, edges, FIRST_ID + kept, "multi" if is_list else "categorical")
 
 
 def member_columns(members: tuple[str, ...]) -> str:
@@ -128,21 +161,65 @@ def member_columns(members: tuple[str, ...]) -> str:
 def _chunks(
     arrays: Arrays, schema: Schema, members: tuple[str, ...], edges: dict[str, list[float]]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Columns m0, m1, ..: int32 [R] ids of the members, or numbers of their bins."""
+    """Columns m0, m1, ..: int32 [E] ids of the members, or numbers of their bins."""
     numerical, categorical = (
         [field.name for field in fields] for fields in (schema.numerical, schema.categorical)
     )
-    for start in range(0, len(arrays), ROWS_PER_CHUNK):
-        rows = slice(start, start + ROWS_PER_CHUNK)
+    lists = _list_columns(schema, members)
+    for rows in _parts(arrays, schema, members):
         columns = {}
         for i, member in enumerate(members):
             if member in edges:
                 numbers = arrays.numerical[rows, numerical.index(member)]
                 columns[f"m{i}"] = bins_of(numbers, edges[member])
-            else:
+            elif member in categorical:
                 ids = arrays.categorical[rows, categorical.index(member)]
                 columns[f"m{i}"] = np.ascontiguousarray(ids)
-        yield columns
+        for i, column in lists.items():
+            assert arrays.lists is not None
+            mine = arrays.lists.rows([rows]).columns([column])
+            columns = _expanded(columns, f"m{i}", mine, rows.stop - rows.start)
+        columns.pop("place", None)
+        yield {f"m{i}": columns[f"m{i}"] for i in range(len(members))}
+
+
+def _expanded(
+    columns: dict[str, np.ndarray], name: str, lists: Lists, rows: int
+) -> dict[str, np.ndarray]:
+    """The columns, each of whose entries is there once for each value of its row's list.
+
+    The column `place` is the number of each entry's row.
+    """
+    place = columns.get("place", np.arange(rows))
+    values, entry = lists.take(torch.from_numpy(place)).flat()
+    repeated = {key: column[entry.numpy()] for key, column in columns.items()}
+    return {**repeated, name: values.numpy(), "place": place[entry.numpy()]}
+
+
+def _list_columns(schema: Schema, members: tuple[str, ...]) -> dict[int, int]:
+    """The members of lists, by their number: their columns in the lists of the rows."""
+    names = [field.name for field in schema.lists]
+    return {i: names.index(member) for i, member in enumerate(members) if member in names}
+
+
+def _combinations(arrays: Arrays, schema: Schema, members: tuple[str, ...]) -> np.ndarray:
+    """int64 [n] number of combinations in each row; 1 where no member is of lists."""
+    columns = [*_list_columns(schema, members).values()]
+    if not columns or arrays.lists is None:
+        return np.ones(len(arrays), np.int64)
+    return arrays.lists.lengths[:, columns].astype(np.int64).prod(1)
+
+
+def _parts(arrays: Arrays, schema: Schema, members: tuple[str, ...]) -> Iterator[slice]:
+    """The rows in chunks of `ROWS_PER_CHUNK` rows and about as many combinations at most."""
+    ends = _combinations(arrays, schema, members).cumsum()
+    start = 0
+    while start < len(arrays):
+        before = int(ends[start - 1]) if start else 0
+        many = int(np.searchsorted(ends, before + ROWS_PER_CHUNK, side="right"))
+        stop = min(max(many, start + 1), start + ROWS_PER_CHUNK, len(arrays))
+        yield slice(start, stop)
+        start = stop
 
 
 def _count(engine: Engine, chunks: Iterable[dict[str, np.ndarray]]) -> None:
@@ -165,7 +242,7 @@ def _fit_edges(
 
 
 def _ids(engine: Engine, chunk: dict[str, np.ndarray]) -> np.ndarray:
-    """int32 [R] the ids of the combinations of a chunk."""
+    """int32 [E] the ids of the combinations of a chunk."""
     (n,) = {len(column) for column in chunk.values()}
     engine.view("chunk", {**chunk, "place": np.arange(n)})
     found = engine.arrays(f"SELECT place, id FROM chunk JOIN vocabulary USING ({', '.join(chunk)})")

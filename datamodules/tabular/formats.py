@@ -50,6 +50,11 @@ class TypedFile(TableFile):
             parts.append(f"false AS {nested(column)}")
         return f"SELECT {', '.join([*parts, 'NULL AS problem'])} FROM {self.source(engine)}"
 
+    def list_of(self, column: str) -> str:
+        """The list of a column of such."""
+        is_list = self.kinds[column] == "list"
+        return f"{sql_identifier(column)}::VARCHAR[]" if is_list else super().list_of(column)
+
 
 class ParquetFile(TypedFile):
     """A Parquet file."""
@@ -89,11 +94,6 @@ class MemoryFile(TypedFile):
         """The table itself."""
         engine.connection.register("in memory", _plain(self.table))
         return sql_identifier("in memory")
-
-    def list_of(self, column: str) -> str:
-        """The list of a column of such."""
-        is_list = self.kinds[column] == "list"
-        return f"{sql_identifier(column)}::VARCHAR[]" if is_list else super().list_of(column)
 
 
 class JsonFile(TableFile):

@@ -14,6 +14,7 @@ import pyarrow as pa
 from datamodules.prepared.arrays import ARRAYS, Arrays
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine
+from datamodules.prepared.lists import ListArrays
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.tabular.crosses import Cross, member_columns
 from datamodules.tabular.encoder import encode, load_vocabulary
@@ -76,7 +77,9 @@ class MemoryEncoder:
             joined: dict[str, Any] = {
                 a: np.concatenate([getattr(part, a) for part in parts]) for a in ARRAYS
             }
-            rows = Arrays(**joined)
+            found = [part.lists for part in parts if part.lists]
+            lists = ListArrays.of([each.rows([slice(None)]) for each in found]) if found else None
+            rows = Arrays(**joined, lists=lists)
             return replace(rows, crosses=tuple(self._crossed(rows))), rejected
 
     def _part(
@@ -96,12 +99,17 @@ class MemoryEncoder:
         rejected.examples += found[: MAX_EXAMPLES - len(rejected.examples)]
         for chunk in encode(engine, rows, self.fitted):
             row = rows.file_row(chunk.row) + start
-            yield Arrays(chunk.numerical, chunk.categorical, chunk.label, row)
+            lists = ListArrays.of([chunk.lists]) if chunk.lists else None
+            yield Arrays(chunk.numerical, chunk.categorical, chunk.label, row, lists=lists)
 
-    def _crossed(self, rows: Arrays) -> Iterator[np.ndarray]:
-        """The ids of each cross field."""
+    def _crossed(self, rows: Arrays) -> Iterator[np.ndarray | ListArrays]:
+        """The ids of each cross field, or their lists."""
+        engine, schema = self._engine, self.fitted.schema
         for i, cross in enumerate(self.crosses):
-            self._engine.run(f"USE cross{i}")
-            ids = [*cross.ids(self._engine, rows, self.fitted.schema)]
-            yield np.concatenate(ids or [np.empty(0, np.int32)])
+            engine.run(f"USE cross{i}")
+            if cross.is_list:
+                yield ListArrays.of([*cross.lists(engine, rows, schema)])
+            else:
+                ids = [*cross.ids(engine, rows, schema)]
+                yield np.concatenate(ids or [np.empty(0, np.int32)])
         self._engine.run("USE main")

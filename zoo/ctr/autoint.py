@@ -221,4 +221,5 @@ class AutoInt(CTRModule):
             weights.append(cast(InteractingLayer, layer).attention(x))
             x = layer(x)
         numerical = self.schema.numerical if self.embedding.embeds_numerical else ()
-        return tuple(field.name for field in (*numerical, *self.schema.categorical)), weights
+        fields = (*numerical, *self.schema.categorical, *self.schema.lists)
+        return tuple(field.name for field in fields), weights

@@ -53,19 +53,19 @@ class Batch(NamedTuple):
         return ~self.label.isnan()
 
     def inputs(self, schema: Schema) -> dict[str, Tensor]:
-        """[B] the values of each field that has one a row, by name.
+        """[B] the values of each field, by name: what the label of a row is predicted from.
+
+        Those of lists are ids [B, longest], with -1 behind the end of each list.
 
         Args:
             schema: Fields of this batch.
         """
-        return {
-            field.name: values[:, column]
-            for values, fields in (
-                (self.numerical, schema.numerical),
-                (self.categorical, schema.categorical),
-            )
-            for column, field in enumerate(fields)
-        }
+        numbers = {f.name: self.numerical[:, i] for i, f in enumerate(schema.numerical)}
+        ids = {f.name: self.categorical[:, i] for i, f in enumerate(schema.categorical)}
+        if self.lists is None:
+            return {**numbers, **ids}
+        lists = {f.name: self.lists.padded(i) for i, f in enumerate(schema.lists)}
+        return {**numbers, **ids, **lists}
 
     def view(self, schema: Schema, wanted: Schema) -> Self:
         """The rows with some of their fields, as a model that takes these alone sees them.

@@ -111,8 +111,10 @@ def value_names(encoder: Path | None, wanted: Wanted) -> dict[str, dict[int, str
     if not wanted or encoder is None or not (encoder / VOCABULARY).is_file():
         return found
     try:
-        for field, value, i in _fields(encoder, wanted):
-            found[field].setdefault(i, value)
+        of_owner = _sharing(encoder, wanted)
+        for owner, value, i in _fields(encoder, wanted, of_owner):
+            for field in of_owner[owner]:
+                found[field].setdefault(i, value)
         for folder in sorted(encoder.glob("crosses/*")):
             cross = check_kinds(read_json(folder / "cross.json"), CROSS_KINDS)
             field = JOINER.join(cross["members"])
@@ -131,14 +133,29 @@ def _read(file: Path, columns: list[str], filters: Any) -> list[tuple[Any, ...]]
     return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
 
 
-def _fields(encoder: Path, wanted: Wanted) -> list[tuple[Any, ...]]:
-    """(field, value, id) of the fields that are no crosses."""
-    filters = [
-        [("field", "=", field), *([] if ids is None else [("id", "in", list(ids))])]
-        for field, ids in wanted.items()
-        if ids is None or ids
-    ]
-    return _read(encoder / VOCABULARY, ["field", "value", "id"], filters or None)
+def _sharing(encoder: Path, wanted: Wanted) -> dict[str, list[str]]:
+    """The wanted fields by the one whose ids they have, in most cases themselves."""
+    file = encoder / "encoder.json"
+    fields = read_json(file)["schema"]["fields"] if file.is_file() else []
+    owners = {field["name"]: field.get("vocabulary") or field["name"] for field in fields}
+    found: dict[str, list[str]] = {}
+    for field in wanted:
+        found.setdefault(owners.get(field, field), []).append(field)
+    return found
+
+
+def _fields(
+    encoder: Path, wanted: Wanted, of_owner: Mapping[str, list[str]]
+) -> list[tuple[Any, ...]]:
+    """(owner, value, id) of the fields that are no crosses."""
+    filters = []
+    for owner, fields in of_owner.items():
+        for ids in (wanted[field] for field in fields):
+            if ids is None or ids:
+                of_ids = [] if ids is None else [("id", "in", list(ids))]
+                filters.append([("field", "=", owner), *of_ids])
+    columns = ["field", "value", "id"]
+    return _read(encoder / VOCABULARY, columns, filters) if filters else []
 
 
 def _cross(

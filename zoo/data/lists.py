@@ -54,6 +54,16 @@ class Lists(NamedTuple):
         place += (self.offsets.flatten() - before)[number]
         return self.values[place], number
 
+    def padded(self, column: int) -> Tensor:
+        """int [B, longest] the values of one field, -1 behind the end of each list."""
+        values, number = self.columns([column]).flat()
+        lengths = self.lengths[:, column]
+        longest = int(lengths.max()) if len(lengths) else 0
+        found = values.new_full((len(lengths), longest), -1)
+        place = torch.arange(len(number), device=lengths.device)
+        found[number, place - (lengths.cumsum(0) - lengths)[number]] = values
+        return found
+
     def compact(self) -> Self:
         """The same lists, with values of their own that stand in the order of the lists."""
         lengths = self.lengths.flatten()

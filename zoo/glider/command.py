@@ -69,18 +69,21 @@ class Detection:
         datamodule.setup("fit")
         datamodule.setup("validate")
         schema = datamodule.schema
-        crosses = [schema.crossed(field) for field in schema.categorical if schema.crossed(field)]
-        fields = [*schema.numerical, *schema.categorical]
+        fields = (*schema.numerical, *schema.categorical, *schema.lists)
         names = [field.name for field in fields if not schema.crossed(field)]
         instances = self._instances(datamodule, len(names))
         means = torch.from_numpy(datamodule.numerical_means())
-        members = tuple(tuple(map(names.index, cross)) for cross in crosses)
+        crosses, list_crosses = (
+            tuple(tuple(map(names.index, schema.crossed(f))) for f in fields if schema.crossed(f))
+            for fields in (schema.categorical, schema.lists)
+        )
         load_weights(model, checkpoint, datamodule)
-        self._begin(checkpoint, [instances.numerical, instances.categorical, means])
+        lists = instances.lists or ()
+        self._begin(checkpoint, [instances.numerical, instances.categorical, *lists, means])
         detector = Detector(
             model.eval(),
             instances,
-            OnOff(means, self.sampler, members),
+            OnOff(means, self.sampler, crosses, list_crosses),
             self.settings,
             self.folder,
             self.permutations,

@@ -56,8 +56,9 @@ def lime_weights(masks: Tensor, kernel_width: float = 0.25) -> Tensor:
 class OnOff:
     """Switches the fields of a row on and off: explains a black box of `Batch`es.
 
-    On keeps the value; off is the training mean of a numerical field, and `OFF`, a zero
-    embedding, for a categorical one (Tsang et al. 2020, section 3.1).
+    On keeps the value; off is the training mean of a numerical field, `OFF`, a zero embedding, for
+    a categorical one (Tsang et al. 2020, section 3.1), and the empty list, a zero embedding too,
+    for a field of lists.
 
     A cross field is no feature: it is on where all that it crosses are.
 
@@ -65,18 +66,20 @@ class OnOff:
         means: [number of numerical fields] means over the training rows.
         sampler: Which features are on: `bernoulli` or `lime`.
         crosses: Features that each of the last categorical fields crosses.
+        list_crosses: Features that each of the last fields of lists crosses.
     """
 
     means: Tensor
     sampler: str = "bernoulli"
     crosses: tuple[tuple[int, ...], ...] = ()
+    list_crosses: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise ZooError(f"sampler must be one of {[*SAMPLERS]}, got {self.sampler!r}")
 
     def draw(self, instance: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Batch]:
-        """[N, d] masks over the numerical, then the categorical fields, and the rows they give.
+        """[N, d] masks over the numerical, categorical and list fields, and the rows they give.
 
         Args:
             instance: A batch of one row.
@@ -91,20 +94,32 @@ class OnOff:
             raise ZooError(f"the rows have {split} numerical fields, the means are {self.means}")
         masks = SAMPLERS[self.sampler](count, len(self.centre(instance)), generator)
         on = masks.to(numerical.device) > 0.5
-        of_crosses = [on[:, list(members)].all(1, keepdim=True) for members in self.crosses]
-        on = torch.cat((on, *of_crosses), 1)
+        of_categories = split + categorical.shape[1] - len(self.crosses)
         means = self.means.to(numerical.device)
+        is_on = _with_crosses(on, on[:, split:of_categories], self.crosses)
+        lists = instance.lists
+        if lists:
+            on_lists = _with_crosses(on, on[:, of_categories:], self.list_crosses)
+            lists = lists.take(torch.zeros(count, dtype=torch.long, device=on.device))
+            lists = lists._replace(lengths=lists.lengths * on_lists)
         rows = Batch(
             numerical=torch.where(on[:, :split], numerical, means),
-            categorical=torch.where(on[:, split:], categorical, OFF),
+            categorical=torch.where(is_on, categorical, OFF),
             label=instance.label.expand(count),
+            lists=lists,
         )
         return masks, rows
 
     def centre(self, instance: Batch) -> Tensor:
         """[d] the instance itself: everything is on."""
         fields = instance.numerical.shape[1] + instance.categorical.shape[1]
-        return torch.ones(fields - len(self.crosses))
+        fields += instance.lists.lengths.shape[1] if instance.lists else 0
+        return torch.ones(fields - len(self.crosses) - len(self.list_crosses))
+
+
+def _with_crosses(on: Tensor, mine: Tensor, crosses: tuple[tuple[int, ...], ...]) -> Tensor:
+    """The columns `mine` of [N, d] which features are on, and behind them those of crosses."""
+    return torch.cat((mine, *(on[:, list(members)].all(1, keepdim=True) for members in crosses)), 1)
 
 
 @dataclass(frozen=True)

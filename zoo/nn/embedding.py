@@ -90,7 +90,8 @@ class _LookUp(torch.autograd.Function):
             mine = flat[:, :split].unflatten(1, (-1, ctx.dim))
             vectors = mine if vectors is None else mine + vectors
         if vectors is None:  # the model takes the first-order part alone
-            vectors = numerical.new_zeros(len(ids), embedded + ids.shape[1], ctx.dim)
+            zeros: Tensor = numerical.new_zeros(len(ids), embedded + ids.shape[1], ctx.dim)
+            vectors = zeros
         touched = ids.flatten() if values is None else torch.cat((ids.flatten(), values))
         gradients = vectors.new_empty(len(touched), ctx.shape[1])
         rows = gradients[: ids.numel()].view(*ids.shape, ctx.shape[1])
@@ -214,9 +215,9 @@ class FusedEmbedding(nn.Module):
         if not self.training and (batch.categorical < 0).any():
             off = batch.categorical < 0
             ids = ids.masked_fill(off, 0)
-        lists = batch.lists if len(self.list_offsets) else None
-        values, number = lists.flat() if lists else (None, None)
-        if values is not None:
+        lists, values, number = batch.lists, None, None
+        if lists:
+            values, number = lists.flat()
             values = values + self.list_offsets[number % len(self.list_offsets)]
         flat, vectors, linear, of_lists = _LookUp.apply(
             self.table,

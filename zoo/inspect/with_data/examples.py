@@ -23,6 +23,7 @@ from zoo.inspect.with_data.prediction import (
     shares_by_expert,
 )
 from zoo.inspect.with_data.sample import ROWS_PER_CHUNK, predict
+from zoo.inspect.with_data.values import ids_of, shown
 from zoo.models.base import ZooModule
 
 EXAMPLES = 3  # of each expert
@@ -77,17 +78,10 @@ def examples_of(model: ZooModule, batch: AnyBatch, encoder: Path | None = None) 
 
 def _values(inputs: dict[str, Tensor], encoder: Path | None) -> list[Values]:
     """The values of some rows, by field; ids by name."""
-    ids = {name: column.tolist() for name, column in inputs.items() if not _is_number(column)}
-    names = value_names(encoder, {name: set(column) for name, column in ids.items()})
-    columns: dict[str, Any] = {
-        name: [names[name].get(i, f"id {i}") for i in ids[name]] if name in ids else x.tolist()
-        for name, x in inputs.items()
-    }
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _is_number(column: Tensor) -> bool:
-    return column.is_floating_point()
+    ids = {name: found for name, column in inputs.items() if (found := ids_of(column))}
+    names = value_names(encoder, ids)
+    columns = [[shown(x, names.get(name, {})) for x in column] for name, column in inputs.items()]
+    return [dict(zip(inputs, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def sections(found: Sequence[Example]) -> Iterator[Section]:

@@ -14,6 +14,7 @@ from zoo.data.encoder import value_names
 from zoo.data.schema import Schema
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
+from zoo.inspect.with_data.values import ids_of, shown
 
 ROWS_SHOWN = 5
 Inputs = Mapping[int, Mapping[str, Tensor]]  # of some of the R labels, by field
@@ -53,18 +54,14 @@ def row_differences(
     apart = (p[1] - p[0]).abs()
     top = apart.argsort(descending=True, stable=True)[:ROWS_SHOWN].tolist()
     inputs = _inputs(batches, schema, top)
-    wanted: dict[str, set[int]] = {}
-    for field, x in (item for row in inputs.values() for item in row.items()):
-        if not x.is_floating_point():
-            wanted.setdefault(field, set()).add(int(x))
-    names = value_names(encoder, wanted)
+    fields = {name for row in inputs.values() for name in row}
+    ids = {name: ids_of(row[name] for row in inputs.values()) for name in fields}
+    names = value_names(encoder, {name: found for name, found in ids.items() if found})
     for i, row in inputs.items():
-        shown = {
-            field: f"{x:.4g}" if x.is_floating_point() else names[field].get(int(x), f"id {x}")
-            for field, x in row.items()
-        }
+        values = {name: shown(x, names.get(name, {})) for name, x in row.items()}
+        texts = {name: x if isinstance(x, str) else f"{x:.4g}" for name, x in values.items()}
         first, second = p[:, i].tolist()
-        yield RowDifference(i, float(labels[i]), first, second, shown)
+        yield RowDifference(i, float(labels[i]), first, second, texts)
 
 
 def _inputs(batches: Iterable[Any], schema: Schema, rows: Sequence[int]) -> Inputs:
