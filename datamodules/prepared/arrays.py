@@ -103,6 +103,16 @@ def column_means(rows: np.ndarray) -> np.ndarray:
     return total / len(rows)
 
 
+def weighted_mean(values: np.ndarray, weight: np.ndarray) -> float:
+    """sum w v / sum w over rows [n], the same to the last bit every time."""
+    total = np.zeros(2)
+    for start in range(0, len(values), ROWS_PER_SUM):
+        rows = slice(start, start + ROWS_PER_SUM)
+        w = weight[rows].astype(np.float64)
+        total += (w * values[rows]).sum(), w.sum()
+    return float(total[0] / total[1])
+
+
 class ArraysWriter:
     """Writes `Arrays` of a known number of rows, piece by piece, as a `with` block.
 

@@ -19,6 +19,7 @@ from datamodules.prepared.engine import Engine, sql_literal
 from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
 from datamodules.tabular.bins import bin_ids
 from datamodules.tabular.list_ids import lists_of
+from datamodules.tabular.row_columns import row_arrays
 from datamodules.tabular.rows import Rows, codes_of, column_of, texts_of
 from datamodules.tabular.source import RawField
 from zoo.data.encoder import VOCABULARY
@@ -132,13 +133,15 @@ class Encoded:
         numerical: float32 [R, N].
         categorical: int32 [R, C].
         lists: Lists of ids [R, M]; None where there are no such fields.
+        further: float32 [R] `weight` and int64 [R] `group`, where rows have them.
     """
 
     row: np.ndarray
     label: np.ndarray
     numerical: np.ndarray
     categorical: np.ndarray
-    lists: Lists | None = None
+    lists: Lists | None
+    further: dict[str, np.ndarray]
 
 
 def encode(engine: Engine, rows: Rows, encoder: Encoder) -> Iterator[Encoded]:
@@ -160,6 +163,7 @@ def encode(engine: Engine, rows: Rows, encoder: Encoder) -> Iterator[Encoded]:
             numerical=_matrix(numbers, len(chunk), np.float32),
             categorical=_matrix(categories, len(chunk), np.int32),
             lists=lists_of(chunk, schema, ids),
+            further=row_arrays(chunk),
         )
 
 

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
-from datamodules.tabular.declared import Label
+from datamodules.tabular.declared import LARGEST, Label
 from datamodules.tabular.formats import TypedFile
 from datamodules.tabular.paths import UNITS, Reading, partition_of
 from datamodules.tabular.source import RawField, part
@@ -38,6 +38,7 @@ class TableFiles:
         reading: How they are read.
         label: The label, if the files need have one.
         time: Column of a time that every row needs, if there is one.
+        weight: Column of a weight that every row needs, if there is one.
 
     Attributes:
         carried: Columns that predictions carry along.
@@ -51,12 +52,14 @@ class TableFiles:
         reading: Reading,
         label: Label | None = None,
         time: str | None = None,
+        weight: str | None = None,
     ) -> None:
         self.files = files
         self.uses = uses
         self.reading = reading
         self.declared = label
         self.time = time
+        self.weight = weight
         self.carried: Sequence[str] = ()
         self.starts: list[int] = []
         self.problems: dict[int, str] = {}
@@ -152,8 +155,8 @@ class TableFiles:
             advice = "give the field a separator" if kind == "text" else "declare it as categorical"
             raise ZooError(f"{where}, not lists: {advice}")
         if "number" in uses and kind in ("boolean", "time", "zoned"):
-            advice = "categorical" if kind == "boolean" else "data.time"
-            raise ZooError(f"{where}, not numbers: declare it as {advice}")
+            advice = ": declare it as " + ("categorical" if kind == "boolean" else "data.time")
+            raise ZooError(f"{where}, not numbers{advice if column != self.weight else ''}")
         is_unit = self.reading.time_format in UNITS
         if "time" in uses and (kind == "boolean" or (kind in NUMBERS and not is_unit)):
             raise ZooError(f"{where}, not times: of numbers, data.time_format says s, ms or us")
@@ -185,6 +188,12 @@ class TableFiles:
             found = [*found, (f"NOT {given}", f"{name} is missing")]
             wrong = f"{name} is not of the form {how} (data.time_format)"
             found.append((f"{part(self.time, 'time')} IS NULL", wrong))
+        if self.weight:
+            given, name = part(self.weight, "given"), f"its weight ({self.weight})"
+            number = part(self.weight, "number")  # NaN is more than any other for DuckDB
+            sound = f"coalesce({number} >= 0 AND {number} <= {LARGEST}, false)"
+            found = [*found, (f"NOT {given}", f"{name} is missing")]
+            found.append((f"NOT {sound}", f"{name} is not a number of at least 0"))
         found = [*found, *((f.malformed, f.problem) for f in fields if f.problem)]
         cases = " ".join(f"WHEN {wrong} THEN {sql_literal(said)}" for wrong, said in found)
         return f"CASE WHEN problem IS NOT NULL THEN problem {cases} END::VARCHAR"

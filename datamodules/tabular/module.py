@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from datamodules.prepared.arrays import Arrays, column_means
+from datamodules.prepared.arrays import Arrays, column_means, weighted_mean
 from datamodules.prepared.carried import CARRIED
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import SPLITS, Manifest, source_identity
@@ -132,12 +132,17 @@ class CTRDataModule(PreparedDataModule):
         """All files of the rows of the splits."""
         return self.raw_file(self.path)
 
+    def row_columns(self) -> dict[str, str]:
+        """What training rows have beside fields and label; see `row_columns.py`."""
+        return {}
+
     def rows_of(
         self,
         files: list[TableFile],
         label: Label | None = None,
         time: str | None = None,
         group: str | None = None,
+        weight: str | None = None,
     ) -> TableFiles:
         """The rows of files, which need the columns of the fields, and these."""
         uses: dict[str, dict[str, str]] = {}
@@ -145,11 +150,11 @@ class CTRDataModule(PreparedDataModule):
             uses.setdefault(field.column, {}).setdefault(field.use, f"field {field.name}")
             time = field.column if field.use == "time" else time
         named = (label and label.column, "label"), (time, "time"), (group, "group")
-        for column, option in named:
+        for column, option in (*named, (weight, "weight")):
             if column:
-                use = "text" if option == "group" else option
+                use = {"group": "text", "weight": "number"}.get(option, option)
                 uses.setdefault(column, {})[use] = f"data.{option}"
-        return TableFiles(files, uses, self.reading, label, time)
+        return TableFiles(files, uses, self.reading, label, time, weight)
 
     def encoder_options(self) -> dict[str, Any]:
         """The options that decide how a raw row becomes ids and numbers."""
@@ -180,6 +185,13 @@ class CTRDataModule(PreparedDataModule):
         """[parts + 1, N] float32 quantiles of the training rows; of many, of every few rows."""
         rows = self._arrays["train"].numerical
         return quantiles(rows[:: math.ceil(len(rows) / QUANTILE_ROWS)], parts)
+
+    @property
+    def positive_rate(self) -> float:
+        """Share of positives among the training rows, by their weights, once prepared."""
+        rate = super().positive_rate  # which refuses data that are not prepared
+        rows = self._arrays.get("train") or Arrays.open(self.folder / "train")
+        return rate if rows.weight is None else weighted_mean(rows.label, rows.weight)
 
     @property
     def negative_sampling_rate(self) -> float:
@@ -235,6 +247,7 @@ class CTRDataModule(PreparedDataModule):
             fitted=encoder,
             notes=self.notes(file),
             count_copies=self.counts_copies,
+            row_columns=self.row_columns(),
         )
 
     @cached_property

@@ -5,7 +5,7 @@ arrays are appended to chunk by chunk.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from datamodules.tabular.encoder import (
 )
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.list_ids import count_values
+from datamodules.tabular.row_columns import row_arrays
 from datamodules.tabular.rows import Rows, column_of, read_rows
 from datamodules.tabular.source import RawField
 from datamodules.tabular.splitting import LEFT_OUT, Splitting
@@ -54,10 +55,12 @@ def prepare(
     fitted: Path | None = None,
     notes: dict[str, int] | None = None,
     count_copies: bool = False,
+    row_columns: Mapping[str, str] | None = None,
 ) -> None:
     """Fills an empty folder with prepared data: encoder, arrays, manifest.
 
-    The encoder is fitted on the training rows, or that of a run (`fitted`), which is copied.
+    The encoder is fitted on the training rows, or that of a run (`fitted`), which is copied. Rows
+    have what `row_columns` says beside fields and label, by its SQL.
 
     Raises:
         ZooError: where the file cannot be used; the message says why.
@@ -65,10 +68,11 @@ def prepare(
     if file.label is None:
         raise ZooError(f"{file.path} has no label column: a model cannot be trained on it")
     with Engine(folder / "work", memory_limit) as engine:
-        rows = read_rows(engine, file, fields, splitting.extra)
+        rows = read_rows(engine, file, fields, {**splitting.extra, **(row_columns or {})})
         rows.rejected.check(max_bad_rows)
         splitting.assign(engine, rows)
         splits = _count_splits(rows, file)
+        _check_weights(rows, file)
         notes = {**(notes or {}), **_left_out(rows)}
         if count_copies:
             notes |= copies(engine, rows, fields, splits)
@@ -173,6 +177,29 @@ def _count_splits(rows: Rows, file: TableFiles) -> dict[str, dict[str, int]]:
     return {s: found[s] for s in SPLITS}
 
 
+def _check_weights(rows: Rows, file: TableFiles) -> None:
+    """Raises `ZooError` where too few rows have a weight."""
+    counts, clicks = np.zeros((2, LEFT_OUT + 1), np.int64)
+    for chunk, split in zip(rows, rows.splits, strict=True):
+        weight = row_arrays(chunk).get("weight")
+        if weight is None:
+            return
+        counts += np.bincount(split[weight > 0], minlength=len(counts))
+        positive = (weight > 0) & (chunk["label"].to_numpy() == 1)
+        clicks += np.bincount(split[positive], minlength=len(counts))
+    for s, count in zip(SPLITS, counts, strict=False):
+        if not count:
+            raise ZooError(
+                f"{file.path}: the weights (data.weight) of all rows of the {s} split are 0, so "
+                "that none counts: give some of them a weight, or another data.split"
+            )
+    if clicks[0] in (0, counts[0]):
+        raise ZooError(
+            f"{file.path}: the training rows whose weight (data.weight) is more than 0 are all of "
+            "one class: give some of the other class a weight"
+        )
+
+
 def _left_out(rows: Rows) -> dict[str, int]:
     """How many training rows are left out, as a note."""
     count = sum(int((split == LEFT_OUT).sum()) for split in rows.splits)
@@ -192,8 +219,10 @@ def _write_arrays(
     schema = encoder.schema
     with ExitStack() as stack:
         values = count_values(rows, schema)
+        first = next(iter(rows), None)  # none where no row of the files could be read
+        further = [] if first is None else [*row_arrays(first)]
         writers = [
-            stack.enter_context(ArraysWriter(folder, size, schema, values.get(s, 0)))
+            stack.enter_context(ArraysWriter(folder, size, schema, values.get(s, 0), further))
             for s, (folder, size) in enumerate(sizes)
         ]
         for chunk, split in zip(encode(engine, rows, encoder), rows.splits, strict=True):
@@ -206,4 +235,5 @@ def _write_arrays(
                     label=chunk.label[mine],
                     row=file_row[mine],
                     lists=chunk.lists and chunk.lists.take(torch.from_numpy(mine)),
+                    **{name: values[mine] for name, values in chunk.further.items()},
                 )

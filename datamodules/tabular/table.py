@@ -19,6 +19,7 @@ from datamodules.tabular.files import KINDS, TableFiles
 from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.paths import Reading, files_of, paths_of
+from datamodules.tabular.row_columns import row_columns
 from datamodules.tabular.source import RawField, part
 from datamodules.tabular.table_file import TableFile
 from zoo.data.errors import ZooError
@@ -43,11 +44,14 @@ class Table(CTRDataModule):
         time_format: How a time is written: a format such as `%d/%m/%Y %H:%M`, or, of numbers since
             1970, `s`, `ms` or `us`; null is ISO 8601, UTC where it names no zone, and times of
             Parquet.
-        group: Column whose values stay together in a split by group, such as a user; a row without
-            one is a group of its own.
+        group: Column whose values are groups of rows, such as a user: the metric `gauc` is measured
+            within them, and a split by group keeps them together; a row without one is a group of
+            its own.
         split: How rows are dealt to the splits: by a `hash` of their number, by `time` (training
             first, test last), or by a hash of their `group`; null takes the one that `time` or
             `group` allows, else `hash`.
+        weight: Column of how much each row counts in the loss and the metrics, numbers of at least
+            0; null weighs all alike.
         missing_values: Texts that mean that a value is missing.
         format: Format of files whose names do not say it.
         delimiter: Character between the columns of text; null is a comma, and a tab of TSV.
@@ -64,6 +68,7 @@ class Table(CTRDataModule):
         time_format: str | None = None,
         group: str | None = None,
         split: Literal["hash", "time", "group"] | None = None,
+        weight: str | None = None,
         missing_values: Sequence[str] = ("",),
         format: Literal["parquet", "csv", "tsv", "jsonl"] | None = None,
         delimiter: str | None = None,
@@ -74,6 +79,7 @@ class Table(CTRDataModule):
         self.time_column = time
         self.time_fields = [*time_fields]
         self.group = group
+        self.weight = weight
         self.reading = Reading(format, delimiter, tuple(missing_values), time_format)
         self._check()
         super().__init__(path, **shared)
@@ -137,9 +143,9 @@ class Table(CTRDataModule):
                 )
 
     def training_file(self) -> TableFiles:
-        """All files, with label, time and group."""
+        """All files, with label, time, group and weight."""
         files = files_of(self.path, self.table_file)
-        return self.rows_of(files, self.label, self.time_column, self.group)
+        return self.rows_of(files, self.label, self.time_column, self.group, self.weight)
 
     def raw_fields(self) -> list[RawField]:
         """The declared fields, each followed by its indicator, then those of the time."""
@@ -149,6 +155,10 @@ class Table(CTRDataModule):
     def time(self) -> str | None:
         """The time, where it is declared."""
         return part(self.time_column, "time") if self.time_column else None
+
+    def row_columns(self) -> dict[str, str]:
+        """The weight and the group, where they are declared."""
+        return row_columns(self.weight, self.group)
 
     def encoder_options(self) -> dict[str, Any]:
         """The declaration of the fields."""
@@ -169,6 +179,7 @@ class Table(CTRDataModule):
             "time": self.time_column,
             "time_format": self.reading.time_format,
             "group": self.group,
+            "weight": self.weight,
             "format": self.reading.format,
             "delimiter": self.reading.delimiter,
         }
