@@ -18,6 +18,7 @@ from zoo.nn.embedding import Embedded
 from zoo.nn.linear import linear
 from zoo.nn.mlp import deep_part
 from zoo.nn.numbers import bins_of
+from zoo.nn.sized import flat_columns
 
 
 class CrossNetwork(nn.Module):
@@ -89,6 +90,8 @@ class DCN(CTRModule):
         shared: Options of `CTRModule`.
     """
 
+    one_size = False
+
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
@@ -117,7 +120,8 @@ class DCN(CTRModule):
     def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
         """Also the weights with which the cross layers multiply the fields."""
         embedded = bool(options["embed_numerical"])
-        columns = schema.flat_columns(options["embedding_dim"], embedded, bins_of(options))
+        sizes = options.get("embedding_dims")  # which earlier checkpoints do not name
+        columns = flat_columns(schema, options["embedding_dim"], sizes, embedded, bins_of(options))
         if options["parameterization"] == "matrix":
             reading = (
                 "The brighter a cell, the larger the weights with which this cross layer "

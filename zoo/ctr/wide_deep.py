@@ -28,6 +28,8 @@ class WideDeep(CTRModule):
         shared: Options of `CTRModule`.
     """
 
+    one_size = False
+
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],

@@ -46,6 +46,8 @@ class InterpretableMLP(MixtureModule, RowModule):
         shared: Options of `MixtureModule` and `RowModule`.
     """
 
+    one_size = False
+
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],

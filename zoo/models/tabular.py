@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from zoo.data.batch import Batch
@@ -18,9 +19,10 @@ from zoo.models.base import ZooModule
 from zoo.models.class_spec import ClassSpec
 from zoo.models.description import Description, FieldRows
 from zoo.models.metrics import ClickMetrics, MetricDict, RankingMetrics
-from zoo.nn.embedding import FusedEmbedding
+from zoo.models.pretrained import Pretrained, checked, take_vectors
 from zoo.nn.numbers import NumericalEncoding, encoding_of
 from zoo.nn.pooling import Pooling
+from zoo.nn.sized import embedding_of, paths_of_parts
 
 SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are equal
 
@@ -38,6 +40,11 @@ class RowModule(ZooModule):
         embedding_std: Standard deviation of the initial embeddings.
         embedding_dropout: Share of the numbers in the embeddings of a row that training drops, the
             same for all parts of the model; first-order weights are kept.
+        embedding_dims: Sizes of the embeddings of fields that differ from `embedding_dim`, such as
+            `{user_id: 32, gender: 2}`, in models whose fields need not be of one size.
+        pretrained: Vectors that the embeddings of a field begin with, or are kept at, by its name:
+            a Parquet `path`, and, where their names say it not, its columns `value` and `vector`;
+            `frozen: true` keeps these vectors as they are.
         pooling: How a field of lists becomes one vector: `mean`, `sum`, or `attention` to the field
             whose vocabulary it shares; or one of these by the name of the field, such as
             `{history: attention}`, with `mean` for the others.
@@ -55,7 +62,14 @@ class RowModule(ZooModule):
         train_metrics: Log the exact AUC and logloss (and GAUC) of the training rows too, each as
             scored just before its step.
         shared: Options of `ZooModule`.
+
+    Attributes:
+        one_size: Whether the embeddings of all fields must be of one size, as in a model that joins
+            them with each other; false in one that takes `Embedded.flat` alone.
     """
+
+    one_size = True
+    is_pretrained: Tensor
 
     def __init__(
         self,
@@ -65,6 +79,8 @@ class RowModule(ZooModule):
         first_order: bool = True,
         embedding_std: float = 0.0001,
         embedding_dropout: float = 0.0,
+        embedding_dims: dict[str, int] | None = None,
+        pretrained: dict[str, Pretrained] | None = None,
         pooling: Pooling | dict[str, Pooling] = "mean",
         numerical_encoding: NumericalEncoding = "none",
         numerical_bins: int = 20,
@@ -94,15 +110,34 @@ class RowModule(ZooModule):
                 self.embedding_weight_decay,
             )
         self.sparse_gradients = sparse_gradients
-        self.embedding = FusedEmbedding(
+        self.pretrained = checked(pretrained, self.schema)
+        frozen = [name for name, spec in self.pretrained.items() if spec.get("frozen")]
+        require(
+            not frozen or not self.embedding_weight_decay,
+            f"embedding_weight_decay would change the frozen vectors of {', '.join(frozen)}",
+            self.embedding_weight_decay,
+        )
+        require(
+            not embedding_dims or not self.one_size,
+            f"embedding_dims: {type(self).__name__} joins the embeddings of fields with each "
+            "other, for which they need one size: leave it out, or take WideDeep, DCN or "
+            "InterpretableMLP",
+            embedding_dims,
+        )
+        if self.pretrained:  # plain data, so that a checkpoint loads with weights_only=True
+            self.save_hyperparameters({"pretrained": self.pretrained}, logger=False)
+            self.register_buffer("is_pretrained", torch.tensor(False))
+        self.embedding = embedding_of(
             self.schema,
             embedding_dim,
-            embed_numerical,
-            first_order,
-            embedding_std,
-            embedding_dropout,
-            pooling,
-            encoding_of(numerical_encoding, len(self.schema.numerical), numerical_bins),
+            embedding_dims,
+            embed_numerical=embed_numerical,
+            first_order=first_order,
+            init_std=embedding_std,
+            dropout=embedding_dropout,
+            pooling=pooling,
+            encoding=encoding_of(numerical_encoding, len(self.schema.numerical), numerical_bins),
+            frozen=frozen,
         )
         splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
         self.metrics = MetricDict({split: ClickMetrics() for split in splits})
@@ -112,17 +147,20 @@ class RowModule(ZooModule):
     @classmethod
     def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
         """Also the embeddings, and the first-order weights where there are any."""
-        numerical = tuple(field.name for field in schema.numerical)
-        of_ids = (*schema.categorical, *schema.lists)
-        owners = tuple(field.name for field in of_ids if not field.vocabulary)
-        first_order = (
-            FieldRows("embedding.table", owners, -1),  # the last column of `FusedEmbedding`
-            FieldRows("embedding.numerical_weight", numerical),
-        )
+        embeddings, first_order = [], []
+        sizes = options.get("embedding_dims")  # which earlier checkpoints do not name
+        for path, part in paths_of_parts(schema, options["embedding_dim"], sizes):
+            of_ids = (*part.categorical, *part.lists)
+            owners = tuple(field.name for field in of_ids if not field.vocabulary)
+            embeddings.append(FieldRows(f"{path}.table", owners))
+            # the last column of `FusedEmbedding`
+            first_order.append(FieldRows(f"{path}.table", owners, -1))
+            numerical = tuple(field.name for field in part.numerical)
+            first_order.append(FieldRows(f"{path}.numerical_weight", numerical))
         return replace(
             super().describe(schema, options),
-            embeddings=(FieldRows("embedding.table", owners),),
-            first_order=first_order if options.get("first_order") else (),
+            embeddings=tuple(embeddings),
+            first_order=tuple(first_order) if options.get("first_order") else (),
         )
 
     @torch.compiler.disable  # it would compile anew at every batch that is kept
@@ -154,10 +192,11 @@ class RowModule(ZooModule):
         return values
 
     def setup(self, stage: str) -> None:
-        """Fits the bins of numbers, and chooses the form of the embedding gradients."""
+        """Takes from the data what weights begin with; chooses the form of embedding gradients."""
         super().setup(stage)
         if stage == "fit":
             self._fit_bins()
+            self._take_vectors()
         if isinstance(self.sparse_gradients, bool):
             self.embedding.sparse = self.sparse_gradients
         else:
@@ -180,3 +219,15 @@ class RowModule(ZooModule):
         quantiles = data.numerical_quantiles(self.embedding.bins)
         # batches may differ between processes
         encoding.fit(self.trainer.strategy.broadcast(quantiles))
+
+    def _take_vectors(self) -> None:
+        """Takes pretrained vectors, unless the weights were loaded, which have come from them."""
+        if not self.pretrained or self.is_pretrained:
+            return
+        data = datamodule_of(self.trainer)
+        encoder = data.encoder_folder if data else None
+        for name, spec in self.pretrained.items():
+            said = take_vectors(self.embedding, name, spec, encoder)
+            if self.trainer.is_global_zero:
+                Console(stderr=True).print(said, soft_wrap=True, highlight=False)
+        self.is_pretrained.fill_(True)

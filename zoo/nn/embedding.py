@@ -53,9 +53,10 @@ class _LookUp(torch.autograd.Function):
         sparse: bool,
         off: Tensor | None,
         values: Tensor | None,
+        frozen: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(ids, numerical, numerical_vectors, off, values)
+        ctx.save_for_backward(ids, numerical, numerical_vectors, off, values, frozen)
         ctx.shape, ctx.dim, ctx.sparse = table.shape, dim, sparse
         embedded = 0 if numerical_vectors is None else len(numerical_vectors)
         rows = nn.functional.embedding(ids, table)
@@ -80,7 +81,7 @@ class _LookUp(torch.autograd.Function):
         weights: Tensor | None,
         of_lists: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        ids, numerical, numerical_vectors, off, values = ctx.saved_tensors
+        ids, numerical, numerical_vectors, off, values, frozen = ctx.saved_tensors
         dnumerical, dnumerical_vectors = None, None
         embedded = 0 if numerical_vectors is None else len(numerical_vectors)
         direct = None
@@ -100,6 +101,8 @@ class _LookUp(torch.autograd.Function):
         rows[..., ctx.dim :] = 0 if weights is None else weights[:, None, None]
         if off is not None:
             rows.masked_fill_(off.unsqueeze(2), 0)
+        if frozen is not None:
+            gradients[:, : ctx.dim].masked_fill_(frozen[touched].unsqueeze(1), 0)
         if numerical_vectors is not None:
             dnumerical_vectors = torch.einsum("bn,bnd->nd", numerical, vectors[:, :embedded])
         if ctx.needs_input_grad[2]:
@@ -111,6 +114,7 @@ class _LookUp(torch.autograd.Function):
             None,
             dnumerical,
             dnumerical_vectors,
+            None,
             None,
             None,
             None,
@@ -155,6 +159,7 @@ class FusedEmbedding(nn.Module):
             in `Embedded.flat`; the others grow by 1 / (1 - dropout).
         pooling: How lists are pooled; see `ListPooling`.
         encoding: The encoding of the numbers; None is none.
+        frozen: Names of the fields some of whose vectors are not trained.
 
     Attributes:
         sparse: Whether the table's gradient is sparse; the values of the gradient are the same.
@@ -163,10 +168,13 @@ class FusedEmbedding(nn.Module):
         numerical_weight: [N] first-order weights of the numerical fields; None without.
         numerical_vectors: [N, D] vectors of the numerical fields; None without.
         bin_vectors: [N, T, D] vectors of the parts of their encodings; None without.
+        is_frozen: bool [sum(cardinalities)] rows whose vectors are not trained; None without such
+            fields.
     """
 
     offsets: Tensor
     list_offsets: Tensor
+    is_frozen: Tensor | None
 
     def __init__(
         self,
@@ -178,6 +186,7 @@ class FusedEmbedding(nn.Module):
         dropout: float = 0.0,
         pooling: Pooling | Mapping[str, Pooling] = "mean",
         encoding: Bins | None = None,
+        frozen: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -186,6 +195,9 @@ class FusedEmbedding(nn.Module):
         for name, fields in (("offsets", schema.categorical), ("list_offsets", schema.lists)):
             firsts = [schema.first_rows[field.name] for field in fields]
             self.register_buffer(name, torch.tensor(firsts, dtype=torch.long), persistent=False)
+        self.first_rows = schema.first_rows
+        is_frozen = torch.zeros(schema.table_rows, dtype=torch.bool) if frozen else None
+        self.register_buffer("is_frozen", is_frozen)
         self.table = nn.Parameter(torch.empty(schema.table_rows, embedding_dim + first_order))
         self.n_numerical = len(schema.numerical)
         self.numerical_weight = nn.Parameter(torch.empty(self.n_numerical)) if first_order else None
@@ -228,6 +240,7 @@ class FusedEmbedding(nn.Module):
             self.sparse,
             off,
             values,
+            self.is_frozen,
         )
         drops = self.training and self.dropout
         if lists:
@@ -260,6 +273,10 @@ class FusedEmbedding(nn.Module):
         """
         found = schema.flat_columns(self.embedding_dim, self.embeds_numerical, self.bins)
         return sorted(column for name in names for column in found[name])
+
+    def place(self, name: str) -> tuple["FusedEmbedding", int]:
+        """The embedding that holds a field of ids, this one, and the row at which it begins."""
+        return self, self.first_rows[name]
 
     @property
     def embeds_numerical(self) -> bool:
