@@ -17,7 +17,7 @@ from datamodules.prepared.engine import Engine
 from datamodules.prepared.lists import ListArrays
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.tabular.crosses import Cross, member_columns
-from datamodules.tabular.encoder import encode, load_vocabulary
+from datamodules.tabular.encoder import Encoded, encode, load_vocabulary
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.rows import ROWS_PER_CHUNK, read_rows
 from datamodules.tabular.source import RawField
@@ -74,12 +74,7 @@ class MemoryEncoder:
                 for start in range(0, len(table), ROWS_PER_CHUNK)
                 for part in self._part(table, start, source, fields, rejected)
             ]
-            joined: dict[str, Any] = {
-                a: np.concatenate([getattr(part, a) for part in parts]) for a in ARRAYS
-            }
-            found = [part.lists for part in parts if part.lists]
-            lists = ListArrays.of([each.rows([slice(None)]) for each in found]) if found else None
-            rows = Arrays(**joined, lists=lists)
+            rows = _joined(parts)
             return replace(rows, crosses=tuple(self._crossed(rows))), rejected
 
     def _part(
@@ -89,7 +84,7 @@ class MemoryEncoder:
         source: Callable[[pa.Table], TableFiles],
         fields: list[RawField],
         rejected: Rejected,
-    ) -> Iterator[Arrays]:
+    ) -> Iterator[Encoded]:
         """The usable rows from `start` on, so many that the engine holds them."""
         engine = self._engine
         rows = read_rows(engine, source(table.slice(start, ROWS_PER_CHUNK)), fields, {})
@@ -98,9 +93,7 @@ class MemoryEncoder:
         found = [replace(e, line=e.line + start) for e in rows.rejected.examples]
         rejected.examples += found[: MAX_EXAMPLES - len(rejected.examples)]
         for chunk in encode(engine, rows, self.fitted):
-            row = rows.file_row(chunk.row) + start
-            lists = ListArrays.of([chunk.lists]) if chunk.lists else None
-            yield Arrays(chunk.numerical, chunk.categorical, chunk.label, row, lists=lists)
+            yield replace(chunk, row=rows.file_row(chunk.row) + start)
 
     def _crossed(self, rows: Arrays) -> Iterator[np.ndarray | ListArrays]:
         """The ids of each cross field, or their lists."""
@@ -113,3 +106,11 @@ class MemoryEncoder:
                 ids = [*cross.ids(engine, rows, schema)]
                 yield np.concatenate(ids or [np.empty(0, np.int32)])
         self._engine.run("USE main")
+
+
+def _joined(parts: Sequence[Encoded]) -> Arrays:
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS
+    }
+    lists = [part.lists for part in parts if part.lists is not None]
+    return Arrays(**arrays, lists=ListArrays.of(lists) if lists else None)

@@ -109,6 +109,37 @@ def test_another_type_is_refused(encoder, change, message):
     assert str(error.value).startswith(f"the DataFrame: {message}")
 
 
+@pytest.mark.parametrize("form", ["objects", "arrow"])
+def test_lists_in_memory_are_those_of_parquet(tmp_path, monkeypatch, form):
+    random = np.random.default_rng(0)
+    lists = [[f"t{t}" for t in random.integers(0, 9, n)] for n in random.integers(0, 5, 300)]
+    frame = pd.DataFrame({"tags": lists, "click": random.integers(0, 2, 300)})
+    frame["text"] = frame.tags.str.join("|")
+    frame.loc[::7, ["tags", "text"]] = None
+    path = str(write(frame, tmp_path / "rows.parquet"))
+    fields = [
+        TableField("tags", "multi", max_length=3),
+        TableField("text", "sequence", separator="|", vocabulary="tags"),
+    ]
+    given = {"prepared": str(tmp_path / "prepared")}
+    ready(Table(path, "click", fields, **given)).save_encoder(tmp_path / "encoder")
+    data = Table("gone.parquet", "click", fields, encoder=str(tmp_path / "encoder"), **given)
+    data.predict_path = path
+    data.setup("predict")
+    expected = data._arrays["predict"].lists
+    if form == "arrow":
+        types = {"tags": pd.ArrowDtype(pa.list_(pa.string())), "text": "string[pyarrow]"}
+        frame = frame.astype(types)
+    monkeypatch.setattr("datamodules.tabular.memory.ROWS_PER_CHUNK", 128)
+    rows = pa.table({name: pa.array(frame[name], from_pandas=True) for name in frame})
+    found = data.encode_table(rows).batches.arrays.lists
+    for part in ("values", "offsets", "lengths"):
+        mine, theirs = getattr(found, part), getattr(expected, part)
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
+    assert len(found.values) > 500
+
+
 @pytest.mark.parametrize("known", ["int64", "float64"])
 def test_whole_numbers_are_no_numbers_with_decimals(tmp_path, known):
     """As pandas makes of whole numbers one of which is missing; each would be unknown."""
