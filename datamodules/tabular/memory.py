@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,10 @@ from datamodules.prepared.lists import ListArrays
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.tabular.crosses import Cross, member_columns
 from datamodules.tabular.encoder import Encoded, encode, load_vocabulary
-from datamodules.tabular.files import TableFiles
+from datamodules.tabular.files import KINDS, TableFiles
 from datamodules.tabular.rows import ROWS_PER_CHUNK, read_rows
 from datamodules.tabular.source import RawField
+from zoo.data.errors import ZooError
 
 WHOLE, DECIMAL = r"[+-]?\d+", r"[+-]?\d+\.\d+(e[+-]?\d+)?"  # the texts of numbers
 
@@ -106,6 +107,30 @@ class MemoryEncoder:
                 ids = [*cross.ids(engine, rows, schema)]
                 yield np.concatenate(ids or [np.empty(0, np.int32)])
         self._engine.run("USE main")
+
+
+def check_types(file: TableFiles, fields: Sequence[RawField], numbers: Mapping[str, str]) -> None:
+    """Refuses a table whose columns are of other types than those of the fit.
+
+    As categories, 3 and 3.0 are two: pandas makes one of the other where a value is missing.
+
+    Args:
+        file: The table.
+        fields: The fields, without crosses.
+        numbers: See `MemoryEncoder.numbers`.
+    """
+    file.check()
+    kinds = file.kinds(file.files[0])
+    wrong = {("whole", "decimals"): ("float", "1.0"), ("float", "whole"): ("Int64", "1")}
+    for field in fields:
+        pair = kinds[field.column], numbers.get(field.name, "")
+        if field.use == "text" and pair in wrong:
+            dtype, text = wrong[pair]
+            raise ZooError(
+                f"{file.path}: its column {field.column!r} (field {field.name}) holds "
+                f"{KINDS[pair[0]]}, while the run knows values such as {text}, so that all would "
+                f"be unknown: give it as .astype({dtype!r})"
+            )
 
 
 def _joined(parts: Sequence[Encoded]) -> Arrays:

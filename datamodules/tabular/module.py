@@ -3,7 +3,6 @@
 import math
 import re
 import shutil
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +29,9 @@ from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import Cross
 from datamodules.tabular.declared import Label
 from datamodules.tabular.files import TableFiles
+from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.loader import BatchLoader, fits
-from datamodules.tabular.memory import MemoryEncoder
+from datamodules.tabular.memory import MemoryEncoder, check_types
 from datamodules.tabular.paths import Reading, files_of, paths_of
 from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.source import RawField
@@ -322,17 +322,13 @@ class CTRDataModule(PreparedDataModule):
         fitted.check(self.dataset, self.encoder_options(), self.encoder_folder)
         return fitted
 
-    def memory_file(self, table: pa.Table) -> TableFiles:
-        """How rows in memory are read; a label that they may have is not looked at."""
-        missing(self, "memory_file", "reader of rows in memory")
+    def table_columns(self) -> tuple[str, ...]:
+        """Those of the fields."""
+        return tuple(self.rows_of([]).uses)
 
-    def check_memory(self, file: TableFiles, numbers: Mapping[str, str]) -> None:
-        """Refuses rows in memory whose columns are of other types than those of the fit.
-
-        Args:
-            file: The rows.
-            numbers: See `MemoryEncoder.numbers`.
-        """
+    def _memory_file(self, table: pa.Table) -> TableFiles:
+        """A DataFrame, whose label is not looked at."""
+        return self.rows_of([MemoryFile("the DataFrame", table)])
 
     @cached_property
     def _memory(self) -> MemoryEncoder:
@@ -341,8 +337,9 @@ class CTRDataModule(PreparedDataModule):
 
     def encode_table(self, table: pa.Table) -> EncodedTable:
         """Encodes rows in memory, in batches as those of `predict`; writes no file."""
-        self.check_memory(self.memory_file(table), self._memory.numbers)
-        arrays, rejected = self._memory.encode(table, self.memory_file, self.raw_fields())
+        fields = self.raw_fields()
+        check_types(self._memory_file(table), fields, self._memory.numbers)
+        arrays, rejected = self._memory.encode(table, self._memory_file, fields)
         batches = BatchLoader(arrays, self.batch_size, with_row=True) if len(arrays) else ()
         examples = [(example.line, example.reason) for example in rejected.examples]
         return EncodedTable(batches, rejected.reasons, examples)

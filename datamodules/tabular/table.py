@@ -1,11 +1,9 @@
 """A table of one's own, by a declaration: which columns are fields, which is the label."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
-
-import pyarrow as pa
 
 from datamodules.prepared.folder import source_identity
 from datamodules.tabular.declared import (
@@ -15,8 +13,7 @@ from datamodules.tabular.declared import (
     time_fields,
     with_owners,
 )
-from datamodules.tabular.files import KINDS, TableFiles
-from datamodules.tabular.formats import MemoryFile
+from datamodules.tabular.files import TableFiles
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.paths import Reading, files_of, paths_of
 from datamodules.tabular.row_columns import row_columns
@@ -118,29 +115,6 @@ class Table(CTRDataModule):
     def table_file(self, path: Path) -> TableFile:
         """A file of any format."""
         return self.reading.file(path)
-
-    def table_columns(self) -> tuple[str, ...]:
-        """Those of the fields and, where these need it, of the time."""
-        return tuple(self.rows_of([]).uses)
-
-    def memory_file(self, table: pa.Table) -> TableFiles:
-        """A DataFrame."""
-        return self.rows_of([MemoryFile("the DataFrame", table)])
-
-    def check_memory(self, file: TableFiles, numbers: Mapping[str, str]) -> None:
-        """Also refuses numbers as categories that would be another text: 3 and 3.0 are two."""
-        file.check()
-        kinds = file.kinds(file.files[0])
-        wrong = {("whole", "decimals"): ("float", "1.0"), ("float", "whole"): ("Int64", "1")}
-        for field in self.fields:
-            pair = kinds[field.source], numbers.get(field.name, "")
-            if field.kind == "categorical" and pair in wrong:
-                dtype, text = wrong[pair]
-                raise ZooError(
-                    f"{file.path}: its column {field.source!r} (field {field.name}) holds "
-                    f"{KINDS[kinds[field.source]]}, while the run knows values such as {text}, so "
-                    f"that all would be unknown: give it as .astype({dtype!r})"
-                )
 
     def training_file(self) -> TableFiles:
         """All files, with label, time, group and weight."""

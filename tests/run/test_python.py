@@ -260,8 +260,26 @@ def test_a_run_runs_no_code_of_its_own(fitted, workplace):
         zoo.load("sent")
 
 
-@pytest.mark.parametrize("dataset", ["Criteo", "Avazu", "MovieLens", "SkipSessions"])
+LEGACY = Path(__file__).parents[1] / "legacy/runs"
+
+
+@pytest.mark.parametrize("dataset", ["Criteo", "Avazu"])
+@pytest.mark.parametrize("text", [True, False], ids=["text", "numbers"])
+def test_runs_of_criteo_and_avazu_score_their_columns(dataset, text):
+    """As 0.1.0 scored the lines of the raw file."""
+    named = [f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)]
+    criteo = {"sep": "\t", "names": named} if dataset == "Criteo" else {}
+    rows = next((LEGACY / dataset).glob("rows.*"))
+    frame = pd.read_csv(rows, **criteo, dtype=str, keep_default_na=False, na_values=[""])
+    if not text:
+        numbers = named[:13] if dataset == "Criteo" else ["hour"]
+        frame[numbers] = frame[numbers].apply(pd.to_numeric)
+    found = zoo.load(LEGACY / dataset).predict(frame)
+    expected = json.loads((LEGACY / dataset / "expected.json").read_text())["probability"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dataset", ["MovieLens", "SkipSessions"])
 def test_runs_of_data_that_read_no_frames(dataset):
-    run = Path(__file__).parents[1] / "legacy/runs" / dataset
     with pytest.raises(ZooError, match=f"{dataset} reads no DataFrame: write the rows to a file"):
-        zoo.load(run)
+        zoo.load(LEGACY / dataset)
