@@ -135,7 +135,6 @@ def test_lists_in_memory_are_those_of_parquet(tmp_path, monkeypatch, form):
     found = data.encode_table(rows).batches.arrays.lists
     for part in ("values", "offsets", "lengths"):
         mine, theirs = getattr(found, part), getattr(expected, part)
-        assert mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs)
     assert len(found.values) > 500
 
