@@ -180,6 +180,29 @@ def test_known_values_keep_all_and_new_ones_begin(days, name, options):
                 same(mine, value)
 
 
+def test_tables_of_several_sizes_keep_the_rows_of_known_values(days):
+    first, second, run = days
+    options = {"embedding_dims": {"user": 5, "item": 2}, "hidden_units": [4]}
+    before, checkpoint = run("WideDeep", **options)
+    watching, model = Watching(), model_of("WideDeep", second, 7, **options)
+    start = {name: weight.clone() for name, weight in model.state_dict().items()}
+    train(model, second, WarmStart(checkpoint), watching, epochs=1)
+    for name in ("user", "item", "stock"):
+        old, now = values(first, name), values(second, name)
+        part, place = model.embedding.place(name)
+        table = next(n for n, weight in model.named_parameters() if weight is part.table)
+        rows = watching.weights[table][place : place + len(now)]
+        theirs = before.lightning_module.state_dict()[table]
+        _, then = before.lightning_module.embedding.place(name)
+        for value, row in now.items():
+            i = row - second.schema.first_rows[name]
+            if value in old:
+                same(rows[i], theirs[then + old[value] - first.schema.first_rows[name]])
+            else:
+                same(rows[i], start[table][place + i])
+    same(state_of(before)["head.weight"]["sum"], watching.state["head.weight"]["sum"])
+
+
 def test_the_same_data_are_all_known(days):
     first, _, _ = days
     found = known_ids(first.encoder_folder, first.encoder_folder, first.schema)

@@ -108,17 +108,22 @@ def _states(before: ZooModule, saved: Mapping[str, Any]) -> dict[str, dict[str, 
 
 
 def _rows(model: ZooModule, before: ZooModule, known: Mapping[str, KnownIds]) -> Rows:
-    """The known rows of each table of embeddings, by the name of its parameter."""
-    places = model.schema.first_rows, before.schema.first_rows
-    pairs = [(places[0][f] + ids.now, places[1][f] + ids.before) for f, ids in known.items()]
-    if not pairs:
-        return {}
-    now, then = (torch.from_numpy(np.concatenate(part)) for part in zip(*pairs, strict=True))
-    return {
-        f"{path}.table": (now, then)
-        for path, module in model.named_modules()
-        if isinstance(module, FusedEmbedding) and len(module.table) == model.schema.table_rows
-    }
+    """The known rows of each table of embeddings, and of what is said of them, by name."""
+    found: Rows = {}
+    others = dict(before.named_modules())
+    for path, module in model.named_modules():
+        theirs = others.get(path)
+        if not (isinstance(module, FusedEmbedding) and isinstance(theirs, FusedEmbedding)):
+            continue
+        places = module.first_rows, theirs.first_rows
+        both = [(f, ids) for f, ids in known.items() if all(f in place for place in places)]
+        pairs = [(places[0][f] + ids.now, places[1][f] + ids.before) for f, ids in both]
+        if pairs:
+            now, then = (
+                torch.from_numpy(np.concatenate(part)) for part in zip(*pairs, strict=True)
+            )
+            found |= {f"{path}.{name}": (now, then) for name in ("table", "is_frozen")}
+    return found
 
 
 def _check(
