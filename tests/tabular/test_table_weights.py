@@ -15,6 +15,8 @@ from datamodules.prepared.folder import SPLITS
 from datamodules.tabular.declared import TableField
 from datamodules.tabular.loader import BatchLoader
 from zoo import DeepFM, ZooError
+from zoo.inspect import load
+from zoo.inspect.scores import score
 
 FRAME = table(600)
 FRAME["importance"] = np.random.default_rng(1).choice([0, 0.25, 1, 7], len(FRAME))
@@ -141,3 +143,25 @@ def test_metrics_of_a_fit_are_those_of_scikit_learn(file, tmp_path):
             sizes.append(w[mine].sum())
     assert len(areas) > 3
     assert found["val/gauc"] == pytest.approx(np.average(areas, weights=sizes))
+
+
+def test_inspect_measures_as_the_fit_did(file, tmp_path):
+    made = declared(file, tmp_path, **WEIGHTED, batch_size=64)
+    made.prepare_data()
+    torch.manual_seed(0)
+    model = DeepFM(made.schema, embedding_dim=2, hidden_units=[4])
+    trainer = pl.Trainer(max_epochs=1, num_sanity_val_steps=0, default_root_dir=tmp_path, **QUIET)
+    trainer.fit(model, made)
+    (found,) = trainer.validate(model, made, verbose=False)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    made.trainer = None
+    scores = score(load(tmp_path / "a.ckpt"), made, sample=100)
+    for name in ("auc", "logloss", "gauc"):
+        assert getattr(scores.overall, name) == pytest.approx(found[f"val/{name}"], abs=1e-6)
+    arrays = made._arrays["val"]
+    counted, w = arrays.weight > 0, arrays.weight.astype(float)
+    assert scores.overall.rows == counted.sum()
+    assert scores.overall.observed == pytest.approx(np.average(arrays.label, weights=w))
+    assert scores.overall.effective == pytest.approx(w.sum() ** 2 / (w**2).sum())
+    assert sum(part.rows for part in scores.calibration) == counted.sum()
+    assert "GAUC" in str(next(scores.sections()))

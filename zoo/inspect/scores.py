@@ -101,7 +101,7 @@ def score(
         scored = quality.score_rows(model, batches, fields)
     return Scores(
         split,
-        scored.quality("all", slice(None)),
+        scored.overall(),
         scored.calibration(),
         by,
         slices.slices_of(scored, fields, encoder),

@@ -17,7 +17,7 @@ from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table, titled
 from zoo.inspect.with_data.sample import SEED, predict
 from zoo.models.base import ZooModule
-from zoo.models.measures import area_under_curve, cross_entropy
+from zoo.models.measures import area_under_curve, cross_entropy, weighted_mean
 
 FIELDS_SHOWN = 20
 
@@ -51,23 +51,33 @@ def importance_of(model: ZooModule, batch: AnyBatch) -> list[Importance]:
         model: A model in evaluation.
         batch: Rows of its schema.
     """
-    scored, schema = batch.labelled, model.schema
+    scored, schema, weight = batch.labelled, model.schema, getattr(batch, "weight", None)
+    if weight is not None:
+        scored &= weight > 0
+        weight = weight[scored].double()
     labels = batch.label[scored]
-    auc, losses = _measure(predict(model, batch)[0][scored], labels)
+    auc, losses = _measure(predict(model, batch)[0][scored], labels, weight)
     found = []
     for field in schema.fields:
         logits = predict(model, batch.shuffled(schema, field, SEED))[0][scored]
-        worse, risen = _measure(logits, labels)
-        rise = risen - losses
-        error = float(rise.std(correction=0)) / math.sqrt(len(rise))
+        worse, risen = _measure(logits, labels, weight)
         fall = None if math.isnan(auc) else auc - worse
-        found.append(Importance(field.name, fall, float(rise.mean()), error))
+        found.append(Importance(field.name, fall, *_mean(risen - losses, weight)))
     return sorted(found, key=lambda item: -item.logloss)
 
 
-def _measure(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+def _measure(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> tuple[float, Tensor]:
     """The AUC, and [R] the cross-entropy of each row."""
-    return float(area_under_curve(logits, labels > 0.5)), cross_entropy(logits, labels)
+    return float(area_under_curve(logits, labels > 0.5, weight)), cross_entropy(logits, labels)
+
+
+def _mean(values: Tensor, weight: Tensor | None) -> tuple[float, float]:
+    """The mean of values [R], weighted, and its standard error."""
+    if weight is None:
+        return float(values.mean()), float(values.std(correction=0)) / math.sqrt(len(values))
+    mean, shares = weighted_mean(values, weight), weight / weight.sum()
+    spread = weighted_mean((values - mean) ** 2, weight)
+    return float(mean), float((spread * (shares**2).sum()).sqrt())
 
 
 def sections(found: Sequence[Importance], rows: int) -> Iterator[Section]:

@@ -5,7 +5,7 @@ Shapes: R scored labels of a split (rows, or tracks of sessions), H experts, C f
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,14 +15,14 @@ from zoo.data.errors import ZooError
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
 from zoo.models.base import ZooModule
-from zoo.models.measures import click_metrics
+from zoo.models.measures import click_metrics, grouped_area, weighted_mean
 
 BINS = 10  # of the calibration, of equal numbers of rows
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The quality of the predictions of some rows.
+    """The quality of the predictions of some rows, by their weights where they have such.
 
     Attributes:
         name: Name of the rows.
@@ -31,7 +31,10 @@ class Quality:
         observed: Share of positives.
         auc: AUC; None where there is a single class.
         logloss: Mean cross-entropy.
-        attribution: Mean attribution of each expert, by name.
+        attribution: Mean attribution of each expert, by name; not weighted.
+        effective: Number of rows of equal weight whose mean is as certain, (sum w)^2 / sum w^2
+            (Kish, Survey Sampling, 1965); None where all weigh alike.
+        gauc: Mean AUC of groups, of all rows of data with such; None where none has both classes.
     """
 
     name: str
@@ -41,11 +44,13 @@ class Quality:
     auc: float | None
     logloss: float
     attribution: dict[str, float]
+    effective: float | None = None
+    gauc: float | None = None
 
     @property
     def gap(self) -> float:
         """Predicted less observed, in standard errors of a share of so many rows."""
-        error = math.sqrt(self.predicted * (1 - self.predicted) / self.rows)
+        error = math.sqrt(self.predicted * (1 - self.predicted) / (self.effective or self.rows))
         return (self.predicted - self.observed) / max(error, 1e-12)
 
 
@@ -59,6 +64,8 @@ class Scored:
         attribution: [R, H] attribution to each expert.
         ids: [R, C] ids of some fields.
         experts: Names of the experts.
+        weight: [R] weights, all more than zero; None weighs all alike.
+        group: [R] number of each row's group; None has no groups.
     """
 
     logits: Tensor
@@ -66,21 +73,33 @@ class Scored:
     attribution: Tensor
     ids: Tensor
     experts: tuple[str, ...]
+    weight: Tensor | None = None
+    group: Tensor | None = None
+
+    def overall(self) -> Quality:
+        """The quality of all rows, and within groups."""
+        found = self.quality("all", slice(None))
+        if self.group is None:
+            return found
+        gauc = float(grouped_area(self.logits, self.labels > 0.5, self.group, self.weight))
+        return replace(found, gauc=None if math.isnan(gauc) else gauc)
 
     def quality(self, name: str, chosen: Tensor | slice) -> Quality:
         """The quality of some rows."""
         logits, labels = self.logits[chosen], self.labels[chosen]
+        weight = None if self.weight is None else self.weight[chosen].double()
         # not the metric, which waits for the other processes of a fit
-        found = {key: float(value) for key, value in click_metrics(logits, labels).items()}
+        found = {key: float(value) for key, value in click_metrics(logits, labels, weight).items()}
         mean = self.attribution[chosen].double().mean(0).tolist()
         return Quality(
             name,
             len(labels),
-            float(logits.double().sigmoid().mean()),
-            float(labels.double().mean()),
+            float(weighted_mean(logits.double().sigmoid(), weight)),
+            float(weighted_mean(labels.double(), weight)),
             None if math.isnan(found["auc"]) else found["auc"],
             found["logloss"],
             dict(zip(self.experts, mean, strict=True)),
+            None if weight is None else float(weight.sum() ** 2 / (weight**2).sum()),
         )
 
     def calibration(self) -> tuple[Quality, ...]:
@@ -91,7 +110,8 @@ class Scored:
 
 @torch.no_grad()
 def score_rows(model: ZooModule, batches: Iterable[Any], fields: Sequence[str]) -> Scored:
-    """Scores all labels of some batches.
+    """Scores all labels of some batches; rows of weight zero, which count for nothing, are left
+    out.
 
     Args:
         model: A model in evaluation.
@@ -99,22 +119,28 @@ def score_rows(model: ZooModule, batches: Iterable[Any], fields: Sequence[str]) 
         fields: Names of the categorical fields whose ids are kept.
 
     Raises:
-        ZooError: where no row has a label.
+        ZooError: where no row has a label (and a weight).
     """
-    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    parts: list[tuple[Tensor | None, ...]] = []
     for batch in batches:
         logits, attribution = model.explain(batch)
         scored = batch.labelled
+        weight, group = (getattr(batch, part, None) for part in ("weight", "group"))
+        if weight is not None:
+            scored &= weight > 0
         label = batch.label[scored]
         ids = label.new_zeros(len(label), 0)
         if fields:
             inputs = batch.inputs(model.schema)
             ids = torch.stack([inputs[field][scored] for field in fields], 1)
-        parts.append((logits[scored].float(), label, attribution[scored], ids))
-    if not sum(len(label) for _, label, _, _ in parts):
+        further = (part if part is None else part[scored] for part in (weight, group))
+        parts.append((logits[scored].float(), label, attribution[scored], ids, *further))
+    columns = [[part for part in column if part is not None] for column in zip(*parts, strict=True)]
+    if not columns or not sum(map(len, columns[0])):
         raise ZooError("the split holds no labelled rows")
-    logits, labels, attribution, ids = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Scored(logits, labels, attribution, ids, model.experts)
+    logits, labels, attribution, ids = map(torch.cat, columns[:4])
+    weight, group = (torch.cat(column) if column else None for column in columns[4:])
+    return Scored(logits, labels, attribution, ids, model.experts, weight, group)
 
 
 def sections(split: str, overall: Quality, calibration: Sequence[Quality]) -> Iterator[Section]:
@@ -139,11 +165,13 @@ def sections(split: str, overall: Quality, calibration: Sequence[Quality]) -> It
 def quality_table(title: str, name: str, rows: Sequence[Quality]) -> TextTable:
     """A line for each of some rows."""
     columns = (name, "number", "predicted", "observed", "AUC", "logloss")
-    return text_table(title, columns, map(_cells, rows))
+    grouped = any(row.gauc is not None for row in rows)
+    columns = (*columns, "GAUC") if grouped else columns
+    return text_table(title, columns, (_cells(row, grouped) for row in rows))
 
 
-def _cells(row: Quality) -> tuple[Any, ...]:
-    numbers = (row.predicted, row.observed, row.auc, row.logloss)
+def _cells(row: Quality, grouped: bool) -> tuple[Any, ...]:
+    numbers = (row.predicted, row.observed, row.auc, row.logloss, *([row.gauc] if grouped else []))
     return row.name, row.rows, *("-" if value is None else f"{value:.4f}" for value in numbers)
 
 
