@@ -14,7 +14,24 @@ ROWS = 1_000_000  # looked at, the first ones
 TIME = re.compile(r"(.*[_ ])?(ts|time|timestamp|date|datetime)([_ ].*)?", re.DOTALL | re.IGNORECASE)
 EPOCHS = {"s": 1, "ms": 1000, "us": 1_000_000}
 FIRST, LAST = 631_152_000, 4_102_444_800  # 1990 and 2100, in seconds
+SEPARATORS = ("|", ";")  # of values in text
+SEPARATED = 0.05  # share of the values of a column that hold its separator
 PARTS: Sequence[Part] = ("text", "number", "time", "nested")
+
+
+@dataclass(frozen=True)
+class ListColumn:
+    """What the lists of a column hold.
+
+    Attributes:
+        separator: Text between the values; None where they are lists in the file.
+        distinct: Number of distinct values.
+        longest: Number of values of the longest list.
+    """
+
+    separator: str | None
+    distinct: int
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -31,10 +48,11 @@ class Column:
         whole: Number of values that are whole numbers.
         times: Number of values that are times.
         answers: Number of values among 0, 1, false and true.
-        nested: Whether there is a list or an object.
+        nested: Whether there is a list or an object, and not lists of values alone.
         low: Smallest number.
         median: Median of the numbers.
         high: Largest number.
+        lists: What its lists hold, where it holds such, or text that `|` or `;` separates.
     """
 
     name: str
@@ -50,6 +68,7 @@ class Column:
     low: float | None
     median: float | None
     high: float | None
+    lists: "ListColumn | None" = None
 
     @property
     def is_label(self) -> bool:
@@ -84,12 +103,12 @@ class Column:
 def columns_of(engine: Engine, files: TableFiles) -> list[Column]:
     """What the first rows hold, which are the table `described` of the engine then."""
     names = _distinct(files.columns)
+    kinds = files.kinds(files.files[0])
+    files.uses = {name: {"list": "fields"} for name in names if kinds[name] == "list"}
     values = []
     for i, name in enumerate(names):
-        values += [
-            f"{part(name, wanted)} AS {wanted}{i}"
-            for wanted in ("text", "number", "time", "nested")
-        ]
+        wanted = (*PARTS, "list") if name in files.uses else PARTS
+        values += [f"{part(name, each)} AS {each}{i}" for each in wanted]
     engine.run("SET TimeZone = 'UTC'")
     rows = 0
     for file in files.files:
@@ -107,7 +126,6 @@ def columns_of(engine: Engine, files: TableFiles) -> list[Column]:
             break
     if not rows:
         raise ZooError(f"{files.path} is empty: it holds no rows")
-    kinds = files.kinds(files.files[0])
     return [_column(engine, i, name, kinds[name]) for i, name in enumerate(names)]
 
 
@@ -128,6 +146,32 @@ def _column(engine: Engine, i: int, name: str, kind: str) -> Column:
         "FROM described"
     )
     rows, given, distinct, numbers, whole, times, right, listed, low, median, high = found
-    is_nested = kind in ("list", "nested", "other") or listed
+    lists = _lists(engine, i, kind)
+    is_nested = kind in ("nested", "other") or (listed and kind != "list")
     counts = rows, given, distinct, numbers, whole, times, right
-    return Column(name, kind, *counts, is_nested, low, median, high)
+    return Column(name, kind, *counts, is_nested, low, median, high, lists)
+
+
+def _lists(engine: Engine, i: int, kind: str) -> ListColumn | None:
+    if kind == "list":
+        return _list_column(engine, f"list{i}", None)
+    for separator in SEPARATORS if kind == "text" else ():
+        sign = sql_literal(separator)
+        share, distinct = engine.run(
+            f"SELECT avg(contains(text{i}, {sign})::INTEGER), count(DISTINCT text{i}) "
+            "FROM described"
+        )[0]
+        if share is not None and share >= SEPARATED:
+            split = f"list_transform(string_split(text{i}, {sign}), lambda x: trim(x))"
+            found = _list_column(engine, split, separator)
+            if found.distinct < distinct:  # else they are no values that come again
+                return found
+    return None
+
+
+def _list_column(engine: Engine, lists: str, separator: str | None) -> ListColumn:
+    ((distinct, longest),) = engine.run(
+        "SELECT count(DISTINCT value), (SELECT max(len(" + lists + ")) FROM described) "
+        f"FROM (SELECT unnest({lists}) AS value FROM described)"
+    )
+    return ListColumn(separator, distinct, longest or 0)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from datamodules.prepared.engine import Engine, sql_literal
-from datamodules.tabular.columns import Column, columns_of
+from datamodules.tabular.columns import Column, ListColumn, columns_of
 from datamodules.tabular.declared import RESERVED, TIMES, YES
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.formats import Format
@@ -25,6 +25,7 @@ YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none
 FEW = 20  # whole numbers are categories
 MANY = 100_000  # values are hashed
 BUCKETS = 100_000
+LONGEST = 50  # values of a list that are kept
 NUMBERS = " # transform of numbers: none, log, standardise, or quantile (bins of them)"
 MODELS = "zoo.WideDeep, zoo.DCN, zoo.xDeepFM, zoo.AutoInt"
 
@@ -161,7 +162,7 @@ def _group(columns: Sequence[Column]) -> list[str]:
 def _field(column: Column) -> tuple[dict[str, str], str]:
     """The declaration of a field, empty where it is left out, and why it is so."""
     if column.nested:
-        return {}, "lists, objects or bytes, where a field reads one value"
+        return {}, "objects or bytes, which no field reads"
     if not column.given:
         return {}, "all values are missing"
     if column.distinct == 1 and column.given == column.rows:
@@ -170,6 +171,8 @@ def _field(column: Column) -> tuple[dict[str, str], str]:
     if column.name.lower() in (*RESERVED, *TIMES) or JOINER in column.name:
         other = column.name.replace(JOINER, " by ")
         name = {"name": _word(f"{other}_value"), "column": _word(column.name)}
+    if column.lists:
+        return name | _multi(column.lists), _listed(column.lists) + column.missing
     is_id = ID.fullmatch(column.name) is not None
     few = column.whole == column.given and column.distinct <= FEW
     if column.is_numerical and not is_id and not few:
@@ -189,12 +192,30 @@ def _numerical(column: Column) -> dict[str, str]:
 
 
 def _categorical(column: Column) -> dict[str, str]:
-    found = {"kind": "categorical"}
-    if column.distinct > MANY:
-        return found | {"buckets": str(BUCKETS)}
-    if column.distinct > 100:
-        return found | {"min_count": "5" if column.distinct > 1000 else "2"}
-    return found
+    return {"kind": "categorical"} | _frequent(column.distinct)
+
+
+def _frequent(distinct: int) -> dict[str, str]:
+    """Which of the values have an id."""
+    if distinct > MANY:
+        return {"buckets": str(BUCKETS)}
+    if distinct > 100:
+        return {"min_count": "5" if distinct > 1000 else "2"}
+    return {}
+
+
+def _multi(lists: ListColumn) -> dict[str, str]:
+    found = {"kind": "multi"}
+    if lists.separator:
+        found["separator"] = json.dumps(lists.separator)
+    if lists.longest > LONGEST:
+        found["max_length"] = str(LONGEST)
+    return found | _frequent(lists.distinct)
+
+
+def _listed(lists: ListColumn) -> str:
+    order = "; kind: sequence keeps the last ones" if lists.longest > LONGEST else ""
+    return f"lists of up to {lists.longest:,} of {lists.distinct:,} values{order}"
 
 
 def _range(column: Column) -> str:

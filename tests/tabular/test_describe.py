@@ -66,7 +66,11 @@ def columns(**values):
         ("a, b: {c}", ["a", "b"] * 9, '{name: "a, b: {c}", kind: categorical}'),
         ("x", [f"v{i}" for i in range(300)], "# x is left out: 300 distinct values in 300"),
         ("x", [None] * 10, "# x is left out: all values are missing"),
-        ("x", [["a"], ["b", "c"]] * 9, "# x is left out: lists, objects or bytes"),
+        ("x", [["a"], ["b", "c"]] * 9, "{name: x, kind: multi} # lists of up to 2 of 3 values"),
+        ("x", [["a"] * 60, []] * 9, "{name: x, kind: multi, max_length: 50} # lists of up to 60"),
+        ("x", ["a|b", "b", "a"] * 6, '{name: x, kind: multi, separator: "|"} # lists of up to 2'),
+        ("x", ["a, b", "b", "a"] * 6, "{name: x, kind: categorical} # 3 values"),
+        ("x", [{"a": 1}] * 10, "# x is left out: objects or bytes"),
     ],
 )
 def test_a_column(tmp_path, name, values, wanted):
