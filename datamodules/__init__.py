@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from datamodules.synthetic.skip_sessions import SyntheticSkipSessions
     from datamodules.tabular.avazu import Avazu
     from datamodules.tabular.criteo import Criteo
+    from datamodules.tabular.declared import TableField as TableField
+    from datamodules.tabular.label import Label as Label
     from datamodules.tabular.table import Table
 
 # Imported when first asked for: `python -m datamodules.synthetic.clicks` runs a module that this
@@ -20,14 +22,16 @@ HOMES = {
     "Avazu": "datamodules.tabular.avazu",
     "Criteo": "datamodules.tabular.criteo",
     "GaussianClusters": "datamodules.synthetic.clusters",
+    "Label": "datamodules.tabular.label",
     "MovieLens": "datamodules.implicit.movielens",
     "SkipSessions": "datamodules.sessions.skip_sessions",
     "SyntheticCriteo": "datamodules.synthetic.criteo",
     "SyntheticMovieLens": "datamodules.synthetic.movielens",
     "SyntheticSkipSessions": "datamodules.synthetic.skip_sessions",
     "Table": "datamodules.tabular.table",
+    "TableField": "datamodules.tabular.declared",
 }
-__all__ = [
+__all__ = [  # the datamodules
     "Avazu",
     "Criteo",
     "GaussianClusters",

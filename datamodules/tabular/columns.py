@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datamodules.prepared.engine import Engine, sql_literal
-from datamodules.tabular.declared import NO, YES
 from datamodules.tabular.files import TableFiles, reading
+from datamodules.tabular.label import NO, YES
 from datamodules.tabular.source import Part, part
 from zoo.data.errors import ZooError
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.prepared.form import first_line, require_form
-from datamodules.tabular.declared import Digit
 from datamodules.tabular.formats import is_text
+from datamodules.tabular.label import Digit
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.plain_file import PlainFile
 from datamodules.tabular.source import RawField, part

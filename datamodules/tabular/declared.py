@@ -1,9 +1,8 @@
-"""What a user declares of a table: its fields and its label, and how they are read as SQL.
+"""The fields that a user declares of a table, and how they are read as SQL.
 
 These expressions name parts of columns; see `datamodules.tabular.source.part`.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -14,9 +13,6 @@ from zoo.data.errors import ZooError
 from zoo.data.schema import JOINER, LISTS, Kind
 
 RESERVED = ("label", "split", "problem", "row", "rowid")  # columns of the table of all rows
-RULE = re.compile(r"(>=|<=|>|<|==|=|!=)\s*(\S.*)")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-YES, NO = ("1", "1.0", "true"), ("0", "0.0", "false")
 TRANSFORMS = {
     **{"none": "{0}", "standardise": "{0}", "quantile": "({0})::FLOAT"},
     "log": "sign({0}) * ln(1 + abs({0}))",
@@ -30,12 +26,8 @@ OPTIONS = {  # of each kind, those that not all have
     "categorical": OF_IDS,
     **dict.fromkeys(LISTS, (*OF_IDS, "separator", "max_length")),
 }
-ADDED = (
-    "bins",
-    "separator",
-    "max_length",
-    "vocabulary",
-)  # options of fields that the first encoders do not name
+# options of fields that the first encoders do not name
+ADDED = ("bins", "separator", "max_length", "vocabulary")
 
 
 @dataclass(frozen=True)
@@ -221,72 +213,6 @@ def with_owners(fields: Sequence[TableField]) -> list[TableField]:
     return found
 
 
-@dataclass(frozen=True)
-class Label:
-    """The label of a table, as it is declared.
-
-    Args:
-        column: Column that it is read from.
-        positive: Which rows are positive: a comparison of the column with a number, such as
-            `>= 4`, or with a value, such as `= yes`; null reads 0, 1, false and true.
-    """
-
-    column: str
-    positive: str | None = None
-
-    def check(self) -> None:
-        """Raises `ZooError` where the rule is none."""
-        rule = RULE.fullmatch(self.positive.strip()) if self.positive is not None else None
-        compared = rule is None or rule[1] in ("=", "==", "!=") or NUMBER.fullmatch(rule[2])
-        if self.positive is not None and (rule is None or not compared):
-            raise ZooError(
-                f"data.label: positive must be a comparison such as '>= 4' or '= yes', got "
-                f"{self.positive!r}"
-            )
-
-    @property
-    def sql(self) -> str:
-        """0, 1, or NULL where it is none."""
-        text = part(self.column, "text")
-        if self.positive is None:
-            return (
-                f"CASE WHEN lower({text}) IN {_listed(YES)} THEN 1 "
-                f"WHEN lower({text}) IN {_listed(NO)} THEN 0 END::TINYINT"
-            )
-        rule = RULE.fullmatch(self.positive.strip())
-        assert rule is not None  # `check` has seen it
-        sign, value = rule[1].replace("==", "="), rule[2]
-        if NUMBER.fullmatch(value):
-            return f"({part(self.column, 'number')} {sign} {value}::DOUBLE)::TINYINT"
-        return f"({text} {sign} {sql_literal(value)})::TINYINT"
-
-    @property
-    def problems(self) -> list[tuple[str, str]]:
-        """SQL conditions under which it cannot be used, and what is then wrong."""
-        given, name = part(self.column, "given"), f"its label ({self.column})"
-        found = [(f"NOT {given}", f"{name} is missing")]
-        if self.positive is None:
-            advice = f'data.label={{column: {self.column}, positive: ">= 4"}}'
-            wrong = f"{name} is not 0, 1, false or true: say what is positive, as in {advice}"
-        else:
-            wrong = f"{name} is not a number"
-        return [*found, (f"({self.sql}) IS NULL", wrong)]
-
-
-class Digit(Label):
-    """A label that is 0 or 1, as text too."""
-
-    @property
-    def sql(self) -> str:
-        """0, 1, or NULL where it is none."""
-        return f"CASE {part(self.column, 'text')} WHEN '0' THEN 0 WHEN '1' THEN 1 END::TINYINT"
-
-    @property
-    def problems(self) -> list[tuple[str, str]]:
-        """That it is neither."""
-        return [(f"({self.sql}) IS NULL", f"its label ({self.column}) is not 0 or 1")]
-
-
 def time_fields(column: str, wanted: Sequence[str]) -> list[RawField]:
     """Fields of a time: its hour, `00` to `23`, and its weekday, `Mon` to `Sun`."""
     time = part(column, "time")
@@ -312,7 +238,3 @@ def check_fields(fields: Sequence[RawField]) -> None:
             )
         if JOINER in name:
             raise ZooError(f"data.fields: the name {name!r} holds {JOINER!r}, as crosses alone do")
-
-
-def _listed(values: Sequence[str]) -> str:
-    return f"({', '.join(map(sql_literal, values))})"

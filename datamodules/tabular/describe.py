@@ -9,9 +9,10 @@ from typing import Any
 
 from datamodules.prepared.engine import Engine, sql_literal
 from datamodules.tabular.columns import Column, ListColumn, columns_of
-from datamodules.tabular.declared import RESERVED, TIMES, YES
+from datamodules.tabular.declared import RESERVED, TIMES
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.formats import Format
+from datamodules.tabular.label import YES
 from datamodules.tabular.paths import Reading, files_of
 from zoo.data.errors import ZooError
 from zoo.data.schema import JOINER

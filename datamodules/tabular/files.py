@@ -9,8 +9,9 @@ import duckdb
 import pyarrow as pa
 
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
-from datamodules.tabular.declared import LARGEST, Label
+from datamodules.tabular.declared import LARGEST
 from datamodules.tabular.formats import TypedFile
+from datamodules.tabular.label import Label
 from datamodules.tabular.paths import UNITS, Reading, partition_of
 from datamodules.tabular.source import RawField, part
 from datamodules.tabular.table_file import Kind, TableFile, nested

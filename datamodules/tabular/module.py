@@ -27,9 +27,9 @@ from datamodules.tabular.cross_folders import (
 )
 from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import Cross
-from datamodules.tabular.declared import Label
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.formats import MemoryFile
+from datamodules.tabular.label import Label
 from datamodules.tabular.loader import BatchLoader, fits
 from datamodules.tabular.memory import MemoryEncoder, check_types
 from datamodules.tabular.paths import Reading, files_of, paths_of

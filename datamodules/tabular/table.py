@@ -6,14 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.prepared.folder import source_identity
-from datamodules.tabular.declared import (
-    Label,
-    TableField,
-    check_fields,
-    time_fields,
-    with_owners,
-)
+from datamodules.tabular.declared import TableField, check_fields, time_fields, with_owners
 from datamodules.tabular.files import TableFiles
+from datamodules.tabular.label import Label
 from datamodules.tabular.module import CTRDataModule
 from datamodules.tabular.paths import Reading, files_of, paths_of
 from datamodules.tabular.row_columns import row_columns

@@ -16,7 +16,8 @@ from support import tables
 from support.running import QUIET, command
 
 import zoo
-from datamodules.tabular.declared import Label, TableField
+from datamodules.tabular.declared import TableField
+from datamodules.tabular.label import Label
 from zoo import ZooError
 
 LABEL = {"column": "rating", "positive": ">= 4"}

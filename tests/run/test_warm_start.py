@@ -13,7 +13,8 @@ from support.running import QUIET, command, error_of
 
 import zoo
 from datamodules import Table
-from datamodules.tabular.declared import Label, TableField
+from datamodules.tabular.declared import TableField
+from datamodules.tabular.label import Label
 from zoo.data.checksums import save_checksums
 from zoo.data.known_ids import known_ids
 from zoo.run.warm_start import WarmStart

@@ -11,7 +11,8 @@ from support.explaining import small_surrogates
 from support.running import QUIET, ROOT, command
 
 from datamodules import Table
-from datamodules.tabular.declared import Label, TableField
+from datamodules.tabular.declared import TableField
+from datamodules.tabular.label import Label
 
 PAGE = (ROOT / "docs/your_data.md").read_text()
 BLOCKS = re.compile(r"^```(python|bash|yaml)\n(.*?)^```", re.DOTALL | re.MULTILINE)

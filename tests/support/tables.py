@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from datamodules import Table
 from datamodules.prepared.folder import SPLITS
-from datamodules.tabular.declared import Label, TableField
+from datamodules.tabular.declared import TableField
+from datamodules.tabular.label import Label
 
 ROWS = 600
 FIELDS = [

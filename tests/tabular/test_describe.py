@@ -9,8 +9,9 @@ from support.running import command, error_of
 from support.tables import FORMATS, declared, table, write
 
 from datamodules import Table
-from datamodules.tabular.declared import Label, TableField
+from datamodules.tabular.declared import TableField
 from datamodules.tabular.describe import describe
+from datamodules.tabular.label import Label
 from zoo.data.errors import ZooError
 
 FRAME = table().drop(columns="rating")

@@ -19,8 +19,8 @@ from datamodules import Criteo
 from datamodules.prepared.arrays import ARRAYS, Arrays
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import SPLITS, Manifest
-from datamodules.tabular.declared import Digit
 from datamodules.tabular.files import TableFiles
+from datamodules.tabular.label import Digit
 from datamodules.tabular.paths import Reading
 from datamodules.tabular.plain_file import PlainFile
 from datamodules.tabular.prepare import encode_file, prepare

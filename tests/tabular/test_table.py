@@ -9,7 +9,8 @@ import pytest
 from support.preparation import assert_same, predicted, prepared, together
 from support.tables import FIELDS, FORMATS, declared, expected, ids, split_of, table, write
 
-from datamodules.tabular.declared import Label, TableField
+from datamodules.tabular.declared import TableField
+from datamodules.tabular.label import Label
 
 FRAME = table()
 

@@ -9,7 +9,8 @@ from support.preparation import predicted, prepared, together
 from support.tables import FORMATS, declared, table, write
 
 from datamodules import Table
-from datamodules.tabular.declared import Label, TableField
+from datamodules.tabular.declared import TableField
+from datamodules.tabular.label import Label
 from zoo.data.errors import ZooError
 
 FRAME = table(200)
