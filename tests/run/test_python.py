@@ -1,8 +1,10 @@
 """Training and scoring DataFrames from Python: the command line's numbers, and no files."""
 
+import inspect
 import json
 import os
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from support import tables
-from support.running import QUIET, command
+from support.running import QUIET, ROOT, command
 
 import zoo
 from datamodules.tabular.declared import TableField
@@ -163,6 +165,21 @@ def test_a_row_that_cannot_be_used_gets_nan(fitted):
         assert part in str(said.message)
     with pytest.warns(UserWarning, match="1 of 1 rows"):
         assert fitted.predict(frame.loc[["c"]]).isna().all()
+
+
+def test_the_page_on_python_does_what_it_says(workplace, monkeypatch):
+    monkeypatch.setattr("zoo.run.fit.EPOCHS", 1)
+    made, page = ((ROOT / "docs" / name).read_text() for name in ("your_data.md", "python.md"))
+    blocks = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    exec(blocks.findall(made)[0].replace("rows = 200_000", "rows = 4_000"), {})
+    code = "\n".join(blocks.findall(page)).replace("150_000", "3_000").replace("50_000", "1_000")
+    assert len(blocks.findall(page)) == 4
+    found = {}
+    exec(code, found)
+    assert found["ratings"].probability.between(0, 1).all()
+    assert {path.name for path in Path("runs").iterdir()} == {"table", "dcn", "week", "next_week"}
+    taken = {*inspect.signature(zoo.fit).parameters}
+    assert {name for name in taken if f"`{name}`" not in page} == set()
 
 
 # mistakes
