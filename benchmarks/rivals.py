@@ -6,6 +6,7 @@ of the rows of `test`.
 
 import contextlib
 import io
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +38,8 @@ class Rows(NamedTuple):
         splits = {}
         for split in ("train", "val", "test"):
             rows = Arrays.open(base / split, [cross / split for cross in crosses])
-            ids = [rows.categorical, *(cross[:, None].astype(np.int32) for cross in rows.crosses)]
-            splits[split] = Arrays(rows.numerical, np.concatenate(ids, 1), rows.label, rows.row)
+            ids = [rows.categorical, *(np.array(ids, np.int32)[:, None] for ids in rows.crosses)]
+            splits[split] = replace(rows, categorical=np.concatenate(ids, 1), crosses=())
         return cls(data, splits)
 
 

@@ -33,7 +33,7 @@ STOPPING = {
     "demo/interpretable_mlp": (*LOGLOSS, 1),
     "movielens/interpretable_mlp": (*NDCG, 3),
     "movielens/ncf_mlp": (*NDCG, 3),
-    "examples/flights": (*LOGLOSS, 2),
+    "examples/flights": (*LOGLOSS, 1),
     "examples/flights_by_time": (*LOGLOSS, 2),
     "examples/promotions": (*LOGLOSS, 2),
     "sessions/interpretable_gru": (*LOGLOSS, 3),
