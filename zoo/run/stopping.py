@@ -1,6 +1,7 @@
 """How a trainer ends where Ctrl-C or SIGTERM interrupts it."""
 
 import signal
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,8 +51,8 @@ class Stopping(Callback):
             if not self._training:
                 raise Terminated
 
-        # another is that of a user, or SIGTERM is ignored
-        if not self._is_slurm:
+        # another is that of a user, or SIGTERM is ignored; other threads cannot listen
+        if not self._is_slurm and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, receive)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
