@@ -157,7 +157,8 @@ def _group(columns: Sequence[Column]) -> list[str]:
     user = next((column.name for column in columns if column.name.lower() in USERS), None)
     if user is None:
         return []
-    return [f"    # group: {_word(user)} # with split: group, all rows of one are in one split"]
+    why = "gauc is the AUC within one; with split: group, one is in one split"
+    return [f"    # group: {_word(user)} # {why}"]
 
 
 def _field(column: Column) -> tuple[dict[str, str], str]:

@@ -7,6 +7,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.python_runs import FIELDS, LABEL, MODEL, fit, table
@@ -36,6 +37,15 @@ def test_a_fit_from_python_is_that_of_the_command_line(workplace):
             metrics.pop(speed)
     assert first == second
     assert first["test/auc"] is not None
+
+
+def test_the_weight_of_rows_is_no_field(workplace):
+    frame = table(400)
+    frame["w"] = np.arange(len(frame)) % 7 + 0.5
+    found = fit(frame, Label("rating", ">= 4"), data={"weight": "w", "group": "user"})
+    assert "w" not in [field.name for field in found.data.schema.fields]
+    assert {"val/gauc", "test/gauc"} <= set(found.metrics)
+    assert found.data.weight == "w"
 
 
 def test_declared_fields_and_paths(workplace):

@@ -4,9 +4,11 @@ import inspect
 import json
 import re
 import shlex
+import textwrap
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from support.explaining import small_surrogates
 from support.running import QUIET, ROOT, command
 
@@ -33,8 +35,8 @@ def run(line):
 def test_from_a_file_to_interactions(workplace):
     found = BLOCKS.findall(PAGE)
     kinds = [kind for kind, _ in found]
-    assert kinds == ["python", "bash", "yaml", "yaml", "bash", "python"]
-    made, first, written, edited, then, again = (text for _, text in found)
+    assert kinds == ["python", "bash", "yaml", "yaml", "bash", "python", "yaml"]
+    made, first, written, edited, then, again, further = (text for _, text in found)
     assert "rows = 200_000" in made
     exec(made.replace("rows = 200_000", f"rows = {ROWS}"), {})
     run(first)
@@ -53,6 +55,17 @@ def test_from_a_file_to_interactions(workplace):
     scored = pq.read_table(folder / "predictions/ratings.parquet")
     assert scored["id"].to_pylist() == [str(i) for i in range(ROWS)]
     exec(again, {})
+    options = yaml.safe_load(textwrap.dedent(further))
+    assert options.pop("weight") == "importance"
+    weighted = Table(
+        "ratings.parquet",
+        Label("rating", ">= 4"),
+        [TableField("genre", "categorical")],
+        weight="rating",
+        **options,
+    )
+    weighted.prepare_data()
+    assert weighted.positive_rate > 0.5
 
 
 @pytest.mark.parametrize("declared", [Table, TableField, Label])

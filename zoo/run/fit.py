@@ -153,7 +153,10 @@ def _inferred(path: Any, label: Any, options: Mapping[str, Any]) -> dict[str, An
     # by its name: no room of zoo knows a dataset
     describe = import_module("datamodules.tabular.describe").describe
     text = describe(path, column, options.get("format"), options.get("delimiter"))
-    return yaml.safe_load(text)["data"]["init_args"]
+    found = yaml.safe_load(text)["data"]["init_args"]
+    weight = options.get("weight")
+    found["fields"] = [f for f in found["fields"] if f.get("column", f["name"]) != weight]
+    return found
 
 
 def _declared(checkpoint: Path) -> dict[str, Any]:
