@@ -24,6 +24,8 @@ FIELDS = [
     TableField("item", "categorical", min_count=2),
     TableField("user", "categorical"),
     TableField("stock", "categorical"),
+    TableField("tags", "multi", separator=" "),
+    TableField("history", "sequence", separator=" ", vocabulary="user"),
 ]
 SMALL = {"embedding_dim": 3, "learning_rate": 0.05}
 MODELS = ["AutoInt", "DCN", "DeepFM", "InterpretableMLP", "WideDeep", "xDeepFM"]
@@ -33,12 +35,14 @@ def frame(day):
     """400 rows of a day, on each of which other items and users are frequent."""
     found = tables.table(1000).iloc[300 * day : 300 * day + 400].drop(columns="click")
     new = found["user"].map(lambda user: f"{user} of day {day}" if str(user) > "u5" else user)
-    return found.assign(user=new)
+    tags = [f"t{i % 9} t{(i + day) % 5}" if i % 7 else None for i in range(400)]
+    return found.assign(user=new, tags=tags, history=new.shift(fill_value="nobody"))
 
 
 def crossed(folder):
     path = folder / "found.json"
-    found = [{"fields": ["item", "stock"]}, {"fields": ["price", "stock"]}]
+    pairs = (["item", "stock"], ["price", "stock"], ["stock", "tags"], ["stock", "history"])
+    found = [{"fields": pair} for pair in pairs]
     path.write_text(json.dumps({"format": 1, "interactions": found}))
     return str(path)
 
@@ -109,7 +113,8 @@ def values(data, name):
     vocabulary = pd.read_parquet(data.encoder_folder / "vocabulary.parquet")
     special = {"(unknown)": first, "(missing)": first + 1}
     if name not in crosses:
-        mine = vocabulary[vocabulary.field == name]
+        owner = {field.name: field.vocabulary or name for field in data.schema.fields}[name]
+        mine = vocabulary[vocabulary.field == owner]
         return special | dict(zip(mine.value, first + mine.id, strict=True))
     members = name.split(" x ")
     table = pd.read_parquet(crosses[name] / "vocabulary.parquet")
@@ -130,8 +135,9 @@ def values(data, name):
 def pairs(first, second):
     """Rows of the table of the second day, and those of the same values on the first."""
     found = []
-    for field in second.schema.categorical:
-        before, now = values(first, field.name), values(second, field.name)
+    owners = [f.name for f in second.schema.fields if f.has_ids and not f.vocabulary]
+    for name in owners:
+        before, now = values(first, name), values(second, name)
         found += [(now[value], before[value]) for value in now if value in before]
     return np.array(found).T
 
@@ -204,13 +210,15 @@ def test_tables_of_several_sizes_keep_the_rows_of_known_values(days):
     same(state_of(before)["head.weight"]["sum"], watching.state["head.weight"]["sum"])
 
 
-def test_the_same_data_are_all_known(days):
+def test_the_same_data_are_all_known(days, tmp_path):
     first, _, _ = days
-    found = known_ids(first.encoder_folder, first.encoder_folder, first.schema)
-    for field in first.schema.categorical:
-        if field.name in found and " x " not in field.name:
-            np.testing.assert_array_equal(found[field.name].now, found[field.name].before)
-            assert found[field.name].known == field.cardinality - 2
+    first.save_encoder(tmp_path / "encoder")  # with its crosses
+    found = known_ids(tmp_path / "encoder", tmp_path / "encoder", first.schema)
+    owners = [field for field in first.schema.fields if field.has_ids and not field.vocabulary]
+    assert {*found} == {field.name for field in owners}
+    for field in owners:
+        np.testing.assert_array_equal(found[field.name].now, found[field.name].before)
+        assert found[field.name].known == field.cardinality - 2
 
 
 # the command line

@@ -62,9 +62,14 @@ def known_ids(before: Path, now: Path, schema: Schema) -> dict[str, KnownIds]:
         crosses = {cross_name(path): path for path in now.glob("crosses/*")}
         earlier = {cross_name(path): path for path in before.glob("crosses/*")}
         found = {name: _known(old, new, name) for name in owners if name not in crosses}
+        of_fields = {
+            f.name: found[f.vocabulary or f.name]
+            for f in schema.fields
+            if (f.vocabulary or f.name) in found
+        }
         for name in owners:
             if name in crosses:
-                found[name] = _known_crosses(earlier[name], crosses[name], found)
+                found[name] = _known_crosses(earlier[name], crosses[name], of_fields)
         return found
     except (KeyError, OSError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [repr(error)])[0]

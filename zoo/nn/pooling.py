@@ -75,7 +75,7 @@ class ListPooling(nn.Module):
             if how not in get_args(Pooling):
                 raise _unknown(how)
         self.dim = embedding_dim
-        is_sum = torch.tensor([chosen.get(name) == "sum" for name in names])
+        is_sum = torch.tensor([chosen.get(name) == "sum" for name in names], dtype=torch.bool)
         self.register_buffer("is_sum", is_sum, persistent=False)
         units, self.candidates = {}, {}
         categorical = [field.name for field in schema.categorical]
