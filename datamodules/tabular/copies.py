@@ -1,13 +1,22 @@
-"""Which rows of validation and test stand among the training rows too."""
+"""Which rows of validation and test stand among the training rows too.
+
+Shapes: R rows of a chunk.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from datamodules.prepared.engine import Engine, sql_identifier
 from datamodules.prepared.folder import SPLITS
-from datamodules.tabular.rows import Rows, column_of
+from datamodules.tabular.rows import Rows, codes_of, column_of, texts_of
 from datamodules.tabular.source import RawField
+from datamodules.tabular.splitting import LEFT_OUT
+
+MIXERS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)  # of splitmix64
+MISSING = np.uint64(1)
+Columns = dict[str, np.ndarray | pa.Array]
 
 
 def copies(
@@ -28,22 +37,28 @@ def copies(
         Counts by what they count, as notes of `prepare`; of a split without such rows none.
     """
     names = ["label", *(field.name for field in fields)]
-    columns = ", ".join(map(sql_identifier, names))
-    # hashes first: they are few bytes, and the rows themselves are compared where these are equal
-    _stream(engine, rows, names)
-    engine.run(
-        f"CREATE TABLE shared AS SELECT h FROM (SELECT hash({columns}) AS h, split FROM splits "
-        "WHERE split < 3) GROUP BY h HAVING bool_or(split = 0) AND bool_or(split > 0)"
-    )
-    _stream(engine, rows, names)
+    # hashes first: they are few bytes, and rows are compared where these are equal
+    _collect(engine, "hashes", _hashes(engine, rows, names))
+    shared = engine.arrays(
+        "SELECT DISTINCT h FROM hashes WHERE split = 0 "
+        "AND h IN (SELECT h FROM hashes WHERE split > 0)"
+    )["h"]
+    engine.run("DROP TABLE hashes")
+    if not len(shared):
+        return {}
+    _collect(engine, "candidates", _candidates(engine, rows, names, shared))
     found = engine.run(
         "SELECT sum(n1), sum(n2) FROM (SELECT count(*) FILTER (split = 1) AS n1, "
-        "count(*) FILTER (split = 2) AS n2, bool_or(split = 0) AS trained FROM splits "
-        f"WHERE split < 3 AND hash({columns}) IN (FROM shared) GROUP BY {columns}) WHERE trained"
+        "count(*) FILTER (split = 2) AS n2, bool_or(split = 0) AS trained FROM candidates "
+        f"GROUP BY {', '.join(map(sql_identifier, names))}) WHERE trained"
     )
-    engine.run("DROP TABLE shared")
+    engine.run("DROP TABLE candidates")
+    return _notes(found[0], splits)
+
+
+def _notes(counts: Sequence[int | None], splits: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     notes = {}
-    for split, count in zip(SPLITS[1:], found[0], strict=True):
+    for split, count in zip(SPLITS[1:], counts, strict=True):
         if count:
             held = splits[split]["rows"]
             equal = (
@@ -54,16 +69,60 @@ def copies(
     return notes
 
 
-def _stream(engine: Engine, rows: Rows, names: Sequence[str]) -> None:
-    """Lets one statement read columns of the rows, and their splits, as the table `splits`."""
-    first = next(_batches(rows, names))
-    engine.stream("splits", _batches(rows, names), first.schema)
+def _collect(engine: Engine, table: str, parts: Iterator[Columns]) -> None:
+    """Makes a table of rows of training, validation and test, which may spill to disk."""
+    for number, columns in enumerate(parts):
+        engine.view("part", columns)
+        into = f"INSERT INTO {table}" if number else f"CREATE TABLE {table} AS"
+        engine.run(f"{into} SELECT * FROM part WHERE split < {LEFT_OUT}")
 
 
-def _batches(rows: Rows, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _hashes(engine: Engine, rows: Rows, names: Sequence[str]) -> Iterator[Columns]:
     for chunk, split in zip(rows, rows.splits, strict=True):
-        columns = [_decoded(column_of(chunk, name)) for name in names]
-        yield pa.record_batch([*columns, pa.array(split)], [*names, "split"])
+        yield {"h": _hash(engine, chunk, names), "split": split}
+
+
+def _candidates(
+    engine: Engine, rows: Rows, names: Sequence[str], shared: np.ndarray
+) -> Iterator[Columns]:
+    """The rows whose hash is that of a training row and of another one, and their splits."""
+    for chunk, split in zip(rows, rows.splits, strict=True):
+        chosen = np.isin(_hash(engine, chunk, names), shared)
+        part = chunk.filter(pa.array(chosen))
+        found: Columns = {name: _decoded(column_of(part, name)) for name in names}
+        yield found | {"split": split[chosen]}
+
+
+def _hash(engine: Engine, chunk: pa.Table, names: Sequence[str]) -> np.ndarray:
+    """uint64 [R] hashes of the rows, equal where these are."""
+    found = np.zeros(len(chunk), np.uint64)
+    for name in names:
+        found = (found ^ _hash_column(engine, column_of(chunk, name))) * MIXERS[0]
+        found ^= found >> np.uint64(29)
+    return found
+
+
+def _hash_column(engine: Engine, column: pa.Array) -> np.ndarray:
+    if pa.types.is_list(column.type):
+        return _hash_lists(engine, column)
+    if pa.types.is_dictionary(column.type):
+        engine.view("texts", {"text": column.dictionary})
+        texts = engine.arrays("SELECT hash(text) AS h FROM texts")["h"]
+        return np.append(texts, MISSING)[codes_of(column)]  # -1 is the last one
+    # 0 and -0 are one number
+    bits = (column.fill_null(0).to_numpy().astype(np.float64) + 0.0).view(np.uint64)
+    found = (bits ^ (bits >> np.uint64(32))) * MIXERS[1]
+    return np.where(column.is_null().to_numpy(zero_copy_only=False), MISSING, found)
+
+
+def _hash_lists(engine: Engine, column: pa.ListArray) -> np.ndarray:
+    lengths = column.value_lengths().fill_null(0).to_numpy()
+    values = _hash_column(engine, texts_of(column))
+    ends = lengths.cumsum()
+    place = np.arange(len(values)) - np.repeat(ends - lengths, lengths)
+    weighed = values * (2 * place.astype(np.uint64) + np.uint64(1))
+    sums = np.append(np.uint64(0), weighed.cumsum(dtype=np.uint64))
+    return sums[ends] - sums[ends - lengths] + lengths.astype(np.uint64) * MIXERS[0]
 
 
 def _decoded(column: pa.Array) -> pa.Array:

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import pytorch_lightning as pl
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import expertise
 from support.own_data import RowsInMemory
 from support.preparation import prepared
@@ -12,7 +15,11 @@ from support.resuming import QUIET
 from support.tables import declared, table, write
 
 from datamodules import Table
+from datamodules.prepared.engine import Engine
+from datamodules.tabular.copies import copies
 from datamodules.tabular.declared import TableField
+from datamodules.tabular.rows import Rows, _numbered
+from datamodules.tabular.source import RawField
 from datamodules.tabular.splitting import SAMPLING, row_hash
 from zoo import DeepFM, RowModule, ZooError, inspect
 
@@ -197,3 +204,46 @@ def test_rows_of_the_test_split_that_are_training_rows_are_noted(tmp_path, copie
         note += "all fields and the label: remove them where they are copies, which make metrics "
         assert found.pop(f"{note}too good") == count
     assert found == {}
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 2**32), st.integers(1, 60))
+def test_copies_are_those_of_a_set_of_rows(seed, count):
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "label": random.integers(0, 2, count).astype(np.float32),
+            "x": random.choice([0.0, -0.0, 1.5, np.nan], count),
+            "text": random.choice(["a", "b", "", None], count),
+            "list": [
+                ["a", "b", "a"][: random.integers(0, 4)][:: random.choice([-1, 1])]
+                for _ in range(count)
+            ],
+        }
+    )
+    split = random.integers(0, 4, count).astype(np.int8)
+    fields = [
+        RawField("x", "numerical", ""),
+        RawField("text", "categorical", ""),
+        RawField("list", "multi", ""),
+    ]
+    rows = Rows(None)
+    for part in np.array_split(np.arange(count), 3):
+        lists = pa.array(frame["list"].iloc[part].tolist(), pa.list_(pa.string()))
+        numbers = pa.array(frame.x.iloc[part], pa.float32(), from_pandas=True)
+        texts = pa.array(frame.text.iloc[part], pa.string())
+        label = pa.array(frame.label.iloc[part])
+        table = pa.table({"label": label, "x": numbers, "text": texts, "list": lists})
+        rows.add(_numbered(table, part, fields))
+    rows.splits = [split[part] for part in np.array_split(np.arange(count), 3)]
+    keys = [
+        (y, None if np.isnan(x) else x, text, tuple(values))
+        for y, x, text, values in frame.itertuples(index=False)
+    ]
+    trained = {key for key, s in zip(keys, split, strict=True) if s == 0}
+    expected = [
+        sum(s == n and k in trained for k, s in zip(keys, split, strict=True)) for n in (1, 2)
+    ]
+    with Engine(None, "100MB") as engine:
+        notes = copies(engine, rows, fields, {s: {"rows": count} for s in ("val", "test")})
+    assert [*notes.values()] == [n for n in expected if n]
