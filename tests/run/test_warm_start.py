@@ -290,12 +290,12 @@ def _cells(text):
     return [line.split("│") for line in text.splitlines() if line.startswith("│")]
 
 
-def test_a_warm_start_from_python_takes_the_fields_of_the_run(place):
+def test_a_warm_start_from_python_takes_model_and_fields_of_the_run(place):
     run = zoo.load(place)
     trainer = {"max_epochs": 1, "enable_progress_bar": False, "enable_model_summary": False}
-    model = {"class_path": "DeepFM", "embedding_dim": 3, "hidden_units": [4]}
     label = {"column": "rating", "positive": ">= 4"}
-    found = zoo.fit(frame(1), label, model, trainer=trainer, warm_start=run, name="python")
+    found = zoo.fit(frame(1), label, trainer=trainer, warm_start=run, name="python")
+    assert found.model.embedding.embedding_dim == 3
     assert [f.name for f in found.model.schema.fields] == ["price", "item", "user"]
     assert str(run.checkpoint) in (found.path / "config.yaml").read_text()
 

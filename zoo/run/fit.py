@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -20,7 +21,7 @@ from zoo.data.files import partial_file
 from zoo.data.plain import read_yaml
 from zoo.run import cli
 from zoo.run.directory import checkpoint_of, run_of
-from zoo.run.frames import checked_frame, is_frame, table_of
+from zoo.run.frames import checked_frame, table_of
 from zoo.run.loaded import LoadedRun, load
 from zoo.run.mistakes import sentence_of
 from zoo.run.signals import terminable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 TABLE = "datamodules.Table"
 EPOCHS = 20  # at most
+SAVED = r"frame-[0-9a-f]{16}\.parquet"  # the rows of a DataFrame
 OF_ROWS = ("path", "encoder", "predict_path", "predict_output", "predict_columns")
 
 
@@ -47,7 +49,7 @@ class RaisingParser(cli.CLIParser):
 def fit(
     rows: "pd.DataFrame | str | Path | Sequence[str | Path]",
     label: str | Mapping[str, Any] | Any,
-    model: str | Mapping[str, Any] = "DeepFM",
+    model: str | Mapping[str, Any] | None = None,
     fields: Sequence[Mapping[str, Any] | Any] | None = None,
     *,
     data: Mapping[str, Any] | None = None,
@@ -69,7 +71,8 @@ def fit(
         label: Column of 0 and 1, or of false and true; or `column` and `positive`, such as
             `{"column": "rating", "positive": ">= 4"}`.
         model: Name of the model, or a mapping of its `class_path` and its options, such as
-            `{"class_path": "DCN", "embedding_dim": 8}`.
+            `{"class_path": "DCN", "embedding_dim": 8}`; None is DeepFM, or, with `warm_start`,
+            the model of that run.
         fields: The fields, as those of `datamodules.Table`; None takes them, the time and the
             split from what the columns hold, as the command `describe` does, or, with
             `warm_start`, all options of the data from that run.
@@ -89,19 +92,22 @@ def fit(
     Raises:
         ZooError: where an option or the table is wrong, in one sentence.
     """
-    if (trainer or {}).get("fast_dev_run"):
-        raise ZooError("trainer.fast_dev_run makes no run: give trainer={'max_steps': 1}")
     options = dict(data or {})
-    table = _path_of(rows, Path(options.get("prepared") or "prepared"))
     if isinstance(warm_start, LoadedRun):
         warm_start = warm_start.checkpoint
-    with _sentences(table if is_frame(rows) else None), silenced(), isolate_rng(), terminable():
+    prepared = Path(options.get("prepared") or "prepared")
+    with _sentences(prepared), silenced(), isolate_rng(), terminable():
+        if (trainer or {}).get("fast_dev_run"):
+            raise ZooError("trainer.fast_dev_run makes no run: give trainer={'max_steps': 1}")
+        before = _config_of(checkpoint_of(warm_start)) if warm_start else {}
+        options["path"] = _path_of(rows, prepared)
+        options["label"] = label
         if fields is not None:
-            declared = {"fields": [*fields]}
-        elif warm_start is not None:
-            declared = _declared(checkpoint_of(warm_start))
+            options["fields"] = [*fields]
+        elif before:
+            options = {**_declared(before), **options}
         else:
-            declared = _inferred(table, label, options)
+            options = {**_inferred(options), **options}
         wanted = {
             "name": name,
             "runs": str(runs),
@@ -109,11 +115,8 @@ def fit(
             "monitor": monitor,
             "early_stopping": {"patience": patience},
             "warm_start": warm_start and str(warm_start),
-            "model": _spec(model),
-            "data": {
-                "class_path": TABLE,
-                "init_args": {**declared, "path": table, "label": label, **options},
-            },
+            "model": before["model"] if before and model is None else _spec(model or "DeepFM"),
+            "data": {"class_path": TABLE, "init_args": options},
             "trainer": {"max_epochs": EPOCHS, **(trainer or {})},
         }
         made = cli.run(["fit", "--config", _text(wanted)], RaisingParser)
@@ -146,26 +149,37 @@ def _saved(frame: "pd.DataFrame", folder: Path) -> Path:
     return path.resolve()
 
 
-def _inferred(path: Any, label: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the data that `describe` makes of a table whose label is known."""
+def _inferred(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the data that `describe` makes of a table whose path and label are known."""
+    label = options["label"]
     plain = asdict(label) if is_dataclass(label) and not isinstance(label, type) else label
     column = plain.get("column") if isinstance(plain, Mapping) else plain
     # by its name: no room of zoo knows a dataset
     describe = import_module("datamodules.tabular.describe").describe
-    text = describe(path, column, options.get("format"), options.get("delimiter"))
+    text = describe(options["path"], column, options.get("format"), options.get("delimiter"))
     found = yaml.safe_load(text)["data"]["init_args"]
     weight = options.get("weight")
     found["fields"] = [f for f in found["fields"] if f.get("column", f["name"]) != weight]
     return found
 
 
-def _declared(checkpoint: Path) -> dict[str, Any]:
-    """The options of the data of a run, without those of its own rows."""
+def _config_of(checkpoint: Path) -> dict[str, Any]:
+    """The config of a run, as far as it is one of a table."""
     config = run_of(checkpoint) / "config.yaml"
+    if not checkpoint.is_file() or not config.is_file():
+        raise ZooError(f"warm_start: {checkpoint} is no checkpoint of a run")
     content = read_yaml(config)
-    data = content.get("data") if isinstance(content, dict) else None
-    if not isinstance(data, dict) or data.get("class_path") != TABLE:
-        raise ZooError(f"{config} is of no {TABLE}: give fields")
+    for part in ("model", "data"):
+        if not isinstance(content, dict) or not isinstance(content.get(part), dict):
+            raise ZooError(f"warm_start: {config} has no section {part}")
+    return content
+
+
+def _declared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the data of a run, without those of its own rows."""
+    data = config["data"]
+    if data.get("class_path") != TABLE:
+        raise ZooError(f"warm_start: its data are no {TABLE}: give fields")
     found = data.get("init_args") or {}
     return {k: v for k, v in found.items() if k not in OF_ROWS and v is not None}
 
@@ -200,11 +214,12 @@ def _text(config: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _sentences(saved: str | None) -> Iterator[None]:
+def _sentences(prepared: Path) -> Iterator[None]:
     """Reports in one sentence what a user can correct, as the command line does.
 
     Args:
-        saved: The file that holds the rows of a DataFrame, of which a user knows nothing.
+        prepared: Folder of the file that holds the rows of a DataFrame, of which a user knows
+            nothing.
     """
     try:
         yield
@@ -215,5 +230,6 @@ def _sentences(saved: str | None) -> Iterator[None]:
         sentence = sentence_of(error)
         if sentence is None:
             raise
-        named = sentence.replace(saved, "the DataFrame") if saved else sentence
-        raise ZooError(named.replace("(--label)", "(label)")) from error
+        saved = f"{re.escape(str(prepared.resolve()))}/{SAVED}"
+        named = re.sub(saved, "the DataFrame", sentence).replace("(--label)", "(label)")
+        raise ZooError(named) from error
