@@ -109,10 +109,10 @@ def write_rows(folder: Path, schema: Schema, rows: int) -> Arrays:
             # P(k) ~ log((k + 2) / (k + 1))
             ids = (sizes + 1) ** random.random((count, len(sizes))) - 1
             writer.write(
-                random.normal(size=(count, len(schema.numerical))),
-                np.minimum(ids, sizes - 1),
-                random.random(count) < CLICK_RATE,
-                np.arange(start, start + count),
+                numerical=random.normal(size=(count, len(schema.numerical))),
+                categorical=np.minimum(ids, sizes - 1),
+                label=random.random(count) < CLICK_RATE,
+                row=np.arange(start, start + count),
             )
     return Arrays.open(folder)
 
