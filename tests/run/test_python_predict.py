@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from support.python_runs import fit, table
+from support.python_runs import MODEL, fit, table
 from support.running import QUIET, command
 
 import zoo
@@ -188,3 +188,18 @@ def test_runs_of_criteo_and_avazu_score_their_columns(dataset, text):
 def test_runs_of_data_that_read_no_frames(dataset):
     with pytest.raises(ZooError, match=f"{dataset} reads no DataFrame: write the rows to a file"):
         zoo.load(LEGACY / dataset)
+
+
+def test_bins_and_encodings_of_numbers_are_those_of_the_command_line(workplace):
+    price = {"column": "price", "kind": "numerical"}
+    fields = [{"name": "bin", **price, "transform": "quantile"}, {"name": "price", **price}]
+    model = {**MODEL, "numerical_encoding": "piecewise_linear", "numerical_bins": 5}
+    run = fit(table(), fields=fields, model=model)
+    frame = table(50).drop(columns="rating")
+    frame.to_parquet("new.parquet", index=False)
+    command(
+        "predict", f"--config={run.path}/config.yaml", "--data.predict_path=new.parquet", *QUIET
+    )
+    expected = pq.read_table(run.path / "predictions/new.parquet")["probability"].to_numpy()
+    np.testing.assert_array_equal(run.predict(frame).to_numpy(), expected)
+    np.testing.assert_array_equal(zoo.load(run.path).predict(frame).to_numpy(), expected)
