@@ -79,7 +79,7 @@ class TextFile:
         Raises:
             ZooError: where the file cannot be read, or a .gz is damaged.
         """
-        for data, lines in _ahead(_split, self._blocks_of_bytes()):
+        for data, lines in ahead(_split, self._blocks_of_bytes()):
             numbers = np.arange(self.total, self.total + len(lines))
             left_out = max(skip - self.total, 0)
             self.total += len(lines)
@@ -165,7 +165,7 @@ def opened(path: Path) -> Iterator[tuple[io.BufferedIOBase, Callable[[], int]]]:
         raise ZooError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
+def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
     """Items and what work makes of them, in order; the next ones are worked on meanwhile."""
     with ThreadPoolExecutor(WORKERS) as pool:
         pending: deque[tuple[Item, Future[Result]]] = deque()

@@ -93,7 +93,7 @@ class TableFiles:
 
     def batches(
         self, engine: Engine, fields: list[RawField], extra: dict[str, str]
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Iterator[pa.Table]:
         """The rows of all files: label, fields, `extra` columns, problem.
 
         The label is NaN where the files have none or one that cannot be used; only where they
@@ -107,11 +107,16 @@ class TableFiles:
         for file in files:
             self.starts.append(total)
             statement = self._statement(engine, file, fields, extra)
+            aside = {field.name: field.column for field in fields if field.column in file.aside}
             count = 0
             with reading(file.path):
                 for batch in engine.batches(statement, named if single else None, file.share):
                     count += len(batch)
-                    yield batch
+                    rows = dict(zip(batch.schema.names, batch.columns, strict=True))
+                    if aside:
+                        texts = file.passed_by(len(batch))
+                        rows |= {name: texts[column] for name, column in aside.items()}
+                    yield pa.table(rows)
             if not count + len(file.problems):
                 raise ZooError(f"{file.path} is empty: it holds no rows")
             self.problems |= {total + row: problem for row, problem in file.problems.items()}
@@ -172,7 +177,10 @@ class TableFiles:
     def _statement(
         self, engine: Engine, file: TableFile, fields: list[RawField], extra: dict[str, str]
     ) -> str:
+        file.aside = self._aside(file, fields)
+        fields = [field for field in fields if field.column not in file.aside]
         wanted = [*dict.fromkeys([*self.uses, *self.carried])]
+        wanted = [column for column in wanted if column not in file.aside]
         label = self.declared.sql if self.declared else "NULL"
         values = [f"coalesce(({label})::FLOAT, 'nan'::FLOAT) AS label"]
         # a number too large is a problem of its row
@@ -180,6 +188,19 @@ class TableFiles:
         values += [f"{sql} AS {sql_identifier(column)}" for column, sql in extra.items()]
         values.append(f"{self._problem(fields)} AS problem")
         return f"SELECT {', '.join(values)} FROM ({self.parts(engine, file, wanted)})"
+
+    def _aside(self, file: TableFile, fields: list[RawField]) -> list[str]:
+        """The columns that fields take as they are, and nothing else reads."""
+        if not file.can_pass:
+            return []
+        changed = {field.column for field in fields if not field.is_as_it_is}
+        named = {
+            column
+            for column, uses in self.uses.items()
+            if any(name.startswith("data.") for name in uses.values())
+        }
+        taken = dict.fromkeys(field.column for field in fields)
+        return [c for c in taken if c not in {*changed, *named, *self.carried}]
 
     def _problem(self, fields: list[RawField]) -> str:
         found = self.declared.problems if self.declared else []

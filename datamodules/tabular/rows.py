@@ -8,6 +8,7 @@ Shapes: R usable rows of a chunk.
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from datamodules.prepared.engine import Engine
 from datamodules.prepared.rejected import MAX_EXAMPLES, Example, Rejected
+from datamodules.prepared.text import WORKERS
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.source import RawField
 from zoo.data.errors import ZooError
@@ -132,27 +134,30 @@ def codes_of(texts: pa.DictionaryArray) -> np.ndarray:
     return texts.indices.fill_null(-1).to_numpy()
 
 
-def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _chunks(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """Rows put together to chunks, which hold the same rows whatever the pieces."""
-    rest: list[pa.RecordBatch] = []
+    rest: list[pa.Table] = []
     count = 0
     for batch in batches:
         rest.append(batch)
         count += len(batch)
         while count >= ROWS_PER_CHUNK:
-            table = pa.Table.from_batches(rest)
+            table = pa.concat_tables(rest)
             yield table.slice(0, ROWS_PER_CHUNK)
-            rest = table.slice(ROWS_PER_CHUNK).to_batches()
+            rest = [table.slice(ROWS_PER_CHUNK)]
             count -= ROWS_PER_CHUNK
     if count:
-        yield pa.Table.from_batches(rest)
+        yield pa.concat_tables(rest)
 
 
 def _numbered(chunk: pa.Table, number: np.ndarray, fields: list[RawField]) -> pa.Table:
     """A chunk with the numbers of its rows, and with the texts of its fields numbered."""
     columns = {"row": pa.array(number)}
     columns |= {name: chunk[name] for name in chunk.column_names}
-    columns |= {f.name: _dictionary(chunk[f.name]) for f in fields if f.is_text}
+    texts = [field.name for field in fields if field.is_text]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = pool.map(lambda name: _dictionary(chunk[name]), texts)
+        columns |= dict(zip(texts, found, strict=True))
     return pa.table(columns).combine_chunks()
 
 

@@ -52,6 +52,12 @@ class RawField:
         """Whether it holds texts, one or a list of them, which get ids."""
         return self.kind != "numerical" and not self.bins
 
+    @property
+    def is_as_it_is(self) -> bool:
+        """Whether its value is the text of its column, whatever that is."""
+        fits = self.malformed in ("false", part(self.column, "nested"))
+        return fits and self.sql == part(self.column, "text")
+
 
 def part(column: str, wanted: Part) -> str:
     """The SQL of a part of a column, which files of all formats offer: its text, its number, its
