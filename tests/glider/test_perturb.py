@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from support.explaining import instance
+from support.explaining import QUICK, instance
 
 from zoo import DeepFM, Field, Schema, ZooError, xDeepFM
+from zoo.data.lists import Lists
+from zoo.glider.madex import madex
 from zoo.glider.perturb import (
     OnOff,
     TruncatedNormal,
@@ -107,3 +109,39 @@ def test_a_field_that_is_off_has_a_zero_embedding_and_no_weight(model_class):
     with torch.no_grad():
         model.embedding.table[batch.categorical[0, 0]] = 0
     torch.testing.assert_close(found, model(batch))
+
+
+def with_lists():
+    """A row of two lists, and the list of their cross and of one with c0."""
+    values = torch.tensor([2, 3, 4, 5, 2, 3, 2, 3])
+    offsets, lengths = torch.tensor([[0, 2, 3, 5]]), torch.tensor([[2, 1, 2, 3]])
+    return instance()._replace(lists=Lists(values, offsets, lengths))
+
+
+def test_a_field_of_lists_is_off_where_it_is_empty():
+    row = with_lists()
+    # features: n0, n1, c0, c1, and the two lists; c0 is a member of a cross of ids too
+    neighbours = OnOff(torch.zeros(2), crosses=((0, 3),), list_crosses=((4, 5), (2, 5)))
+    row = row._replace(categorical=torch.cat((row.categorical, torch.tensor([[3]])), 1).int())
+    masks, rows = neighbours.draw(row, 300, generator(0))
+    assert masks.shape == (300, 6)
+    on = masks > 0.5
+    expected = torch.stack((on[:, 4], on[:, 5], on[:, 4] & on[:, 5], on[:, 2] & on[:, 5]), 1)
+    assert torch.equal(rows.lists.lengths, torch.where(expected, row.lists.lengths, 0))
+    assert torch.equal(rows.lists.offsets, row.lists.offsets.expand(300, 4))
+    assert torch.equal(rows.categorical[:, 2] == -1, ~(on[:, 0] & on[:, 3]))
+    assert torch.equal(rows.numerical != 0, on[:, :2])
+
+
+def test_an_interaction_with_a_field_of_lists_is_found():
+    """A black box that multiplies what is in a list with an id."""
+    row = instance()._replace(
+        lists=Lists(torch.tensor([2, 3]), torch.tensor([[0]]), torch.tensor([[2]]))
+    )
+
+    def scores(rows):
+        total = rows.lists.lengths[:, 0].float()
+        return 2 * total * (rows.categorical[:, 1] >= 0) + rows.numerical[:, 0]
+
+    found = madex(scores, row, OnOff(torch.zeros(2)), QUICK)
+    assert found.interactions[0].features == (3, 4)

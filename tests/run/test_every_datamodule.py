@@ -31,9 +31,15 @@ def places(tmp_path_factory, criteo_file, avazu_file, planted_ratings, planted_s
     sessions = made / "sessions"
     pairs = made / "pairs.csv"
     pairs.write_text("user,movie\n1,1\n2,2\n")
-    clicks = write(table(), made / "clicks.parquet")
-    scored = write(table().drop(columns=["click", "rating"]), made / "scored.jsonl")
-    fields = "[{name: price, kind: numerical, transform: log}, {name: item, kind: categorical}]"
+    rows = table()
+    rows["tags"] = [["new", "sale", "old"][: i % 4] for i in range(len(rows))]
+    rows["seen"] = [[item] * (i % 3) for i, item in enumerate(rows.item)]
+    clicks = write(rows, made / "clicks.parquet")
+    scored = write(rows.drop(columns=["click", "rating"]), made / "scored.jsonl")
+    fields = (
+        "[{name: price, kind: numerical, transform: log}, {name: item, kind: categorical}, "
+        "{name: tags, kind: multi}, {name: seen, kind: sequence, vocabulary: item}]"
+    )
     return {
         "Avazu": ([f"path={avazu_file}"], avazu_file),
         "Criteo": ([f"path={criteo_file}"], criteo_file),
