@@ -144,6 +144,15 @@ def test_probabilities_after_sampling_are_calibrated_from_a_checkpoint_alone(fit
     assert inspect.load(path).training.negative_sampling_rate == 0.1
 
 
+def test_a_warm_start_keeps_the_odds_of_all_rows(fitted):
+    data = fitted[1]
+    model = DeepFM(data.schema, embedding_dim=2, hidden_units=[4], learning_rate=1e-9)
+    model.warm_started, model.rate_before = True, 0.5
+    trainer = pl.Trainer(max_steps=1, num_sanity_val_steps=0, enable_checkpointing=False, **QUIET)
+    trainer.fit(model, data)
+    assert model.bias.item() == pytest.approx(np.log(0.5 / 0.1))
+
+
 class Sampled(RowsInMemory):
     """Rows of which the negatives were sampled."""
 

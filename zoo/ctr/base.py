@@ -46,11 +46,15 @@ class CTRModule(RowModule):
     def on_train_start(self) -> None:
         """Starts the bias at the log-odds of the training clicks, if their share is known.
 
-        Otherwise the first steps of all weights go into learning the click rate.
+        Otherwise the first steps of all weights go into learning the click rate. A warm start keeps
+        the bias, but for another share of the negatives than those weights were trained on.
         """
         data = datamodule_of(self.trainer)
         rate = data.positive_rate if data else None
-        begins = self.global_step == 0 and not self.warm_started
-        if begins and rate and rate < 1:  # of one class there are no odds
-            with torch.no_grad():
+        if self.global_step:
+            return
+        with torch.no_grad():
+            if self.warm_started:
+                self.bias += math.log(self.rate_before / self.negative_sampling_rate)
+            elif rate and rate < 1:  # of one class there are no odds
                 self.bias.fill_(math.log(rate / (1 - rate)))

@@ -179,7 +179,7 @@ class MixtureModule(ZooModule):
         if split in self.attributions:
             self.attributions[split].update(attributed[scored])
         z, label, log_alpha = z[scored], batch.label[scored], log_alpha[scored]
-        weight, evidence = self.weights(batch), z + self.prior_output
+        weight, evidence = self.row_weights(batch), z + self.prior_output
         loss = gem_loss(evidence, label, log_alpha, self.normalization, weight)
         if self.auxiliary and len(self.lattice) > 1:
             loss = loss + self.auxiliary * auxiliary_loss(evidence, label, weight)

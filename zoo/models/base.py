@@ -51,6 +51,7 @@ class ZooModule(OptimizedModule):
             it.
         data_check: Refuses data that do not suit the schema, or the weights.
         warm_started: Whether its first weights are those of another fit.
+        rate_before: The `negative_sampling_rate` of that fit.
     """
 
     metrics: MetricDict
@@ -71,6 +72,7 @@ class ZooModule(OptimizedModule):
         self._accumulated: tuple[Tensor, Tensor] | None = None  # a unit, and the sum in it
         self.data_check = DataCheck(self.schema)
         self.warm_started = False
+        self.rate_before = 1.0
         self.negative_sampling_rate = 1.0
 
     def recalibrated(self, logits: Tensor) -> Tensor:
@@ -95,7 +97,7 @@ class ZooModule(OptimizedModule):
         """Index of the labels that count in loss and metrics: all."""
         return ...
 
-    def weights(self, batch: Any) -> Tensor | None:
+    def row_weights(self, batch: Any) -> Tensor | None:
         """Weights of the labels that count; None where the data weigh all alike."""
         weight = getattr(batch, "weight", None)
         return None if weight is None else weight[self.scored(batch)]
@@ -130,7 +132,7 @@ class ZooModule(OptimizedModule):
         which only its last batch tells: until then each batch counts by its own, in units of the
         first.
         """
-        weights, batches = self.weights(batch), self.trainer.accumulate_grad_batches
+        weights, batches = self.row_weights(batch), self.trainer.accumulate_grad_batches
         accumulates = weights is not None and batches > 1
         processes = self.trainer.world_size if torch.distributed.is_initialized() else 1
         self._accumulated = self._accumulated if accumulates else None
@@ -171,7 +173,7 @@ class ZooModule(OptimizedModule):
         logits = self(batch)
         self._score(logits, batch, split)
         scored = self.scored(batch)
-        return mean_loss(logits[scored], batch.label[scored], self.weights(batch))
+        return mean_loss(logits[scored], batch.label[scored], self.row_weights(batch))
 
     def _score(self, logits: Tensor, batch: Any, split: str) -> None:
         """Adds a batch to the metrics of a split."""

@@ -40,6 +40,7 @@ def take_over(model: ZooModule, before: ZooModule, known: Mapping[str, KnownIds]
     for name, tensor in mine.items():
         _copy(tensor, theirs[name], rows.get(name))
     model.warm_started = True
+    model.rate_before = before.negative_sampling_rate
 
 
 @torch.no_grad()
