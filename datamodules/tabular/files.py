@@ -102,6 +102,7 @@ class TableFiles:
         self.check()
         engine.run("SET TimeZone = 'UTC'")
         total, single = 0, len(self.files) == 1
+        names = ["label", *(field.name for field in fields), *extra, "problem"]
         named = f"read {self.path.name}"
         files = self.files if single else engine.progress.track(self.files, description=named)
         for file in files:
@@ -112,13 +113,14 @@ class TableFiles:
             with reading(file.path):
                 for batch in engine.batches(statement, named if single else None, file.share):
                     count += len(batch)
-                    rows = dict(zip(batch.schema.names, batch.columns, strict=True))
+                    rows = {name: batch[name] for name in batch.schema.names}
                     if aside:
                         texts = file.passed_by(len(batch))
                         rows |= {name: texts[column] for name, column in aside.items()}
-                    yield pa.table(rows)
+                    yield pa.table({name: rows[name] for name in names})
             if not count + len(file.problems):
-                raise ZooError(f"{file.path} is empty: it holds no rows")
+                advice = "" if single else ": leave it out"
+                raise ZooError(f"{file.path} is empty: it holds no rows{advice}")
             self.problems |= {total + row: problem for row, problem in file.problems.items()}
             total += count + len(file.problems)
 
