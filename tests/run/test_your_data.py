@@ -28,7 +28,7 @@ def run(line):
     assert words[:2] == ["python", "train.py"]
     subcommand = words[2]
     more = {"fit": [*SMALL, *FEWER[:1]], "detect": FEWER[1:]}.get(subcommand, [])
-    quiet = [] if subcommand == "describe" else QUIET
+    quiet = [] if subcommand in ("describe", "inspect") else QUIET
     command(*words[2:], *more, *quiet)
 
 
@@ -51,6 +51,7 @@ def test_from_a_file_to_interactions(workplace):
             run(line)
     folder = workplace / "runs/ratings/version_0"
     assert json.loads((folder / "metrics.json").read_text())["test/auc"] > 0.5
+    assert "ratings" in (workplace / "ratings.html").read_text()
     assert json.loads((workplace / "interactions.json").read_text())["instances"] == 2
     scored = pq.read_table(folder / "predictions/ratings.parquet")
     assert scored["id"].to_pylist() == [str(i) for i in range(ROWS)]
