@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from datamodules.prepared.arrays import Arrays, ArraysWriter, column_means
@@ -113,7 +114,7 @@ def encode_file(
     check_columns(columns, file.columns, file.path)
     file.carried = columns
     with Engine(folder / "work", memory_limit) as engine:
-        rows = read_rows(engine, file, fields, _extra(columns))
+        rows = read_rows(engine, file, fields, _extra(columns), keep_malformed=bool(columns))
         rows.rejected.check(max_bad_rows)
         fitted = _load(engine, encoder)
         usable = rows.rejected.total - rows.rejected.count
@@ -124,9 +125,12 @@ def encode_file(
 
 def _write_carried(rows: Rows, folder: Path, columns: Sequence[str]) -> None:
     with carried_file(folder, columns) as write:
-        for chunk in rows if columns else ():
-            values = (column_of(chunk, name) for name in _extra(columns))
-            write(rows.file_row(chunk["row"].to_numpy()), *values)
+        wanted = ["row", *_extra(columns)]
+        for chunk, malformed in zip(rows, rows.malformed, strict=False):
+            parts = [chunk.select(wanted), malformed.select(wanted)]
+            both = pa.concat_tables(parts).sort_by("row")
+            values = (column_of(both, name) for name in wanted[1:])
+            write(rows.file_row(both["row"].to_numpy()), *values)
 
 
 def _extra(columns: Sequence[str]) -> dict[str, str]:

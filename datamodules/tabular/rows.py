@@ -35,6 +35,7 @@ class Rows:
         rejected: The malformed rows, these included, and the number of all rows of the files.
         count: Number of rows of the table, malformed ones included.
         kept: The chunks that are kept in memory.
+        malformed: For each chunk the malformed rows, where asked for: `row` and extra columns.
         splits: int8 [R] for each chunk: 0 for training, 1 for validation, 2 for test; see
             `datamodules.tabular.splitting`.
     """
@@ -45,6 +46,7 @@ class Rows:
     count: int = 0
     splits: list[np.ndarray] = field(default_factory=list)
     kept: list[pa.Table] = field(default_factory=list)
+    malformed: list[pa.Table] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.splits)
@@ -83,7 +85,11 @@ class Rows:
 
 
 def read_rows(
-    engine: Engine, files: TableFiles, fields: list[RawField], extra: dict[str, str]
+    engine: Engine,
+    files: TableFiles,
+    fields: list[RawField],
+    extra: dict[str, str],
+    keep_malformed: bool = False,
 ) -> Rows:
     """Reads all rows, and keeps the usable ones.
 
@@ -92,6 +98,7 @@ def read_rows(
         files: Where they come from.
         fields: The fields.
         extra: The SQL of further columns, by their names.
+        keep_malformed: Whether to keep these columns of malformed rows too.
 
     Raises:
         ZooError: where a file cannot be used, or there are no rows.
@@ -105,12 +112,16 @@ def read_rows(
         number = np.arange(rows.count, rows.count + len(chunk))
         problems = chunk["problem"].combine_chunks()
         good = problems.is_null()
+        malformed, wrong = chunk.slice(0, 0), number[:0]
         if problems.null_count < len(problems):
             bad = problems.drop_null().to_pylist()
             reasons.update(bad)
             wrong = number[~good.to_numpy(zero_copy_only=False)]
             first += zip(wrong[:MAX_EXAMPLES].tolist(), bad[:MAX_EXAMPLES], strict=True)
+            malformed = chunk.filter(problems.is_valid())
             chunk, number = chunk.filter(good), number[good.to_numpy(zero_copy_only=False)]
+        if keep_malformed:
+            rows.malformed.append(malformed.append_column("row", pa.array(wrong)))
         rows.count += len(good)
         rows.add(_numbered(chunk.drop_columns("problem"), number, fields))
     _reject(rows, files, reasons, first)
