@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import random
 import shutil
 import time
@@ -62,6 +63,8 @@ def test_predictions_are_those_of_the_command_line(fitted, home, monkeypatch):
     assert found.nunique() > 100
     one = [fitted.predict(frame.iloc[[i]]).item() for i in range(3)]
     np.testing.assert_allclose(one, expected[:3], atol=1e-6)
+    sent = pickle.loads(pickle.dumps(fitted))  # to another process
+    np.testing.assert_array_equal(sent.predict(frame), found)
 
 
 def test_five_rows_take_less_than_a_second_and_no_files(fitted, home, tmp_path, monkeypatch):
@@ -115,9 +118,10 @@ def test_a_row_that_cannot_be_used_gets_nan(fitted):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.to_numpy(), "rows must be a DataFrame of pandas, got a ndarray"),
+        (lambda f: f.to_numpy(), "rows must be a DataFrame of pandas, got numpy.ndarray"),
         (lambda f: f[:0], "the DataFrame is empty: it holds no rows"),
         (lambda f: f.drop(columns="price"), "the DataFrame has no column 'price' (field price): "),
+        (lambda f: f.set_index("ts"), "the DataFrame has 'ts' as its index, not as a column: give"),
         (lambda f: f.rename(columns={"stock": 7}), "the DataFrame has a column named 7, which is "),
         (lambda f: pd.concat([f, f.item], axis=1), "the DataFrame has two columns named 'item'"),
         (lambda f: f.assign(price=True), "the DataFrame: its column 'price' (field price) holds t"),

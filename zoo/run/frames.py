@@ -25,7 +25,8 @@ def checked_frame(rows: object) -> "pd.DataFrame":
         ZooError: where they are no DataFrame, are none, or their columns have no names.
     """
     if not is_frame(rows):
-        raise ZooError(f"rows must be a DataFrame of pandas, got a {type(rows).__name__}")
+        found = f"{type(rows).__module__}.{type(rows).__qualname__}".removeprefix("builtins.")
+        raise ZooError(f"rows must be a DataFrame of pandas, got {found}")
     if not len(rows):
         raise ZooError("the DataFrame is empty: it holds no rows")
     names = [*rows.columns]
@@ -48,8 +49,13 @@ def table_of(frame: "pd.DataFrame", columns: Sequence[str] | None = None) -> pa.
         columns: Those that are taken, as far as it has them; None is all.
 
     Raises:
-        ZooError: names a column whose values are of several types.
+        ZooError: names a column whose values are of several types, or that is the index.
     """
+    for name in frame.index.names:
+        if columns and name in columns and name not in frame.columns:
+            raise ZooError(
+                f"the DataFrame has {name!r} as its index, not as a column: give df.reset_index()"
+            )
     names = [name for name in frame.columns if columns is None or name in columns]
     return pa.table({name: _array(name, frame[name]) for name in names})
 

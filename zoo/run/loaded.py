@@ -60,6 +60,10 @@ class LoadedRun:
         named = ", ".join(f"{k}={v:.4f}" for k, v in self.metrics.items() if "/" in k and v)
         return f"{type(self.model).__name__} of {self.path} ({named})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As another process takes it: it loads the files again."""
+        return LoadedRun, (self.checkpoint,)
+
     @cached_property
     def metrics(self) -> Mapping[str, float | None]:
         """What `metrics.json` says; of another checkpoint than best.ckpt, the metrics it holds."""
