@@ -57,20 +57,16 @@ class Engine:
         if self.folder is not None:
             shutil.rmtree(self.folder)
 
-    def run(
-        self, sql: str, task: str | None = None, progress: Callable[[], float] | None = None
-    ) -> list[tuple]:
+    def run(self, sql: str, task: str | None = None) -> list[tuple]:
         """Executes one statement and returns its rows.
 
         Args:
             sql: The statement.
             task: Name of its progress bar.
-            progress: Gives the share that is done; without it, DuckDB is asked.
         """
         bar = self.progress.add_task(task, total=100) if task else None
-        found = self._result(
-            self.worker.submit(lambda: self.connection.execute(sql).fetchall()), bar, progress
-        )
+        query = self.worker.submit(lambda: self.connection.execute(sql).fetchall())
+        found = self._result(query, bar)
         if bar is not None:
             self.progress.update(bar, completed=100)
         return found

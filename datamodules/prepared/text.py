@@ -44,12 +44,14 @@ class Block(NamedTuple):
         numbers: int64 [R] their numbers in the file, from 0.
         unreadable: What is wrong with each line that cannot be read, by its number.
         data: Bytes of all these lines.
+        is_whole: Whether these are the readable lines alone.
     """
 
     text: pa.Array
     numbers: np.ndarray
     unreadable: dict[int, str]
     data: bytes
+    is_whole: bool
 
 
 class TextFile:
@@ -87,7 +89,9 @@ class TextFile:
             unreadable: dict[int, str] = {}
             if len(lines) and not self._are_readable(data, lines):
                 lines, numbers = self._left(lines, numbers, unreadable)
-            yield Block(lines.view(pa.string()) if self.utf8 else lines, numbers, unreadable, data)
+            is_whole = not left_out and not unreadable
+            text = lines.view(pa.string()) if self.utf8 else lines
+            yield Block(text, numbers, unreadable, data, is_whole)
 
     def read(self, skip: int = 0) -> tuple[dict[int, str], dict[int, str]]:
         """The lines of a file of moderate size, and what is wrong with others, by number."""

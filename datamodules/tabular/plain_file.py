@@ -73,7 +73,8 @@ class PlainFile(TableFile):
         for block, cells in ahead(self._cells, self.text.blocks(skip=self.header)):
             problems = block.unreadable.items()
             self.problems.update({line - self.header: problem for line, problem in problems})
-            self.passed.append(cells.select(self.aside))
+            if self.aside:
+                self.passed.append(cells.select(self.aside))
             is_odd = pa.array(np.full(len(cells), any(byte in block.data for byte in odd)))
             cells = cells.append_column(NAME, is_odd)
             yield from cells.select(schema.names).to_batches()
@@ -132,6 +133,6 @@ class PlainFile(TableFile):
 
 def _lines(block: Block) -> bytes:
     """The readable lines of a block."""
-    if len(block.text) == block.data.count(b"\n"):
+    if block.is_whole:
         return block.data
     return "".join(f"{line}\n" for line in block.text.to_pylist()).encode()

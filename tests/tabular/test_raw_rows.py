@@ -3,11 +3,15 @@
 import gzip
 import math
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
-from support.preparation import predicted, prepared, ready, together, with_cell
+from support import raw_readers
+from support.preparation import assert_same, predicted, prepared, ready, together, with_cell
 
+from datamodules.prepared import text
+from datamodules.tabular import plain_file, rows
 from datamodules.tabular.avazu import COLUMNS
 from zoo.data.errors import ZooError
 
@@ -46,6 +50,37 @@ def test_every_row_is_in_a_split_or_rejected(criteo, criteo_lines):
     assert rows.tolist() == [row for row in range(1006) if row not in range(1, 12, 2)]
     assert sum(data.manifest.rejected.values()) == 6
     assert sum(split["rows"] for split in data.manifest.splits.values()) == 1000
+
+
+def test_the_size_of_pieces_changes_nothing(criteo, criteo_lines, tmp_path, monkeypatch):
+    """Malformed rows keep their numbers and reasons wherever they stand in a block or chunk."""
+    bad = ["1\t2", "", f"{criteo_lines[0]}\tx", with_cell(criteo_lines[1], 20, "a\rb")]
+    bad += [with_cell(criteo_lines[2], 3, "\t 1"), with_cell(criteo_lines[2], 3, " 1")]
+    lines = [*criteo_lines]
+    for place in range(7, 1000, 31):
+        lines.insert(place, bad[place % len(bad)])
+    usable, problems = raw_readers.criteo("".join(f"{line}\n" for line in lines).encode())
+    whole = prepared(criteo(lines, max_bad_rows=1, prepared=str(tmp_path / "whole")))
+    monkeypatch.setattr(text, "BYTES_PER_BLOCK", 20_000)
+    monkeypatch.setattr(plain_file, "BYTES_AT_ONCE", 1000)
+    monkeypatch.setattr(rows, "ROWS_PER_CHUNK", 170)
+    data = criteo(lines, max_bad_rows=1, prepared=str(tmp_path / "pieces"))
+    found = prepared(data)
+    assert_same(found, whole)
+    assert together(found).row.tolist() == list(usable)
+    assert data.manifest.rejected == Counter(problems.values())
+    expected = [[n + 1, problem] for n, problem in sorted(problems.items())[:5]]
+    assert data.manifest.rejected_examples == expected
+
+
+def test_the_size_of_chunks_changes_no_split_by_time(
+    avazu, avazu_file, prepared_avazu, tmp_path, monkeypatch
+):
+    by_time = prepared(avazu(avazu_file, split="time", prepared=str(tmp_path / "whole")))
+    monkeypatch.setattr(rows, "ROWS_PER_CHUNK", 333)
+    again = avazu(avazu_file, split="time", prepared=str(tmp_path / "chunks"))
+    assert_same(prepared(again), by_time)
+    assert_same(prepared(avazu(avazu_file, prepared=str(tmp_path / "chunks"))), prepared_avazu)
 
 
 def test_predictions_keep_the_rows_of_odd_lines(criteo, criteo_lines, make_file):
