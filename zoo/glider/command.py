@@ -25,6 +25,7 @@ from zoo.glider.detector import Detector, check_instances, read_results, sample_
 from zoo.glider.madex import MadexConfig
 from zoo.glider.perturb import OnOff
 from zoo.glider.statistics import summarise
+from zoo.glider.walsh import WalshConfig
 
 SHOWN = 20  # interactions in the terminal
 
@@ -34,7 +35,7 @@ class Detection:
     """A detection over validation rows; see `ZooTrainer.detect` for the options."""
 
     output: Path
-    settings: MadexConfig
+    settings: MadexConfig | WalshConfig
     sampler: str = "bernoulli"
     instances: int = 1000
     permutations: int = 1

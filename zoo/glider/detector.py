@@ -6,7 +6,7 @@ Shapes: N samples, d features.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from zoo.data.errors import ZooError
 from zoo.data.files import write_text
 from zoo.glider.madex import Explanation, MadexConfig, explain
 from zoo.glider.perturb import NotFinite, OnOff, generator, score
+from zoo.glider.walsh import SharedMasks, WalshConfig
 
 INSTANCES_PER_CHUNK = 32
 NO_CHUNK = -1
@@ -56,7 +57,7 @@ class Detector(LightningModule):
         scores: The black box, a function from a `Batch` to logits.
         instances: Rows to explain.
         neighbours: How to draw rows around an instance.
-        config: How MADEX samples, detects and stops; see `MadexConfig`.
+        config: How MADEX samples, detects and stops, or how Walsh coefficients are estimated.
         folder: Folder of the results.
         permutations: Number of explanations of permuted scores for each instance.
         seed: Seed of neighbours, surrogates and permutations.
@@ -67,7 +68,7 @@ class Detector(LightningModule):
         scores: Callable[[Batch], Tensor],
         instances: Batch,
         neighbours: OnOff,
-        config: MadexConfig,
+        config: MadexConfig | WalshConfig,
         folder: Path,
         permutations: int = 1,
         seed: int = 0,
@@ -80,6 +81,7 @@ class Detector(LightningModule):
         self.folder = folder
         self.permutations = permutations
         self.seed = seed
+        self._shared: SharedMasks | None = None
 
     def chunk_starts(self, processes: int) -> list[int]:
         """The number of the first instance of every chunk; one for each process at least."""
@@ -103,6 +105,8 @@ class Detector(LightningModule):
 
         An instance around which the black box gives NaN or infinite scores is left out.
         """
+        if isinstance(self.config, WalshConfig):
+            return [*self._regressed(indices, self.config)]
         samples = {}
         for i in indices:
             with suppress(NotFinite):
@@ -129,10 +133,32 @@ class Detector(LightningModule):
             for j, i in enumerate(indices)
         ]
 
+    def _regressed(self, indices: Sequence[int], config: WalshConfig) -> Iterator[Result]:
+        """The same by Walsh regression, on masks that all instances share."""
+        if self._shared is None:
+            features = len(self.neighbours.centre(self._instance(0)))
+            self._shared = SharedMasks(features, config, self.seed)
+        masks, x = self._shared, self._shared.masks
+        for i in indices:
+            try:
+                y = masks.scores(self.scores, self._instance(i), self.neighbours)
+            except NotFinite:
+                continue
+            found, null = masks.explain(y), []
+            for turn in range(1, self.permutations + 1):
+                random = generator(PERMUTATIONS, self.seed, i, turn)
+                null.append(masks.explain(permuted(x, torch.from_numpy(y), random).numpy()))
+            every, linear, joined = found.r2
+            sets = [[c.features for c in each.interactions] for each in (found, *null)]
+            yield Result(i, sets[0], sets[1:], (every, linear, joined))
+
+    def _instance(self, i: int) -> Batch:
+        return move_data_to_device(take(self.instances, slice(i, i + 1)), self.device)
+
     def _samples(self, i: int) -> tuple[Tensor, Tensor]:
         """[N, d] masks around an instance, and [N] the scores of their rows."""
-        instance = move_data_to_device(take(self.instances, slice(i, i + 1)), self.device)
-        random = generator(NEIGHBOURS, self.seed, i)
+        assert isinstance(self.config, MadexConfig)
+        instance, random = self._instance(i), generator(NEIGHBOURS, self.seed, i)
         x, rows = self.neighbours.draw(instance, sum(self.config.samples), random)
         try:
             return x, score(self.scores, rows)
@@ -145,6 +171,7 @@ class Detector(LightningModule):
         self, indices: Sequence[int], x: Tensor, y: Tensor, turn: int
     ) -> list[Explanation]:
         """MADEX of samples [K, N, d] and their scores [K, N]; `turn` numbers the permutations."""
+        assert isinstance(self.config, MadexConfig)
         x, y = x.to(self.device), y.to(self.device)
         generators = [generator(SURROGATES, self.seed, i, turn) for i in indices]
         return explain(x, y, torch.ones_like(x[:, 0]), self.config, generators)

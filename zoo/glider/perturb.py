@@ -86,13 +86,23 @@ class OnOff:
             count: Number of neighbours, N.
             generator: Random numbers of the masks.
         """
+        masks = SAMPLERS[self.sampler](count, len(self.centre(instance)), generator)
+        return masks, self.apply(instance, masks)
+
+    def apply(self, instance: Batch, masks: Tensor) -> Batch:
+        """The rows that masks [N, d] over the numerical, categorical and list fields give.
+
+        Args:
+            instance: A batch of one row.
+            masks: 1 where a field is on, 0 where it is off.
+        """
         numerical, categorical = instance.numerical, instance.categorical
+        count = len(masks)
         if len(instance.label) != 1:
             raise ZooError(f"the instance must be a batch of one row, got {len(instance.label)}")
         split = numerical.shape[1]
         if len(self.means) != split:
             raise ZooError(f"the rows have {split} numerical fields, the means are {self.means}")
-        masks = SAMPLERS[self.sampler](count, len(self.centre(instance)), generator)
         on = masks.to(numerical.device) > 0.5
         of_categories = split + categorical.shape[1] - len(self.crosses)
         means = self.means.to(numerical.device)
@@ -102,13 +112,12 @@ class OnOff:
             on_lists = _with_crosses(on, on[:, of_categories:], self.list_crosses)
             lists = lists.take(torch.zeros(count, dtype=torch.long, device=on.device))
             lists = lists._replace(lengths=lists.lengths * on_lists)
-        rows = Batch(
+        return Batch(
             numerical=torch.where(on[:, :split], numerical, means),
             categorical=torch.where(is_on, categorical, OFF),
             label=instance.label.expand(count),
             lists=lists,
         )
-        return masks, rows
 
     def centre(self, instance: Batch) -> Tensor:
         """[d] the instance itself: everything is on."""

@@ -116,7 +116,7 @@ class ZooTrainer(Trainer):
         datamodule: ZooDataModule,
         ckpt_path: str | None = None,
         instances: int = 1000,
-        detector: Literal["nid", "gradient_nid"] = "nid",
+        detector: Literal["nid", "gradient_nid", "walsh"] = "nid",
         sampler: Literal["bernoulli", "lime"] = "bernoulli",
         lime_weights: bool = False,
         max_order: int | None = None,
@@ -137,7 +137,9 @@ class ZooTrainer(Trainer):
         Args:
             ckpt_path: Checkpoint of the model.
             instances: Number of validation rows to explain.
-            detector: Estimator of interactions: nid (of any order) or gradient_nid (pairs).
+            detector: Estimator of interactions: nid (of any order), gradient_nid (pairs), or walsh,
+                least squares on masks that all rows share (see `zoo.glider.walsh`), which takes of
+                the options below `max_order` (4 where it is null) and `min_gain`.
             sampler: How the neighbours of a row are drawn: bernoulli, or as lime draws them.
             lime_weights: Whether to weigh the neighbours by their distance to the row, as lime
                 does.
@@ -159,18 +161,30 @@ class ZooTrainer(Trainer):
         """
         from zoo.glider.command import Detection
         from zoo.glider.madex import DETECTORS, MadexConfig
+        from zoo.glider.walsh import WALSH, WalshConfig
 
-        explainer = replace(DETECTORS[detector], bf16=bf16)
-        settings = MadexConfig(
-            detector,
-            explainer,
-            max_order=max_order,
-            min_gain=min_gain,
-            patience=patience,
-            prune_subsets=prune_subsets,
-            lime_weights=lime_weights,
-            region_points=region_points,
-        )
+        if detector == WALSH:
+            surrogates = {
+                "lime_weights": lime_weights,
+                "prune_subsets": prune_subsets,
+                "bf16": bf16,
+            }
+            others = {**surrogates, "sampler": sampler != "bernoulli", "patience": patience != 1}
+            for option in (name for name, given in others.items() if given):
+                raise ZooError(f"{option} is an option of nid and gradient_nid: leave it out")
+            settings = WalshConfig(max_order=max_order or 4, min_gain=min_gain)
+        else:
+            explainer = replace(DETECTORS[detector], bf16=bf16)
+            settings = MadexConfig(
+                detector,
+                explainer,
+                max_order=max_order,
+                min_gain=min_gain,
+                patience=patience,
+                prune_subsets=prune_subsets,
+                lime_weights=lime_weights,
+                region_points=region_points,
+            )
         Detection(Path(output), settings, sampler, instances, permutations, top_k, seed).run(
             self,
             model,
