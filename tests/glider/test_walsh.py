@@ -13,7 +13,8 @@ from zoo import Batch, ZooError
 from zoo.data.batch import concatenate
 from zoo.glider.detector import Detector
 from zoo.glider.perturb import OnOff
-from zoo.glider.walsh import SharedMasks, WalshConfig, walsh
+from zoo.glider.walsh import SharedMasks, walsh
+from zoo.glider.walsh_search import WalshConfig
 from zoo.run.trainer import ZooTrainer
 
 FEATURES = 8  # three numbers, five ids
@@ -101,7 +102,7 @@ def test_any_function_of_few_features_has_the_coefficients_of_its_enumeration():
 def test_errors_cover_the_truth():
     """In 1,000 draws of noise, 95 % of intervals of two standard errors hold the coefficient."""
     shared = SharedMasks(5, WalshConfig(masks=60, held_out=20), 0)
-    z, random = shared.z, np.random.default_rng(0)
+    z, random = 2 * shared.masks[1:].numpy() - 1, np.random.default_rng(0)
     truth = 1 + 2 * z[:, 0] - z[:, 1] + 0.5 * z[:, 0] * z[:, 2]
     inside = []
     for _ in range(1000):

@@ -25,7 +25,7 @@ from zoo.glider.detector import Detector, check_instances, read_results, sample_
 from zoo.glider.madex import MadexConfig
 from zoo.glider.perturb import OnOff
 from zoo.glider.statistics import summarise
-from zoo.glider.walsh import WalshConfig
+from zoo.glider.walsh_search import WalshConfig
 
 SHOWN = 20  # interactions in the terminal
 

@@ -22,7 +22,8 @@ from zoo.data.errors import ZooError
 from zoo.data.files import write_text
 from zoo.glider.madex import Explanation, MadexConfig, explain
 from zoo.glider.perturb import NotFinite, OnOff, generator, score
-from zoo.glider.walsh import SharedMasks, WalshConfig
+from zoo.glider.walsh import SharedMasks
+from zoo.glider.walsh_search import WalshConfig
 
 INSTANCES_PER_CHUNK = 32
 NO_CHUNK = -1

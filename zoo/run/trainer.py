@@ -161,7 +161,7 @@ class ZooTrainer(Trainer):
         """
         from zoo.glider.command import Detection
         from zoo.glider.madex import DETECTORS, MadexConfig
-        from zoo.glider.walsh import WALSH, WalshConfig
+        from zoo.glider.walsh_search import WALSH, WalshConfig
 
         if detector == WALSH:
             surrogates = {
