@@ -66,12 +66,18 @@ def test_the_page_on_python_does_what_it_says(workplace, monkeypatch):
     made, page = ((ROOT / "docs" / name).read_text() for name in ("your_data.md", "python.md"))
     blocks = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
     exec(blocks.findall(made)[0].replace("rows = 200_000", "rows = 4_000"), {})
-    code = "\n".join(blocks.findall(page)).replace("150_000", "3_000").replace("50_000", "1_000")
+    code = "\n".join(blocks.findall(page)).replace("180_000", "3_000")
     assert len(blocks.findall(page)) == 4
     found = {}
     exec(code, found)
-    assert found["ratings"].probability.between(0, 1).all()
-    assert {path.name for path in Path("runs").iterdir()} == {"table", "dcn", "week", "next_week"}
+    assert found["probabilities"].between(0, 1).all()
+    assert {path.name for path in Path("runs").iterdir()} == {
+        "table",
+        "dcn",
+        "before",
+        "warm",
+        "cold",
+    }
     taken = {*inspect.signature(zoo.fit).parameters}
     assert {name for name in taken if f"`{name}`" not in page} == set()
 
