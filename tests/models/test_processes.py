@@ -21,7 +21,8 @@ def two(tmp_path_factory):
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""}
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
-    return torch.load(folder / "result.pt", weights_only=True)
+    edges = [torch.load(folder / f"edges of {rank}.pt", weights_only=True) for rank in range(2)]
+    return {**torch.load(folder / "result.pt", weights_only=True), "edges": edges}
 
 
 def test_checkpoints_of_two_processes_go_on_as_the_unbroken_fit(two):
@@ -42,6 +43,12 @@ def test_two_processes_make_the_steps_of_one_with_batches_twice_as_large(two):
 def test_two_processes_weigh_rows_as_one(two, of):
     weights = state_of(fit(Diary(), data=WeightedRows(16), max_epochs=2))[0]
     torch.testing.assert_close(two[of], weights, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_cut_numbers_at_the_same_edges(two):
+    first, second = two["edges"]
+    assert torch.equal(first, second)
+    assert (first.diff() > 0).any()
 
 
 @pytest.mark.parametrize("resident", [True, False])

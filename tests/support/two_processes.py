@@ -23,6 +23,9 @@ def main(folder):
         found = state_of(fit(resumed, path, SmallRows(8), val_check_interval=2, **TWO))
         same = all(torch.equal(found[0][name], x) for name, x in expected[0].items())
         equal[path.name] = same and resumed.events == unbroken.events[events:]
+    binned = fit(Diary(), data=SmallRows(8), model={"numerical_encoding": "learned_bins"}, **TWO)
+    edges = binned.lightning_module.embedding.encoding.bin_edges
+    torch.save(edges, folder / f"edges of {torch.distributed.get_rank()}.pt")
     disk = state_of(fit(Diary(), data=SmallRows(8, resident=False), **TWO))
     weighted = state_of(fit(Diary(), data=WeightedRows(8), **TWO))
     accumulated = state_of(fit(Diary(), data=WeightedRows(4), accumulate_grad_batches=2, **TWO))
