@@ -67,7 +67,7 @@ def test_the_page_on_python_does_what_it_says(workplace, monkeypatch):
     blocks = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
     exec(blocks.findall(made)[0].replace("rows = 200_000", "rows = 4_000"), {})
     code = "\n".join(blocks.findall(page)).replace("180_000", "3_000")
-    assert len(blocks.findall(page)) == 4
+    assert len(blocks.findall(page)) == 5
     found = {}
     exec(code, found)
     assert found["probabilities"].between(0, 1).all()

@@ -16,7 +16,7 @@ from typing import Any
 from zoo.data.checksums import combined, verified_checksums
 from zoo.data.errors import ZooError
 from zoo.data.plain import check_kinds, read_json
-from zoo.data.schema import JOINER, MISSING, UNKNOWN
+from zoo.data.schema import JOINER, MISSING, UNKNOWN, Schema
 
 ENCODER_FORMAT = 1
 VOCABULARY = "vocabulary.parquet"
@@ -95,6 +95,16 @@ def encoder_description(
         yield check_kinds(data, kinds)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ZooError(f"{path} is damaged: {error}") from error
+
+
+def numerical_means(encoder: Path, schema: Schema) -> list[float]:
+    """The means of the numerical fields over the training rows, in the order of the schema.
+
+    Raises:
+        ZooError: where the encoder is missing or damaged.
+    """
+    with encoder_description(encoder / "encoder.json", {"means": dict[str, float]}) as data:
+        return [data["means"][field.name] for field in schema.numerical]
 
 
 def value_names(encoder: Path | None, wanted: Wanted) -> dict[str, dict[int, str]]:

@@ -23,7 +23,7 @@ from zoo.data.interactions import SIGNIFICANCE_LEVEL, write_interactions
 from zoo.data.module import ZooDataModule
 from zoo.glider.detector import Detector, check_instances, read_results, sample_rows
 from zoo.glider.madex import MadexConfig
-from zoo.glider.perturb import OnOff
+from zoo.glider.perturb import OnOff, features_of
 from zoo.glider.statistics import summarise
 from zoo.glider.walsh_search import WalshConfig
 
@@ -70,21 +70,16 @@ class Detection:
         datamodule.setup("fit")
         datamodule.setup("validate")
         schema = datamodule.schema
-        fields = (*schema.numerical, *schema.categorical, *schema.lists)
-        names = [field.name for field in fields if not schema.crossed(field)]
+        names = features_of(schema)
         instances = self._instances(datamodule, len(names))
         means = torch.from_numpy(datamodule.numerical_means())
-        crosses, list_crosses = (
-            tuple(tuple(map(names.index, schema.crossed(f))) for f in fields if schema.crossed(f))
-            for fields in (schema.categorical, schema.lists)
-        )
         load_weights(model, checkpoint, datamodule)
         lists = instances.lists or ()
         self._begin(checkpoint, [instances.numerical, instances.categorical, *lists, means])
         detector = Detector(
             model.eval(),
             instances,
-            OnOff(means, self.sampler, crosses, list_crosses),
+            OnOff.of(schema, means, self.sampler),
             self.settings,
             self.folder,
             self.permutations,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo.data.batch import Batch, chunks
 from zoo.data.errors import ZooError
+from zoo.data.schema import Schema
 
 OFF = -1  # id of a categorical field that is off: its embedding and weight are zero
 
@@ -52,6 +53,12 @@ def lime_weights(masks: Tensor, kernel_width: float = 0.25) -> Tensor:
     return torch.exp(-0.5 * (distance / kernel_width) ** 2)
 
 
+def features_of(schema: Schema) -> list[str]:
+    """Names of the fields that are switched on and off, in the order of the features."""
+    fields = (*schema.numerical, *schema.categorical, *schema.lists)
+    return [field.name for field in fields if not schema.crossed(field)]
+
+
 @dataclass(frozen=True)
 class OnOff:
     """Switches the fields of a row on and off: explains a black box of `Batch`es.
@@ -73,6 +80,22 @@ class OnOff:
     sampler: str = "bernoulli"
     crosses: tuple[tuple[int, ...], ...] = ()
     list_crosses: tuple[tuple[int, ...], ...] = ()
+
+    @classmethod
+    def of(cls, schema: Schema, means: Tensor, sampler: str = "bernoulli") -> "OnOff":
+        """Those of rows of a schema, whose crosses are no features.
+
+        Args:
+            schema: Fields of the rows.
+            means: [number of numerical fields] means over the training rows.
+            sampler: Which features are on.
+        """
+        names = features_of(schema)
+        crosses, list_crosses = (
+            tuple(tuple(map(names.index, schema.crossed(f))) for f in fields if schema.crossed(f))
+            for fields in (schema.categorical, schema.lists)
+        )
+        return cls(means, sampler, crosses, list_crosses)
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric.utilities import move_data_to_device
 
 from zoo.data.batch_checks import row_numbers
-from zoo.data.encoder import check_encoder, encoder_checksums
+from zoo.data.encoder import check_encoder, encoder_checksums, numerical_means
 from zoo.data.errors import ZooError
 from zoo.data.module import EncodedTable, ZooDataModule
 from zoo.data.plain import read_json
@@ -99,6 +99,39 @@ class LoadedRun:
                 scored = self.model.predicted(moved)["probability"]
                 probability[row_numbers(batch).numpy()] = scored.float().cpu().numpy()
         return pd.Series(probability, index=df.index, name="probability")
+
+    def explain(self, df: "pd.DataFrame", max_order: int = 4, seed: int = 0) -> "pd.DataFrame":
+        """What each field, and each interaction of fields, adds to the logit of each row.
+
+        The contributions of a row add up to its logit: those of the fields and of the interactions
+        that are kept (see `zoo.glider.walsh`); of `(intercept)`, the mean logit of copies of the
+        row in which each field is on or off at random; and of `(rest)`, what these do not explain.
+        Off is the training mean of a number, and a zero embedding of a category.
+
+        Args:
+            df: The rows, as `predict` takes them.
+            max_order: Largest number of fields in an interaction.
+            seed: Seed of the rows that are scored around each row.
+
+        Returns:
+            For each row of `df` some lines with its index: `fields`, such as `item x hour`;
+            `contribution`; `error`, its standard error, NaN of the rest; `share`, the share of the
+            variance around the row. The largest come first, between the intercept and the rest.
+
+        Raises:
+            ZooError: as `predict`, and where there are too many fields or the scores are not
+                finite.
+        """
+        import pandas as pd
+
+        from zoo.glider.explained import contributions
+
+        found = self._encoded(df)
+        means = torch.tensor(numerical_means(self.path / "encoder", self.model.schema))
+        rows = contributions(self.model, found.batches, means, max_order, seed)
+        place, *columns = zip(*rows, strict=True)
+        names = ("fields", "contribution", "error", "share")
+        return pd.DataFrame(dict(zip(names, columns, strict=True)), index=df.index[[*place]])
 
     def _encoded(self, df: "pd.DataFrame") -> EncodedTable:
         frame = checked_frame(df)
