@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.tabular.declared import LARGEST
-from datamodules.tabular.formats import TypedFile
+from datamodules.tabular.file_checks import NUMBERS, check_files, kinds_of
 from datamodules.tabular.label import Label
 from datamodules.tabular.paths import UNITS, Reading, partition_of
 from datamodules.tabular.source import RawField, part
@@ -19,13 +19,6 @@ from zoo.data.errors import ZooError
 from zoo.data.schema import LISTS
 
 LATEST = 250_000_000_000_000_000  # microseconds: a year that a time can have
-KINDS: dict[Kind, str] = {
-    **{"text": "text", "whole": "whole numbers", "float": "numbers", "boolean": "true and false"},
-    **{"time": "times", "zoned": "times with a zone", "list": "lists"},
-    "nested": "objects or lists of such",
-    **{"null": "nothing", "other": "values of a type that no field reads"},
-}
-NUMBERS = ("whole", "float")
 
 
 class TableFiles:
@@ -124,55 +117,13 @@ class TableFiles:
             self.problems |= {total + row: problem for row, problem in file.problems.items()}
             total += count + len(file.problems)
 
-    # What the files must hold
-
     def check(self) -> None:
         """Raises `ZooError` where a file lacks a column, or has one of another type."""
-        for column, uses in self.uses.items():
-            first: tuple[Path, Kind] | None = None
-            for file in self.files:
-                kind = self.kinds(file).get(column)
-                if kind is None:
-                    raise ZooError(
-                        f"{file.path} has no column {column!r} ({', '.join(uses.values())}): it "
-                        f"has {', '.join(self.kinds(file))}"
-                    )
-                alike = [c for c in self.kinds(file) if c.lower() == column.lower()]
-                if len(alike) > 1:  # which DuckDB does not tell apart
-                    raise ZooError(
-                        f"{file.path}: the names of its columns {' and '.join(alike)} differ in "
-                        "capitals alone: rename one"
-                    )
-                self._check_kind(file.path, column, kind, uses)
-                is_typed = isinstance(file, TypedFile)  # of the others, all is text
-                if first and is_typed and not _alike(first[1], kind, uses):
-                    raise ZooError(
-                        f"{file.path}: its column {column!r} holds {KINDS[kind]}, that of "
-                        f"{first[0]} {KINDS[first[1]]}: write it with one type in all files"
-                    )
-                if is_typed and (first is None or first[1] == "null"):
-                    first = file.path, kind
-
-    def _check_kind(self, path: Path, column: str, kind: Kind, uses: Mapping[str, str]) -> None:
-        where = f"{path}: its column {column!r} ({', '.join(uses.values())}) holds {KINDS[kind]}"
-        if kind == "list" and not {"list", "split"} & set(uses):
-            raise ZooError(f"{where}, where one value is needed: declare it as multi or sequence")
-        if kind in ("nested", "other"):
-            raise ZooError(f"{where}, which no field reads: leave it out of data")
-        if "list" in uses and kind not in ("list", "null"):
-            advice = "give the field a separator" if kind == "text" else "declare it as categorical"
-            raise ZooError(f"{where}, not lists: {advice}")
-        if "number" in uses and kind in ("boolean", "time", "zoned"):
-            advice = ": declare it as " + ("categorical" if kind == "boolean" else "data.time")
-            raise ZooError(f"{where}, not numbers{advice if column != self.weight else ''}")
-        is_unit = self.reading.time_format in UNITS
-        if "time" in uses and (kind == "boolean" or (kind in NUMBERS and not is_unit)):
-            raise ZooError(f"{where}, not times: of numbers, data.time_format says s, ms or us")
+        check_files(self.files, self.uses, is_unit=self.reading.time_format in UNITS)
 
     def kinds(self, file: TableFile) -> dict[str, Kind]:
         """The columns of a file, and what they hold."""
-        partition: dict[str, Kind] = dict.fromkeys(partition_of(file.path), "text")
-        return {**partition, **file.kinds}
+        return kinds_of(file)
 
     # How they are read
 
@@ -299,14 +250,6 @@ def reading(path: Path) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ZooError(f"{path} cannot be read: {reason}") from error
-
-
-def _alike(first: Kind, kind: Kind, uses: Mapping[str, str]) -> bool:
-    if "null" in (first, kind) or first == kind:
-        return True
-    pair = {first, kind}
-    # the text of 3 and of 3.0 differs
-    return (pair <= {*NUMBERS} and "text" not in uses) or pair <= {"time", "zoned"}
 
 
 def _number(file: TableFile, name: str, kind: Kind) -> str:

@@ -18,7 +18,8 @@ from datamodules.prepared.lists import ListArrays
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.tabular.crosses import Cross, member_columns
 from datamodules.tabular.encoder import Encoded, encode, load_vocabulary
-from datamodules.tabular.files import KINDS, TableFiles
+from datamodules.tabular.file_checks import KINDS
+from datamodules.tabular.files import TableFiles
 from datamodules.tabular.rows import ROWS_PER_CHUNK, read_rows
 from datamodules.tabular.source import RawField
 from zoo.data.errors import ZooError

@@ -1,0 +1,87 @@
+"""What the columns of a table's files must hold, so that fields can be read from them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from datamodules.tabular.formats import TypedFile
+from datamodules.tabular.paths import partition_of
+from datamodules.tabular.table_file import Kind, TableFile
+from zoo.data.errors import ZooError
+
+KINDS: dict[Kind, str] = {
+    **{"text": "text", "whole": "whole numbers", "float": "numbers", "boolean": "true and false"},
+    **{"time": "times", "zoned": "times with a zone", "list": "lists"},
+    "nested": "objects or lists of such",
+    **{"null": "nothing", "other": "values of a type that no field reads"},
+}
+NUMBERS = ("whole", "float")
+
+
+def kinds_of(file: TableFile) -> dict[str, Kind]:
+    """The columns of a file, and what they hold."""
+    partition: dict[str, Kind] = dict.fromkeys(partition_of(file.path), "text")
+    return {**partition, **file.kinds}
+
+
+def check_files(
+    files: Sequence[TableFile], needed: Mapping[str, Mapping[str, str]], *, is_unit: bool
+) -> None:
+    """Raises `ZooError` where a file lacks a column, or has one of another type.
+
+    Args:
+        files: The files.
+        needed: See `uses` of `datamodules.tabular.files.TableFiles`.
+        is_unit: Whether times are numbers of a unit.
+    """
+    for column, uses in needed.items():
+        first: tuple[Path, Kind] | None = None
+        for file in files:
+            kind = kinds_of(file).get(column)
+            if kind is None:
+                raise ZooError(
+                    f"{file.path} has no column {column!r} ({', '.join(uses.values())}): it "
+                    f"has {', '.join(kinds_of(file))}"
+                )
+            alike = [c for c in kinds_of(file) if c.lower() == column.lower()]
+            if len(alike) > 1:  # which DuckDB does not tell apart
+                raise ZooError(
+                    f"{file.path}: the names of its columns {' and '.join(alike)} differ in "
+                    "capitals alone: rename one"
+                )
+            _check_kind(file.path, column, kind, uses, is_unit)
+            is_typed = isinstance(file, TypedFile)  # of the others, all is text
+            if first and is_typed and not _alike(first[1], kind, uses):
+                raise ZooError(
+                    f"{file.path}: its column {column!r} holds {KINDS[kind]}, that of "
+                    f"{first[0]} {KINDS[first[1]]}: write it with one type in all files"
+                )
+            if is_typed and (first is None or first[1] == "null"):
+                first = file.path, kind
+
+
+def _check_kind(
+    path: Path, column: str, kind: Kind, uses: Mapping[str, str], is_unit: bool
+) -> None:
+    where = f"{path}: its column {column!r} ({', '.join(uses.values())}) holds {KINDS[kind]}"
+    if kind == "list" and not {"list", "split"} & set(uses):
+        raise ZooError(f"{where}, where one value is needed: declare it as multi or sequence")
+    if kind in ("nested", "other"):
+        raise ZooError(f"{where}, which no field reads: leave it out of data")
+    if "list" in uses and kind not in ("list", "null"):
+        advice = "give the field a separator" if kind == "text" else "declare it as categorical"
+        raise ZooError(f"{where}, not lists: {advice}")
+    if "number" in uses and kind in ("boolean", "time", "zoned"):
+        advice = ": declare it as " + ("categorical" if kind == "boolean" else "data.time")
+        raise ZooError(
+            f"{where}, not numbers{advice if 'data.weight' not in uses.values() else ''}"
+        )
+    if "time" in uses and (kind == "boolean" or (kind in NUMBERS and not is_unit)):
+        raise ZooError(f"{where}, not times: of numbers, data.time_format says s, ms or us")
+
+
+def _alike(first: Kind, kind: Kind, uses: Mapping[str, str]) -> bool:
+    if "null" in (first, kind) or first == kind:
+        return True
+    pair = {first, kind}
+    # the text of 3 and of 3.0 differs
+    return (pair <= {*NUMBERS} and "text" not in uses) or pair <= {"time", "zoned"}
