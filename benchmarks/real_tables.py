@@ -112,6 +112,7 @@ def model_options(table: str, model: str) -> dict[str, Any]:
     if model != "DCN":
         options = {name: value for name, value in options.items() if name not in OF_DCN}
     if model == EXPERTS:
+        options.pop("first_order", None)  # experts have none
         options["subsets"] = SUBSETS[table.removesuffix("_by_time")]
     return options | SPECIFIC.get(model, {})
 

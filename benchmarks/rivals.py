@@ -143,7 +143,9 @@ def deepctr(rows: Rows, seed: int, name: str, options: dict, fit: dict) -> np.nd
     ours = getattr(zoo, name)(rows.data.schema, **options)
     model = deepctr_model(ours, seed=seed)
     rate, decay = options["learning_rate"], options.get("weight_decay", 0.0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+    given = options["optimizer"]
+    arguments = {} if isinstance(given, str) else given["init_args"]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, **arguments)
     model.compile(optimizer, "binary_crossentropy", metrics=["logloss"])
     inputs = {split: deepctr_rows(arrays) for split, arrays in rows.splits.items()}
     stop = BestWeights("val_logloss", patience=fit["patience"], restore_best_weights=True)
