@@ -1,8 +1,6 @@
 """What the datamodules of click-through data share: preparation, crosses, prediction."""
 
 import math
-import re
-import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,19 +12,10 @@ import torch
 from datamodules.prepared.arrays import Arrays, column_means, weighted_mean
 from datamodules.prepared.carried import CARRIED
 from datamodules.prepared.encoder import Encoder
-from datamodules.prepared.folder import SPLITS, Manifest, source_identity
-from datamodules.prepared.module import PreparedDataModule
+from datamodules.prepared.folder import SPLITS, source_identity
 from datamodules.prepared.options import at_least
-from datamodules.tabular.cross_folders import (
-    build_crosses,
-    cross_folder,
-    encode_crosses,
-    encoded_cross_folder,
-    encoded_crosses,
-    fitted_crosses,
-)
-from datamodules.tabular.cross_options import CrossOptions
-from datamodules.tabular.crosses import Cross
+from datamodules.tabular.cross_folders import encode_crosses
+from datamodules.tabular.crossed import CrossedDataModule
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.label import Label
@@ -34,17 +23,14 @@ from datamodules.tabular.loader import BatchLoader, fits
 from datamodules.tabular.memory import MemoryEncoder, check_types
 from datamodules.tabular.paths import Reading, files_of, paths_of
 from datamodules.tabular.prepare import encode_file, prepare
-from datamodules.tabular.source import RawField
 from datamodules.tabular.splitting import Splitting
 from datamodules.tabular.table_file import TableFile
-from zoo.data.checksums import combined
-from zoo.data.errors import ZooError, missing
+from zoo.data.errors import missing
 from zoo.data.files import temporary_folder
 from zoo.data.module import QUANTILE_ROWS, EncodedTable, quantiles
-from zoo.data.schema import Schema
 
 
-class CTRDataModule(PreparedDataModule):
+class CTRDataModule(CrossedDataModule):
     """Rows of raw files, prepared once, in batches of `zoo.Batch`.
 
     Args:
@@ -58,16 +44,9 @@ class CTRDataModule(PreparedDataModule):
         negative_sampling_rate: Share of the negatives that are kept among the training rows, more
             than 0 and at most 1; validation and test keep all rows, and models recalibrate their
             probabilities to these.
-        memory_limit: Bound of the memory that preparation uses, such as `1GB`.
         resident: Whether to keep a split in the memory of the device instead of reading it batch
             by batch from disk; `auto` does so where it fills at most a quarter of that memory.
-        crosses: File interactions.json; its interactions become cross fields behind the
-            categorical ones (see `datamodules.tabular.crosses`).
-        top_k: Number of interactions to cross, in the order of the file; null crosses all.
-        cross_bins: Largest number of quantile bins of a numerical field in a cross.
-        cross_min_share: Share of the training rows that the count of a combination must exceed
-            to get an id of its own.
-        shared: Options of `PreparedDataModule`; an encoder brings its crosses along.
+        shared: Options of `CrossedDataModule`.
     """
 
     def __init__(
@@ -77,18 +56,11 @@ class CTRDataModule(PreparedDataModule):
         split: Literal["hash", "time"] = "hash",
         split_ratio: tuple[int, int, int] = (8, 1, 1),
         negative_sampling_rate: float = 1.0,
-        memory_limit: str = "1GB",
         resident: Literal["auto"] | bool = "auto",
-        crosses: str | None = None,
-        top_k: int | None = None,
-        cross_bins: int = 100,
-        cross_min_share: float = 1e-4,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         at_least(1, min_count=min_count)
-        if not re.fullmatch(r"\d+(\.\d+)? *[KMGT]i?B", memory_limit):
-            raise ZooError(f"data.memory_limit {memory_limit!r} is not a size such as 1GB")
         self.path = path
         self.min_count = min_count
         self.splitting = Splitting(
@@ -98,9 +70,6 @@ class CTRDataModule(PreparedDataModule):
             self.time(),
             negatives=negative_sampling_rate,
         )
-        file = Path(crosses) if crosses else None
-        self.crossing = CrossOptions(file, top_k, cross_bins, cross_min_share)
-        self.memory_limit = memory_limit
         self.resident = resident
         self._arrays: dict[str, Arrays] = {}
 
@@ -113,10 +82,6 @@ class CTRDataModule(PreparedDataModule):
     def table_file(self, path: Path) -> TableFile:
         """How a file is read; looks at its first line only."""
         missing(self, "table_file", "reader of raw files")
-
-    def raw_fields(self) -> list[RawField]:
-        """The fields, in the order of the schema."""
-        missing(self, "raw_fields", "fields")
 
     def time(self) -> str | None:
         """SQL over the raw columns that sorts as time does; None if rows have no time."""
@@ -166,17 +131,6 @@ class CTRDataModule(PreparedDataModule):
 
     # Preparation
 
-    def further_folders(self) -> list[Path]:
-        """One for each cross field."""
-        if self._is_fitted_here:
-            return self._fitted_crosses
-        return [encoded_cross_folder(self.folder, encoder) for encoder in self._cross_encoders]
-
-    def encoded_schema(self, encoder: Path) -> Schema:
-        """The fields of an encoder, then its crosses."""
-        crosses = [Cross.load(cross).field for cross in self._cross_encoders]
-        return Schema((*Encoder.load(encoder).schema.fields, *crosses))
-
     def numerical_means(self) -> np.ndarray:
         """[N] float32 means of the numerical fields over the training rows, once set up."""
         return column_means(self._arrays["train"].numerical).astype(np.float32)
@@ -197,29 +151,6 @@ class CTRDataModule(PreparedDataModule):
     def negative_sampling_rate(self) -> float:
         """Share of the negatives that are among the training rows."""
         return self.splitting.negatives
-
-    def save_encoder(self, folder: Path) -> None:
-        """Writes a new folder that `encoder` can name, the crosses included."""
-        super().save_encoder(folder)
-        for i, encoder in enumerate(self._cross_encoders):
-            shutil.copytree(encoder, folder / f"crosses/{i:04}", dirs_exist_ok=True)
-
-    def prepare_data(self) -> None:
-        """Prepares the rows, then the crosses that are missing."""
-        if not self.encoder:
-            _ = self._interactions  # first of all: their file may be wrong
-        super().prepare_data()
-
-    def prepare(self) -> None:
-        """Prepares the rows, then the crosses that are missing."""
-        super().prepare()
-        if self._is_fitted_here:
-            crosses = fitted_crosses(
-                self.folder, self._interactions, self.crossing, self.memory_limit
-            )
-        else:
-            crosses = encoded_crosses(self.folder, self._cross_encoders, self.memory_limit)
-        build_crosses(self.folder, crosses, verify=self.verify)
 
     def prepare_into(self, folder: Path) -> None:
         """Prepares the rows."""
@@ -249,36 +180,6 @@ class CTRDataModule(PreparedDataModule):
             count_copies=self.counts_copies,
             row_columns=self.row_columns(),
         )
-
-    @cached_property
-    def _interactions(self) -> list[tuple[str, ...]]:
-        return self.crossing.interactions([field.name for field in self.raw_fields()])
-
-    @property
-    def _fitted_crosses(self) -> list[Path]:
-        base = self._fitted_folder
-        return [cross_folder(base, members, self.crossing) for members in self._interactions]
-
-    def _fitted(self) -> dict[str, str]:
-        """The checksums of the rows' encoder and of the crosses; none unless all are prepared."""
-        try:
-            crosses = self._fitted_crosses
-        except ZooError:  # the encoder of a run needs the file of its interactions no more
-            return {}
-        found = super()._fitted()
-        if not found or not all(folder.is_dir() for folder in crosses):
-            return {}
-        for folder in crosses:
-            manifest = Manifest.load(folder)
-            (field,) = Schema.from_dict(manifest.schema).fields
-            found[f"encoder/{field.name}"] = combined(manifest.below("encoder"))
-        return found
-
-    @property
-    def _cross_encoders(self) -> list[Path]:
-        if self.encoder:
-            return sorted(self.encoder.glob("crosses/*"))
-        return [folder / "encoder" for folder in self._fitted_crosses]
 
     def source(self) -> dict[str, Any]:
         """The raw file, or all of them."""
