@@ -25,6 +25,7 @@ WORD = re.compile(r"[A-Za-z_]\w*")
 YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"}
 FEW = 20  # whole numbers are categories
 MANY = 100_000  # values are hashed
+EXACT = 2**53  # up to which a double holds each whole number
 BUCKETS = 100_000
 LONGEST = 50  # values of a list that are kept
 NUMBERS = " # transform of numbers: none, log, standardise, or quantile (bins of them)"
@@ -175,7 +176,7 @@ def _field(column: Column) -> tuple[dict[str, str], str]:
         name = {"name": _word(f"{other}_value"), "column": _word(column.name)}
     if column.lists:
         return name | _multi(column.lists), _listed(column.lists) + column.missing
-    is_id = ID.fullmatch(column.name) is not None
+    is_id = _is_id(column)
     few = column.whole == column.given and column.distinct <= FEW
     if column.is_numerical and not is_id and not few:
         return name | _numerical(column), _range(column)
@@ -184,6 +185,14 @@ def _field(column: Column) -> tuple[dict[str, str], str]:
     if column.kind in ("time", "zoned") or column.times == column.given:
         return {}, "a time, of which data.time takes one"
     return name | _categorical(column), _values(column)
+
+
+def _is_id(column: Column) -> bool:
+    """Whether its values are names of something, by its own name, or as no double holds them."""
+    named = ID.fullmatch(column.name) or column.name.lower() in USERS
+    largest = max(abs(column.low or 0), abs(column.high or 0))
+    is_whole = column.kind != "float" and column.whole == column.given
+    return bool(named) or (is_whole and largest > EXACT)
 
 
 def _numerical(column: Column) -> dict[str, str]:
@@ -226,7 +235,7 @@ def _range(column: Column) -> str:
 
 
 def _values(column: Column) -> str:
-    whole = column.is_numerical and not ID.fullmatch(column.name)
+    whole = column.is_numerical and not _is_id(column)
     kind = " whole numbers; kind: numerical keeps their order" if whole else " values"
     return f"{column.distinct:,}{kind}{column.missing}"
 

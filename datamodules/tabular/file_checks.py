@@ -63,8 +63,12 @@ def _check_kind(
     path: Path, column: str, kind: Kind, uses: Mapping[str, str], is_unit: bool
 ) -> None:
     where = f"{path}: its column {column!r} ({', '.join(uses.values())}) holds {KINDS[kind]}"
-    if kind == "list" and not {"list", "split"} & set(uses):
-        raise ZooError(f"{where}, where one value is needed: declare it as multi or sequence")
+    single = [name for use, name in uses.items() if use not in ("list", "split")]
+    if kind == "list" and single:
+        raise ZooError(
+            f"{path}: its column {column!r} ({', '.join(single)}) holds lists, where one value is "
+            "needed: declare it as multi or sequence"
+        )
     if kind in ("nested", "other"):
         raise ZooError(f"{where}, which no field reads: leave it out of data")
     if "list" in uses and kind not in ("list", "null"):

@@ -135,7 +135,7 @@ def _write_carried(rows: Rows, folder: Path, columns: Sequence[str]) -> None:
 
 def _extra(columns: Sequence[str]) -> dict[str, str]:
     """The SQL of columns of the rows that no field has the name of."""
-    return {f"carried {i}": sql_identifier(column) for i, column in enumerate(columns)}
+    return {f"carried\n{i}": sql_identifier(column) for i, column in enumerate(columns)}
 
 
 def _load(engine: Engine, encoder: Path) -> Encoder:

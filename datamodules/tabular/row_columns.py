@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from datamodules.tabular.source import part
 
-# columns of the rows, by the array of prepared data that is made of them
-ROW_COLUMNS = {"weight": "weight of the row", "group": "number of the group"}
+# columns of the rows, by the array of prepared data that is made of them; no field is named so
+ROW_COLUMNS = {"weight": "weight\nof the row", "group": "number\nof the group"}
 
 
 def row_columns(weight: str | None, group: str | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ from datamodules.tabular.rows import Rows, column_of
 from zoo.data.errors import ZooError
 
 # extra columns of the rows where the split is by time, or by group
-TIME, GROUP = "time of the row", "group of the row"
+TIME, GROUP = "time\nof the row", "group\nof the row"
 LEFT_OUT = 3  # the split of training rows that no split holds
 SAMPLING = 1_000_003  # added to the seed of the splits
 HASHES = 2_147_483_587  # of a row: 0 to one less

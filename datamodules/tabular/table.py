@@ -66,6 +66,9 @@ class Table(CTRDataModule):
         delimiter: str | None = None,
         **shared: Any,
     ) -> None:
+        for option, given in (("time_fields", time_fields), ("missing_values", missing_values)):
+            if isinstance(given, str):  # which is a sequence of its letters too
+                raise ZooError(f"data.{option} must be a list of texts, got {given!r}: [{given!r}]")
         self.label = Label(label) if isinstance(label, str) else label
         self.fields = [*fields]
         self.time_column = time

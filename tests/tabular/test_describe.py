@@ -62,6 +62,10 @@ def columns(**values):
         ("num", np.arange(500) % 21, "{name: num, kind: numerical, transform: standardise}"),
         ("num", 1.3 ** np.arange(60), "{name: num, kind: numerical, transform: log}"),
         ("shop_id", np.arange(500) % 200, "{name: shop_id, kind: categorical, min_count: 2}"),
+        ("user", np.arange(500) % 200, "{name: user, kind: categorical, min_count: 2}"),
+        # as doubles they are one number
+        ("x", 2**62 + np.arange(500) % 200, "{name: x, kind: categorical, min_count: 2} # 200 val"),
+        ("x", 1e20 * (np.arange(500) % 200), "{name: x, kind: numerical, transform: standardise}"),
         ("x", [f"v{i % 1500}" for i in range(3000)], "kind: categorical, min_count: 5}"),
         ("yes", ["a", "b"] * 9, '{name: "yes", kind: categorical}'),
         ("a, b: {c}", ["a", "b"] * 9, '{name: "a, b: {c}", kind: categorical}'),

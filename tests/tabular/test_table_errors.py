@@ -114,6 +114,19 @@ def test_a_list_is_no_categorical_value(frames):
         )
 
 
+def test_a_list_is_no_single_value_beside_a_field_of_lists(frames):
+    folder = frames(**{f"a_{k}": FRAME.assign(item=[["x", "y"]] * 200) for k in FORMATS[::3]})
+    lists = TableField("items", "multi", column="item")
+    for kind in FORMATS[::3]:
+        wanted = "holds lists, where one value is needed: declare it as multi or sequence"
+        assert error(folder / f"a.{kind}", folder, fields=[lists, *ITEM]) == (
+            f"a.{kind}: its column 'item' (field item) {wanted}"
+        )
+        assert error(folder / f"a.{kind}", folder, fields=[lists], group="item") == (
+            f"a.{kind}: its column 'item' (data.group) {wanted}"
+        )
+
+
 def test_a_list_in_one_row_of_json_is_malformed(frames):
     items = FRAME["item"].astype(object).tolist()
     items[1] = [1, 2]
@@ -221,6 +234,13 @@ FIELDS = {
 def test_declarations_that_contradict_themselves(frames, name):
     folder = frames(a_csv=FRAME)
     assert FIELDS[name][1] in error(folder / "a.csv", folder, fields=FIELDS[name][0])
+
+
+@pytest.mark.parametrize("option", ["missing_values", "time_fields"])
+def test_a_text_is_no_list_of_texts(frames, option):
+    assert error(frames(a_csv=FRAME) / "a.csv", frames(), **{option: "hour"}) == (
+        f"data.{option} must be a list of texts, got 'hour': ['hour']"
+    )
 
 
 def test_options_that_need_others(frames):

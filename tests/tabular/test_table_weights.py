@@ -54,6 +54,17 @@ def test_rows_have_the_weights_and_groups_of_their_columns(file, tmp_path, split
         assert len(batch.weight) == len(batch.group) == batch.rows
 
 
+def test_fields_may_be_named_as_what_rows_have_beside_them(file, tmp_path):
+    names = ["weight of the row", "number of the group", "group of the row", "time of the row"]
+    fields = [TableField(name, "categorical", column="item") for name in names]
+    found = []
+    for named in (fields, [TableField(f"{i}", "categorical", column="item") for i in range(4)]):
+        made = declared(file, tmp_path, fields=named, split="group", time_fields=[], **WEIGHTED)
+        found.append(prepared(made)["train"])
+    assert np.array_equal(found[0].categorical, found[1].categorical)
+    assert np.array_equal(found[0].weight, found[1].weight)
+
+
 def test_groups_have_the_same_numbers_in_other_files(tmp_path):
     one, other = FRAME[:300], FRAME[300:].reset_index(drop=True)
     found = []
