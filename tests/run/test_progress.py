@@ -51,9 +51,10 @@ def test_lines_within_a_long_epoch(criteo_file, capsys, monkeypatch):
     assert re.fullmatch(r"validation, batch 1 of 2, loss [\d.]+", lines[2])
 
 
-def test_the_loss_is_the_mean_of_the_batches(criteo_file, capsys):
-    still = ["--model.learning_rate=1e-20", "--model.optimizer=sgd"]
-    fit(criteo_file, *still, "--trainer.max_epochs=1")
+@pytest.mark.parametrize("batches", [1, 3])
+def test_the_loss_is_the_mean_of_the_batches(criteo_file, capsys, batches):
+    still = ["--model.learning_rate=1e-20", "--model.optimizer=sgd", "--trainer.max_epochs=1"]
+    fit(criteo_file, *still, f"--trainer.accumulate_grad_batches={batches}")
     line = re.search(r"epoch 1 of 1: loss ([\d.]+)", capsys.readouterr().out)
     with open("runs/t/version_0/metrics.csv") as file:
         (logged,) = [row["train/logloss"] for row in csv.DictReader(file) if row["train/logloss"]]

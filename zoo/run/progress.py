@@ -83,7 +83,9 @@ class EpochLines(ProgressBar):
     ) -> None:
         """Prints a line where the last one is old."""
         if isinstance(outputs, dict) and "loss" in outputs:
-            self._loss = self._loss + outputs["loss"].detach()  # on its device, without waiting
+            # on its device, without waiting; Lightning has divided it by their number
+            whole = outputs["loss"].detach() * trainer.accumulate_grad_batches
+            self._loss = self._loss + whole
             self._batches += 1
         place = f"{_epoch(trainer)}, batch {batch_idx + 1:,}"
         self._print_within(place, trainer.num_training_batches)
