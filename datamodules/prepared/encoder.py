@@ -13,6 +13,7 @@ from typing import Any
 from datamodules.prepared.vocabulary import FIRST_ID
 from zoo.data.encoder import ENCODER_FORMAT, encoder_description
 from zoo.data.errors import ZooError
+from zoo.data.known_ids import difference
 from zoo.data.plain import check_kinds
 from zoo.data.schema import Schema
 
@@ -83,10 +84,11 @@ class Encoder:
         """
         check_dataset(self.dataset, dataset, folder)
         for option, value in self.options.items():
-            if options.get(option) != value:
+            there, here = difference(value, options.get(option))
+            if there != here:
                 raise ZooError(
-                    f"{folder} was fitted with data.{option} = {value}, this config has "
-                    f"{options.get(option)}: use the config.yaml of that run"
+                    f"{folder} was fitted with data.{option} = {there}, this config has {here}: "
+                    "use the config.yaml of that run"
                 )
 
 

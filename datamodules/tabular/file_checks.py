@@ -70,7 +70,8 @@ def _check_kind(
             "needed: declare it as multi or sequence"
         )
     if kind in ("nested", "other"):
-        raise ZooError(f"{where}, which no field reads: leave it out of data")
+        why = ", which no field reads" if kind == "nested" else ""
+        raise ZooError(f"{where}{why}: leave it out of data")
     if "list" in uses and kind not in ("list", "null"):
         advice = "give the field a separator" if kind == "text" else "declare it as categorical"
         raise ZooError(f"{where}, not lists: {advice}")

@@ -131,7 +131,8 @@ def test_a_row_that_cannot_be_used_gets_nan(fitted):
         ),
         (
             lambda f: f.assign(item=pd.period_range("2024", periods=10)),
-            "the DataFrame: its column 'item' (field item) holds values of a type that no field",
+            "the DataFrame: its column 'item' (field item) holds values of a type that no field "
+            "reads: leave it out of data",
         ),
     ],
 )

@@ -318,7 +318,7 @@ def test_a_warm_start_from_python_takes_model_and_fields_of_the_run(place):
                 '--data.fields=[{"name": "price", "kind": "numerical"}, {"name": "item", "kind": '
                 '"categorical"}, {"name": "user", "kind": "categorical", "buckets": 9}]'
             ],
-            "{}/encoder was fitted with data.fields = {'name': 'user', 'kind': 'categorical'}, her",
+            "{}/encoder was fitted with data.fields = {'name': 'user', 'buckets': None}, here it i",
         ),
     ],
 )

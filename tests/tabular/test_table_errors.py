@@ -1,6 +1,7 @@
 """What is said of tables and declarations that cannot be used."""
 
 import gzip
+import re
 
 import numpy as np
 import pandas as pd
@@ -361,9 +362,16 @@ def test_another_declaration_than_that_of_the_run(frames):
     made = declared(folder / "a.csv", folder / "p", **SMALL)
     made.prepare_data()
     given = {"encoder": str(made.encoder_folder), "predict_path": str(folder / "a.csv")}
-    other = Table(str(folder / "a.csv"), Label("rating", ">= 4"), PRICE, **given)
-    with pytest.raises(ZooError, match=r"was fitted with data\.fields = .*use the config.yaml"):
-        other.setup("predict")
+    for fields, there, here in (
+        ([TableField("item", "categorical", buckets=3)], {"buckets": None}, {"buckets": 3}),
+        ([TableField("price", "categorical")], {"name": "item"}, {"name": "price"}),
+        ([*ITEM, *PRICE], None, PRICE[0].plain()),
+    ):
+        name = {"name": "item"} if there and "buckets" in there else {}
+        wanted = f"{name | there if there else there}, this config has {name | here}: use the conf"
+        other = Table(str(folder / "a.csv"), Label("rating", ">= 4"), fields, **given)
+        with pytest.raises(ZooError, match=re.escape(f"was fitted with data.fields = {wanted}")):
+            other.setup("predict")
 
 
 @pytest.mark.parametrize("kind", FORMATS)

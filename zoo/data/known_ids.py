@@ -5,6 +5,7 @@ Shapes: K ids.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def _check_rules(before: Path, now: Path) -> None:
         )
     mine, theirs = (_rules(content.get("options") or {}) for content in (new, old))
     for option in {**mine, **theirs}:
-        there, here = _difference(theirs.get(option), mine.get(option))
+        there, here = difference(theirs.get(option), mine.get(option))
         if there != here:
             raise ZooError(
                 f"{before} was fitted with data.{option} = {there}, here it is {here}: its numbers "
@@ -93,10 +94,14 @@ def _check_rules(before: Path, now: Path) -> None:
             )
 
 
-def _difference(one: Any, other: Any) -> tuple[Any, Any]:
-    """Two values, or of two lists as long as each other the first items that differ."""
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return next((p for p in zip(one, other, strict=True) if p[0] != p[1]), (one, other))
+def difference(one: Any, other: Any) -> tuple[Any, Any]:
+    """Two values; of two lists the first items that differ; of these their names and what does."""
+    if isinstance(one, list) and isinstance(other, list):
+        pairs = zip_longest(one, other)
+        return next((difference(*pair) for pair in pairs if pair[0] != pair[1]), (one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = [k for k in {**one, **other} if k == "name" or one.get(k) != other.get(k)]
+        return {k: one.get(k) for k in keys}, {k: other.get(k) for k in keys}
     return one, other
 
 
