@@ -34,7 +34,7 @@ def check_files(
         is_unit: Whether times are numbers of a unit.
     """
     for column, uses in needed.items():
-        first: tuple[Path, Kind] | None = None
+        first: tuple[Path, Kind, Kind] | None = None
         for file in files:
             kind = kinds_of(file).get(column)
             if kind is None:
@@ -49,14 +49,16 @@ def check_files(
                     "capitals alone: rename one"
                 )
             _check_kind(file.path, column, kind, uses, is_unit)
-            is_typed = isinstance(file, TypedFile)  # of the others, all is text
-            if first and is_typed and not _alike(first[1], kind, uses):
+            if not isinstance(file, TypedFile):  # all is text
+                continue
+            item = file.items.get(column, kind)
+            if first and not _alike(first[1:], (kind, item), uses):
                 raise ZooError(
-                    f"{file.path}: its column {column!r} holds {KINDS[kind]}, that of "
-                    f"{first[0]} {KINDS[first[1]]}: write it with one type in all files"
+                    f"{file.path}: its column {column!r} holds {held(kind, item)}, that of "
+                    f"{first[0]} {held(*first[1:])}: write it with one type in all files"
                 )
-            if is_typed and (first is None or first[1] == "null"):
-                first = file.path, kind
+            if first is None or first[2] == "null":
+                first = file.path, kind, item
 
 
 def _check_kind(
@@ -84,9 +86,16 @@ def _check_kind(
         raise ZooError(f"{where}, not times: of numbers, data.time_format says s, ms or us")
 
 
-def _alike(first: Kind, kind: Kind, uses: Mapping[str, str]) -> bool:
-    if "null" in (first, kind) or first == kind:
+def held(kind: Kind, item: Kind) -> str:
+    """What a column holds, in words; `item` is what the values of its lists are."""
+    return f"lists of {KINDS[item]}" if kind == "list" else KINDS[kind]
+
+
+def _alike(first: tuple[Kind, Kind], other: tuple[Kind, Kind], uses: Mapping[str, str]) -> bool:
+    if "null" in (*first, *other) or first == other:
         return True
-    pair = {first, kind}
+    if "list" in (first[0], other[0]):
+        return False
+    pair = {first[0], other[0]}
     # the text of 3 and of 3.0 differs
     return (pair <= {*NUMBERS} and "text" not in uses) or pair <= {"time", "zoned"}

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datamodules.prepared.arrow import compute as pc
 from datamodules.prepared.engine import Engine, sql_identifier, sql_literal
 from datamodules.prepared.form import first_line
 from datamodules.prepared.text import TextFile
@@ -35,6 +36,22 @@ NO_OBJECT = "it is no JSON object"
 
 class TypedFile(TableFile):
     """One whose columns have a type."""
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The types."""
+        raise NotImplementedError
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """By its schema."""
+        return {field.name: _kind(field.type) for field in self.schema}
+
+    @cached_property
+    def items(self) -> dict[str, Kind]:
+        """What the values in the lists of columns of such are."""
+        lists = (field for field in self.schema if self.kinds[field.name] == "list")
+        return {field.name: _kind(field.type.value_type) for field in lists}
 
     def source(self, engine: Engine) -> str:
         """SQL of its rows, for one statement."""
@@ -60,10 +77,10 @@ class ParquetFile(TypedFile):
     """A Parquet file."""
 
     @cached_property
-    def kinds(self) -> dict[str, Kind]:
-        """By its schema."""
+    def schema(self) -> pa.Schema:
+        """As it says."""
         try:
-            return {field.name: _kind(field.type) for field in pq.read_schema(self.path)}
+            return pq.read_schema(self.path)
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0]
             raise ZooError(f"{self.path} cannot be read as Parquet: {reason}") from error
@@ -86,9 +103,17 @@ class MemoryFile(TypedFile):
         self.table = table
 
     @cached_property
-    def kinds(self) -> dict[str, Kind]:
-        """By its schema."""
-        return {field.name: _kind(field.type) for field in self.table.schema}
+    def schema(self) -> pa.Schema:
+        """That of the table."""
+        return self.table.schema
+
+    @cached_property
+    def items(self) -> dict[str, Kind]:
+        """What the values in lists are, which is nothing where all lists are empty."""
+        found = super().items
+        values = {name: pc.list_flatten(self.table[name]) for name in found}
+        empty = [name for name, of in values.items() if of.null_count == len(of)]
+        return {**found, **dict.fromkeys(empty, "null")}
 
     def source(self, engine: Engine) -> str:
         """The table itself."""

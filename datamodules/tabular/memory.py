@@ -18,8 +18,9 @@ from datamodules.prepared.lists import ListArrays
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.tabular.crosses import Cross, member_columns
 from datamodules.tabular.encoder import Encoded, encode, load_vocabulary
-from datamodules.tabular.file_checks import KINDS
+from datamodules.tabular.file_checks import KINDS, held
 from datamodules.tabular.files import TableFiles
+from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.rows import ROWS_PER_CHUNK, read_rows
 from datamodules.tabular.source import RawField
 from zoo.data.errors import ZooError
@@ -121,16 +122,22 @@ def check_types(file: TableFiles, fields: Sequence[RawField], numbers: Mapping[s
         numbers: See `MemoryEncoder.numbers`.
     """
     file.check()
-    kinds = file.kinds(file.files[0])
+    (table,) = file.files
+    kinds, items = table.kinds, table.items if isinstance(table, MemoryFile) else {}
     wrong = {("whole", "decimals"): ("float", "1.0"), ("float", "whole"): ("Int64", "1")}
     for field in fields:
-        pair = kinds[field.column], numbers.get(field.name, "")
-        if field.use == "text" and pair in wrong:
+        kind = kinds[field.column]
+        item = items.get(field.column, kind)
+        pair = item, numbers.get(field.vocabulary or field.name, "")
+        if field.use in ("text", "list", "split") and pair in wrong:
             dtype, text = wrong[pair]
+            advice = f".astype({dtype!r})"
+            if kind == "list":
+                advice = f"lists of {KINDS['whole' if item == 'float' else 'float']}, without NaN"
             raise ZooError(
                 f"{file.path}: its column {field.column!r} (field {field.name}) holds "
-                f"{KINDS[pair[0]]}, while the run knows values such as {text}, so that all would "
-                f"be unknown: give it as .astype({dtype!r})"
+                f"{held(kind, item)}, while the run knows values such as {text}, so that all "
+                f"would be unknown: give it as {advice}"
             )
 
 

@@ -74,6 +74,20 @@ def test_a_column_of_another_type_in_one_file(frames):
     assert len(together(prepared(made))) == 400
 
 
+def test_lists_of_another_type_in_one_file(tmp_path):
+    lists = [TableField("items", "multi", column="item")]
+    values = {"a": [[1, 2]], "b": [[1.0]], "c": [[]]}
+    for name, of in values.items():
+        write(FRAME.assign(item=of * 200), tmp_path / f"{name}.parquet")
+    assert error(str(tmp_path / "*.parquet"), tmp_path, fields=lists) == (
+        "b.parquet: its column 'item' holds lists of numbers, that of a.parquet lists of whole "
+        "numbers: write it with one type in all files"
+    )
+    (tmp_path / "b.parquet").unlink()
+    made = declared(str(tmp_path / "*.parquet"), tmp_path / "p", **{**SMALL, "fields": lists})
+    made.prepare_data()
+
+
 def test_a_file_of_missing_values_fits_any_type(frames):
     folder = frames(a_parquet=FRAME.assign(price=None), b_parquet=FRAME)
     made = declared(folder / "*.parquet", folder / "p", **{**SMALL, "fields": PRICE})

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -299,3 +300,28 @@ def test_message_of_a_wrong_declaration(field, said):
     with pytest.raises(ZooError) as caught:
         Table("a.csv", label="click", fields=[*others, field])
     assert said in str(caught.value)
+
+
+def test_lists_in_memory_have_numbers_as_those_of_the_fit(tmp_path):
+    rows = pd.DataFrame({"click": [0, 1] * 20, "item": [1, 2] * 20, "seen": [[1, 2], [2]] * 20})
+    made = Table(
+        str(written(rows, tmp_path / "a.parquet")),
+        label="click",
+        fields=[
+            TableField("item", "categorical"),
+            TableField("seen", "sequence", vocabulary="item"),
+            TableField("other", "categorical", column="item", vocabulary="item"),
+        ],
+        prepared=str(tmp_path / "prepared"),
+    )
+    made.prepare_data()
+    new = {"item": [1, 2], "seen": pa.array([[1, None], [2]])}
+    made.encode_table(pa.table(new))
+    made.encode_table(pa.table({**new, "seen": pa.array([[], []], pa.list_(pa.float64()))}))
+    with pytest.raises(ZooError) as caught:
+        made.encode_table(pa.table({**new, "seen": [[1.0, None], [2.0]]}))
+    assert str(caught.value) == (
+        "the DataFrame: its column 'seen' (field seen) holds lists of numbers, while the run knows "
+        "values such as 1, so that all would be unknown: give it as lists of whole numbers, "
+        "without NaN"
+    )
