@@ -29,6 +29,7 @@ from zoo.data.schema import MISSING, UNKNOWN, Field, Schema
 
 LARGEST = 3e38  # of a standardised number
 COUNTS = pa.schema([("field", pa.int32()), ("value", pa.string()), ("n", pa.int64())])
+WHOLE, DECIMAL = r"[+-]?\d+", r"[+-]?\d+\.\d+(e[+-]?\d+)?"  # the texts of numbers
 
 
 def save_encoder(engine: Engine, encoder: Encoder, folder: Path) -> None:
@@ -52,6 +53,16 @@ def load_vocabulary(engine: Engine, folder: Path, columns: str) -> None:
         engine.run(f"CREATE OR REPLACE TABLE vocabulary AS SELECT {columns} FROM {source}")
     except duckdb.Error as error:
         raise ZooError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def known_numbers(engine: Engine) -> dict[str, str]:
+    """The fields whose values in the engine's table `vocabulary` are all `whole` numbers, or all
+    with `decimals`."""
+    found = engine.run(
+        f"SELECT field, bool_and(regexp_full_match(value, '{WHOLE}')), "
+        f"bool_and(regexp_full_match(value, '{DECIMAL}')) FROM vocabulary GROUP BY 1"
+    )
+    return {f: "whole" if whole else "decimals" for f, whole, other in found if whole or other}
 
 
 def fit_vocabulary(engine: Engine, rows: Rows, fields: list[RawField], min_count: int) -> None:

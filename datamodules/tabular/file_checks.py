@@ -1,10 +1,12 @@
 """What the columns of a table's files must hold, so that fields can be read from them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from datamodules.tabular.formats import TypedFile
 from datamodules.tabular.paths import partition_of
+from datamodules.tabular.source import RawField
 from datamodules.tabular.table_file import Kind, TableFile
 from zoo.data.errors import ZooError
 
@@ -84,6 +86,36 @@ def _check_kind(
         )
     if "time" in uses and (kind == "boolean" or (kind in NUMBERS and not is_unit)):
         raise ZooError(f"{where}, not times: of numbers, data.time_format says s, ms or us")
+
+
+def check_numbers(
+    files: Sequence[TableFile], fields: Sequence[RawField], numbers: Mapping[str, str]
+) -> None:
+    """Refuses files whose columns hold other numbers than those of the fit.
+
+    As categories, 3 and 3.0 are two: pandas makes one of the other where a value is missing.
+
+    Args:
+        files: The files, which `check_files` has seen.
+        fields: The fields, without crosses.
+        numbers: See `datamodules.tabular.encoder.known_numbers`.
+    """
+    wrong = {("whole", "decimals"): ("float", "1.0"), ("float", "whole"): ("Int64", "1")}
+    typed = (file for file in files if isinstance(file, TypedFile))
+    for file, field in product(typed, fields):
+        kind = kinds_of(file)[field.column]
+        item = file.items.get(field.column, kind)
+        pair = item, numbers.get(field.vocabulary or field.name, "")
+        if field.is_text and field.use != "time" and pair in wrong:
+            dtype, text = wrong[pair]
+            advice = f".astype({dtype!r})"
+            if kind == "list":
+                advice = f"lists of {KINDS['whole' if item == 'float' else 'float']}, without NaN"
+            raise ZooError(
+                f"{file.path}: its column {field.column!r} (field {field.name}) holds "
+                f"{held(kind, item)}, while the run knows values such as {text}, so that all "
+                f"would be unknown: give it as {advice}"
+            )
 
 
 def held(kind: Kind, item: Kind) -> str:

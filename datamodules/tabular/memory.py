@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +17,10 @@ from datamodules.prepared.engine import Engine
 from datamodules.prepared.lists import ListArrays
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.tabular.crosses import Cross, member_columns
-from datamodules.tabular.encoder import Encoded, encode, load_vocabulary
-from datamodules.tabular.file_checks import KINDS, held
+from datamodules.tabular.encoder import Encoded, encode, known_numbers, load_vocabulary
 from datamodules.tabular.files import TableFiles
-from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.rows import ROWS_PER_CHUNK, read_rows
 from datamodules.tabular.source import RawField
-from zoo.data.errors import ZooError
-
-WHOLE, DECIMAL = r"[+-]?\d+", r"[+-]?\d+\.\d+(e[+-]?\d+)?"  # the texts of numbers
 
 
 class MemoryEncoder:
@@ -45,20 +40,12 @@ class MemoryEncoder:
         self._engine = stack.enter_context(Engine(None, memory_limit))
         weakref.finalize(self, stack.close)
         load_vocabulary(self._engine, encoder, "field, value, id")
-        self.numbers = self._numbers()
+        self.numbers = known_numbers(self._engine)
         for i, (folder, cross) in enumerate(zip(crosses, self.crosses, strict=True)):
             self._engine.run(f"CREATE SCHEMA cross{i}")
             self._engine.run(f"USE cross{i}")
             load_vocabulary(self._engine, folder, f"{member_columns(cross.members)}, id")
         self._engine.run("USE main")
-
-    def _numbers(self) -> dict[str, str]:
-        """The categorical fields whose values are all `whole` numbers, or all with `decimals`."""
-        found = self._engine.run(
-            f"SELECT field, bool_and(regexp_full_match(value, '{WHOLE}')), "
-            f"bool_and(regexp_full_match(value, '{DECIMAL}')) FROM vocabulary GROUP BY 1"
-        )
-        return {f: "whole" if whole else "decimals" for f, whole, other in found if whole or other}
 
     def encode(
         self, table: pa.Table, source: Callable[[pa.Table], TableFiles], fields: list[RawField]
@@ -109,36 +96,6 @@ class MemoryEncoder:
                 ids = [*cross.ids(engine, rows, schema)]
                 yield np.concatenate(ids or [np.empty(0, np.int32)])
         self._engine.run("USE main")
-
-
-def check_types(file: TableFiles, fields: Sequence[RawField], numbers: Mapping[str, str]) -> None:
-    """Refuses a table whose columns are of other types than those of the fit.
-
-    As categories, 3 and 3.0 are two: pandas makes one of the other where a value is missing.
-
-    Args:
-        file: The table.
-        fields: The fields, without crosses.
-        numbers: See `MemoryEncoder.numbers`.
-    """
-    file.check()
-    (table,) = file.files
-    kinds, items = table.kinds, table.items if isinstance(table, MemoryFile) else {}
-    wrong = {("whole", "decimals"): ("float", "1.0"), ("float", "whole"): ("Int64", "1")}
-    for field in fields:
-        kind = kinds[field.column]
-        item = items.get(field.column, kind)
-        pair = item, numbers.get(field.vocabulary or field.name, "")
-        if field.use in ("text", "list", "split") and pair in wrong:
-            dtype, text = wrong[pair]
-            advice = f".astype({dtype!r})"
-            if kind == "list":
-                advice = f"lists of {KINDS['whole' if item == 'float' else 'float']}, without NaN"
-            raise ZooError(
-                f"{file.path}: its column {field.column!r} (field {field.name}) holds "
-                f"{held(kind, item)}, while the run knows values such as {text}, so that all "
-                f"would be unknown: give it as {advice}"
-            )
 
 
 def _joined(parts: Sequence[Encoded]) -> Arrays:

@@ -16,11 +16,12 @@ from datamodules.prepared.folder import SPLITS, source_identity
 from datamodules.prepared.options import at_least
 from datamodules.tabular.cross_folders import encode_crosses
 from datamodules.tabular.crossed import CrossedDataModule
+from datamodules.tabular.file_checks import check_numbers
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.label import Label
 from datamodules.tabular.loader import BatchLoader, fits
-from datamodules.tabular.memory import MemoryEncoder, check_types
+from datamodules.tabular.memory import MemoryEncoder
 from datamodules.tabular.paths import Reading, files_of, paths_of
 from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.splitting import Splitting
@@ -239,7 +240,9 @@ class CTRDataModule(CrossedDataModule):
     def encode_table(self, table: pa.Table) -> EncodedTable:
         """Encodes rows in memory, in batches as those of `predict`; writes no file."""
         fields = self.raw_fields()
-        check_types(self._memory_file(table), fields, self._memory.numbers)
+        file = self._memory_file(table)
+        file.check()
+        check_numbers(file.files, fields, self._memory.numbers)
         arrays, rejected = self._memory.encode(table, self._memory_file, fields)
         batches = BatchLoader(arrays, self.batch_size, with_row=True) if len(arrays) else ()
         examples = [(example.line, example.reason) for example in rejected.examples]

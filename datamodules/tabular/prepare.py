@@ -26,9 +26,11 @@ from datamodules.tabular.encoder import (
     fit_scaling,
     fit_schema,
     fit_vocabulary,
+    known_numbers,
     load_vocabulary,
     save_encoder,
 )
+from datamodules.tabular.file_checks import check_numbers
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.list_ids import count_values
 from datamodules.tabular.row_columns import row_arrays
@@ -79,6 +81,7 @@ def prepare(
             notes |= copies(engine, rows, fields, splits)
         if fitted:
             encoder = _take_encoder(engine, fitted, folder / "encoder")
+            check_numbers(file.files, fields, known_numbers(engine))
         else:
             fit_vocabulary(engine, rows, fields, min_count)
             edges, scaling = fit_bins(engine, rows, fields), fit_scaling(rows, fields)
@@ -117,6 +120,7 @@ def encode_file(
         rows = read_rows(engine, file, fields, _extra(columns), keep_malformed=bool(columns))
         rows.rejected.check(max_bad_rows)
         fitted = _load(engine, encoder)
+        check_numbers(file.files, fields, known_numbers(engine))
         usable = rows.rejected.total - rows.rejected.count
         _write_arrays(engine, fitted, rows, [(folder / "rows", usable)])
         _write_carried(rows, folder, columns)

@@ -388,6 +388,22 @@ def test_another_declaration_than_that_of_the_run(frames):
             other.setup("predict")
 
 
+def test_numbers_of_another_type_than_those_of_the_run(tmp_path):
+    for name, dtype in (("a", "int64"), ("b", "float64"), ("c", "int8")):
+        write(FRAME.assign(item=np.arange(200.0).astype(dtype) % 5), tmp_path / f"{name}.parquet")
+    given = {"label": Label("rating", ">= 4"), "fields": ITEM}
+    made = Table(str(tmp_path / "a.parquet"), **given, prepared=str(tmp_path / "p"))
+    made.prepare_data()
+    given |= {"encoder": str(made.encoder_folder), "prepared": str(tmp_path / "p")}
+    wanted = "holds numbers, while the run knows values such as 1, so that all would be unknown"
+    path = str(tmp_path / "b.parquet")
+    with pytest.raises(ZooError, match=wanted):
+        Table(path, **given).prepare()
+    with pytest.raises(ZooError, match=wanted):
+        Table(path, **given, predict_path=path).setup("predict")
+    Table(str(tmp_path / "c.parquet"), **given).prepare()
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_columns_that_differ_in_capitals_alone(frames, kind):
     folder = frames(**{f"a_{kind}": FRAME.assign(Item="x")})
