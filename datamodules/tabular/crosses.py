@@ -38,9 +38,12 @@ from datamodules.tabular.bins import bins_of, quantile_edges
 from datamodules.tabular.encoder import save_vocabulary
 from datamodules.tabular.rows import ROWS_PER_CHUNK
 from zoo.data.encoder import CROSS_KINDS, encoder_description
+from zoo.data.errors import ZooError
 from zoo.data.lists import Lists
 from zoo.data.plain import check_kinds
 from zoo.data.schema import CROSS, JOINER, LISTS, UNKNOWN, Field, Kind, Schema
+
+MOST_COMBINATIONS = 100_000  # of the values of lists in a row
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,17 @@ def fit_cross(
         members: Names of the fields to cross.
         bins: Largest number of quantile bins of a numerical member.
         min_count: Smallest count of a combination that gets an id.
+
+    Raises:
+        ZooError: Where lists make too many combinations in a row.
     """
+    most = int(_combinations(train, schema, members).max(initial=0))
+    if most > MOST_COMBINATIONS:
+        raise ZooError(
+            f"the cross {JOINER.join(members)} has {most:,} combinations of values in a row, more "
+            f"than {MOST_COMBINATIONS:,}: give its fields of lists a smaller max_length, or leave "
+            "it out of data.crosses"
+        )
     numerical = [field.name for field in schema.numerical if field.name in members]
     edges = {member: _fit_edges(engine, train, schema, member, bins) for member in numerical}
     _count(engine, _chunks(train, schema, members, edges))

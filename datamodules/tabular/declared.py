@@ -146,7 +146,7 @@ class TableField:
         malformed = part(self.source, "nested")
         if is_list:
             listed = part(self.source, "list")
-            problem = f"{self.source} is not a list"
+            problem = f"{self.source} is not a list of values"
             of_text = f"{part(self.source, 'nested')} AND " if self.separator else ""
             malformed = f"{of_text}{part(self.source, 'given')} AND {listed} IS NULL"
         return RawField(

@@ -171,10 +171,12 @@ class JsonFile(TableFile):
         )
 
     def list_of(self, column: str) -> str:
-        """The elements of an array."""
+        """The elements of an array of values."""
         text = sql_identifier(column)
         is_array = f"{nested(column)} AND json_type({text}) = 'ARRAY'"
-        return f"CASE WHEN {is_array} THEN json_extract_string({text}, '$[*]') END"
+        is_flat = f"NOT list_has_any(json_type({text}, '$[*]'), ['ARRAY', 'OBJECT'])"
+        values = f"CASE WHEN {is_flat} THEN json_extract_string({text}, '$[*]') END"
+        return f"CASE WHEN {is_array} THEN {values} END"
 
     def share(self) -> float:
         """The share of its bytes."""

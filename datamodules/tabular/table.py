@@ -1,9 +1,9 @@
 """A table of one's own, by a declaration: which columns are fields, which is the label."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from datamodules.prepared.folder import source_identity
 from datamodules.tabular.declared import TableField, check_fields, time_fields, with_owners
@@ -15,6 +15,8 @@ from datamodules.tabular.row_columns import row_columns
 from datamodules.tabular.source import RawField, part
 from datamodules.tabular.table_file import TableFile
 from zoo.data.errors import ZooError
+
+Declared = TypeVar("Declared", Label, TableField)
 
 
 class Table(CTRDataModule):
@@ -69,8 +71,8 @@ class Table(CTRDataModule):
         for option, given in (("time_fields", time_fields), ("missing_values", missing_values)):
             if isinstance(given, str):  # which is a sequence of its letters too
                 raise ZooError(f"data.{option} must be a list of texts, got {given!r}: [{given!r}]")
-        self.label = Label(label) if isinstance(label, str) else label
-        self.fields = [*fields]
+        self.label = Label(label) if isinstance(label, str) else _made(Label, label, "data.label")
+        self.fields = [_made(TableField, field, "data.fields") for field in fields]
         self.time_column = time
         self.time_fields = [*time_fields]
         self.group = group
@@ -167,3 +169,16 @@ class Table(CTRDataModule):
         return (
             {f"columns are not declared and were ignored: {named}": len(unread)} if unread else {}
         )
+
+
+def _made(declared: type[Declared], given: Any, option: str) -> Declared:
+    """What a mapping declares, or an object that declares it."""
+    if isinstance(given, declared):
+        return given
+    if not isinstance(given, Mapping):
+        name = type(given).__name__
+        raise ZooError(f"{option}: {given!r} is an {name}, not a mapping or a {declared.__name__}")
+    try:
+        return declared(**given)
+    except TypeError as error:
+        raise ZooError(f"{option}: {error}") from error

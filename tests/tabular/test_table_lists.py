@@ -19,6 +19,7 @@ from datamodules.prepared.engine import Engine
 from datamodules.prepared.lists import ListArrays
 from datamodules.tabular.crosses import fit_cross
 from datamodules.tabular.declared import TableField
+from datamodules.tabular.label import Label
 from zoo import Field, Schema, ZooError
 from zoo.data.lists import Lists
 
@@ -238,6 +239,31 @@ def test_a_cross_of_lists_is_of_all_combinations(tmp_path_factory, rows, members
         assert sorted(values) == sorted(ids.get(combo, 0) for combo in mine)
 
 
+def test_a_cross_of_long_lists_is_refused(tmp_path):
+    long = Lists(torch.zeros(400, dtype=torch.int32), *torch.tensor([[[0, 0]], [[400, 400]]]))
+    schema = Schema((Field("m", "multi", 4), Field("s", "sequence", 3)))
+    row = np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int32), np.ones(1, np.float32)
+    arrays = Arrays(*row, np.zeros(1, np.int64), lists=ListArrays.of([long]))
+    with Engine(tmp_path / "work", "1GB") as engine, pytest.raises(ZooError) as caught:
+        fit_cross(engine, arrays, schema, ("m", "s"), bins=2, min_count=1)
+    assert str(caught.value) == (
+        "the cross m x s has 160,000 combinations of values in a row, more than 100,000: give its "
+        "fields of lists a smaller max_length, or leave it out of data.crosses"
+    )
+
+
+def test_a_table_is_declared_by_mappings_too(tmp_path):
+    path = written(frame(), tmp_path / "a.parquet")
+    fields = [{"name": "item", "kind": "categorical"}, TableField("genres", "multi")]
+    data = Table(str(path), {"column": "click"}, fields)
+    assert data.fields[0] == TableField("item", "categorical")
+    assert data.label == Label("click")
+    with pytest.raises(ZooError, match=r"data.fields: .* unexpected keyword argument 'knd'"):
+        Table(str(path), "click", [{"name": "item", "knd": "categorical"}])
+    with pytest.raises(ZooError, match=r"data.fields: .* an int, not a mapping or a TableField"):
+        Table(str(path), "click", [3])
+
+
 def message(path, *fields, **options):
     data = Table(
         str(path), label="click", fields=[*fields], prepared=str(path.parent / "p"), **options
@@ -267,15 +293,15 @@ def test_messages_of_columns_that_are_no_lists(tmp_path):
     assert "holds objects or lists of such, which no field reads" in message(
         json_lines, TableField("genres", "multi")
     )
-    rows["genres"] = [["a"], {"a": 1}, "text", 3, *rows.genres.tolist()[4:]]
+    rows["genres"] = [["a"], {"a": 1}, "text", 3, ["a", ["b"]], *rows.genres.tolist()[5:]]
     json_lines = written(rows, tmp_path / "b.jsonl")
     assert message(json_lines, TableField("genres", "multi")) == (
-        "3 of 40 rows are malformed, more than data.max_bad_rows allows (0.100%); the first is "
-        "line 2 of b.jsonl: genres is not a list"
+        "4 of 40 rows are malformed, more than data.max_bad_rows allows (0.100%); the first is "
+        "line 2 of b.jsonl: genres is not a list of values"
     )
     assert message(json_lines, TableField("genres", "multi", separator=","), max_bad_rows=0) == (
-        "1 of 40 rows are malformed, more than data.max_bad_rows allows (0.000%); the first is "
-        "line 2 of b.jsonl: genres is not a list"
+        "2 of 40 rows are malformed, more than data.max_bad_rows allows (0.000%); the first is "
+        "line 2 of b.jsonl: genres is not a list of values"
     )
 
 
