@@ -160,10 +160,28 @@ def locked(target: Path) -> Iterator[None]:
         lock.release()
 
 
-def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Makes a folder by `fill(temporary folder)` unless this or another process has made it."""
+def build_once(folder: Path, fill: Callable[[Path], None]) -> bool:
+    """Makes a folder by `fill(temporary folder)` unless this or another process has made it.
+
+    Returns whether it has made it here.
+    """
     with locked(folder):
-        if not folder.exists():
-            with atomic_folder(folder) as partial:
-                partial.mkdir()
-                fill(partial)
+        if folder.exists():
+            return False
+        with atomic_folder(folder) as partial:
+            partial.mkdir()
+            fill(partial)
+        return True
+
+
+def report(folder: Path) -> None:
+    """Says, where data have just been prepared, what a user should know of them."""
+    manifest, console = Manifest.load(folder), Console(stderr=True, highlight=False)
+    if manifest.rejected:
+        reasons = ", ".join(f"{count:,}: {reason}" for reason, count in manifest.rejected.items())
+        total = sum(manifest.rejected.values())
+        console.print(
+            f"{total:,} malformed rows left out ({reasons})", soft_wrap=True, markup=False
+        )
+    for note, count in manifest.notes.items():
+        console.print(f"{count:,} {note}", soft_wrap=True, markup=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.prepared.batched import BatchedDataModule
-from datamodules.prepared.folder import Manifest, build_once, key
+from datamodules.prepared.folder import Manifest, build_once, key, report
 from datamodules.prepared.options import at_least, shares
 from zoo.data.checksums import combined
 from zoo.data.encoder import encoder_checksums
@@ -193,9 +193,11 @@ class PreparedDataModule(BatchedDataModule):
         """
         self.make_source()
         if self.encoder and self._encodes and not self._is_fitted_here:
-            build_once(self.folder, partial(self.encode_into, encoder=self.encoder))
+            if build_once(self.folder, partial(self.encode_into, encoder=self.encoder)):
+                report(self.folder)
             return
-        build_once(self._fitted_folder, self.prepare_into)
+        if build_once(self._fitted_folder, self.prepare_into):
+            report(self._fitted_folder)
         if not self._is_fitted_here:
             name = type(self).__name__
             raise ZooError(

@@ -183,7 +183,7 @@ def frame_of(copies):
 
 
 @pytest.mark.parametrize("copies", [[], [3], [0, 0, 7, 9, 99]])
-def test_rows_of_the_test_split_that_are_training_rows_are_noted(tmp_path, copies):
+def test_rows_of_the_test_split_that_are_training_rows_are_noted(tmp_path, copies, capsys):
     frame = frame_of(copies)
     frame["t"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(len(frame)), "min")
     frame.loc[100:, "t"] += pd.Timedelta("1D")
@@ -198,6 +198,7 @@ def test_rows_of_the_test_split_that_are_training_rows_are_noted(tmp_path, copie
         split_ratio=(90, 5, 5),
     )
     made.prepare_data()
+    said = capsys.readouterr().err
     made.setup("fit")
     trained = set(map(tuple, frame.loc[made._arrays["train"].row, ["x", "y"]].to_numpy()))
     notes = {}
@@ -212,7 +213,11 @@ def test_rows_of_the_test_split_that_are_training_rows_are_noted(tmp_path, copie
         note = f"of the {len(made._arrays[split]):,} {split} rows are equal to training rows, in "
         note += "all fields and the label: remove them where they are copies, which make metrics "
         assert found.pop(f"{note}too good") == count
+        assert f"{count} {note}too good" in said  # by a fit too, where nothing else would say it
     assert found == {}
+    assert ("equal to training rows" in said) == bool(copies)
+    made.prepare_data()
+    assert "training rows" not in capsys.readouterr().err
 
 
 @settings(deadline=None, max_examples=12)
