@@ -1,4 +1,4 @@
-"""interactions.json: the sets of fields that a model was found to join, most frequent first.
+"""interactions.json: the sets of fields that a model was found to join, the strongest first.
 
     {"format": 1, "interactions": [{"fields": ["C1", "C2"], "count": 812, ..}, ..]}
 
@@ -6,57 +6,33 @@
 """
 
 import json
-import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo.data.errors import ZooError
 from zoo.data.files import write_text
+from zoo.data.interaction import (
+    SIGNIFICANCE_LEVEL,
+    Interaction,
+    InteractionFile,
+    Main,
+    StrongRow,
+)
 from zoo.data.plain import read_json
 
+__all__ = [
+    "SIGNIFICANCE_LEVEL",
+    "Interaction",
+    "InteractionFile",
+    "read_interactions",
+    "write_interactions",
+]
+
 INTERACTIONS_FORMAT = 1
-SIGNIFICANCE_LEVEL = 0.05  # of q-values and p-values
-NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation")
-
-
-@dataclass(frozen=True)
-class Interaction:
-    """Fields that a model was found to join; a number is None where the file does not have it.
-
-    Attributes:
-        fields: Names of the fields.
-        count: Number of rows in which it was found.
-        null_count: Mean number of rows in whose permuted scores it was found.
-        p_uniform: P-value under the uniform null (see `zoo.glider.statistics.summarise`).
-        p_permutation: P-value of Fisher's exact test.
-        q_permutation: The former, adjusted for all possible interactions.
-    """
-
-    fields: tuple[str, ...]
-    count: float | None = None
-    null_count: float | None = None
-    p_uniform: float | None = None
-    p_permutation: float | None = None
-    q_permutation: float | None = None
-
-
-@dataclass(frozen=True)
-class InteractionFile:
-    """What a file of interactions holds, in its order.
-
-    Attributes:
-        file: Path of the file.
-        model: Class of the model in which they were found; None where the file does not say.
-        instances: Number of rows that were explained; None where the file does not say.
-        interactions: The interactions, in the order of their rank.
-    """
-
-    file: str
-    model: str | None
-    instances: int | None
-    interactions: tuple[Interaction, ...]
+MEASURED = ("effect", "effect_low", "effect_high", "share", "share_low", "share_high", "p", "q")
+NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation", *MEASURED)
 
 
 def write_interactions(path: Path, found: Mapping[str, Any]) -> None:
@@ -82,15 +58,24 @@ def read_interactions(path: Path, fields: Collection[str], option: str) -> Inter
             list of at least two different known fields.
     """
     content = _read(path, option)
-    model, instances = content.get("model"), content.get("instances")
+    mains = [
+        _main(entry, f"{path}: main effect {number}")
+        for number, entry in enumerate(_list(content, "mains", f"{path}:"), 1)
+    ]
     return InteractionFile(
         str(path),
-        model if isinstance(model, str) else None,
-        instances if isinstance(instances, int) else None,
+        _of(content, "model", str),
+        _of(content, "instances", int),
         tuple(
             _interaction(entry, fields, f"{path}: interaction {number}")
             for number, entry in enumerate(content["interactions"], 1)
         ),
+        _of(content, "detector", str),
+        _of(content, "seed", int),
+        _of(content, "left_out", int) or 0,
+        tuple(mains),
+        _fidelity(content.get("fidelity")),
+        *_matrix(content, path),
     )
 
 
@@ -122,12 +107,77 @@ def _interaction(entry: Any, known: Collection[str], where: str) -> Interaction:
             raise ZooError(f"{where} names a field twice: {name}")
     if len(fields) < 2:
         raise ZooError(f"{where} has fewer than two fields: {', '.join(fields) or 'none'}")
-    numbers = {name: entry.get(name) for name in NUMBERS}
-    for name, value in numbers.items():
+    by = entry.get("by")
+    if by is not None and not isinstance(by, str):
+        raise ZooError(f"{where} has no text as its by: {by!r}")
+    strongest = [_strong(row, where) for row in _list(entry, "strongest", where)]
+    return Interaction(
+        tuple(fields), by=by, strongest=tuple(strongest), **_numbers(entry, NUMBERS, where)
+    )
+
+
+def _strong(entry: Any, where: str) -> StrongRow:
+    row = entry.get("row") if isinstance(entry, Mapping) else None
+    if not isinstance(row, int) or isinstance(row, bool) or row < 0:
+        raise ZooError(f'{where}: one of its strongest rows has no number as its "row": {row!r}')
+    effect, error = _numbers(entry, ("effect", "error"), f"{where}: row {row}").values()
+    if effect is None:
+        raise ZooError(f'{where}: row {row} has no "effect"')
+    return StrongRow(row, effect, error)
+
+
+def _main(entry: Any, where: str) -> Main:
+    name = entry.get("field") if isinstance(entry, Mapping) else None
+    if not isinstance(name, str):
+        raise ZooError(f'{where} has no "field", a name')
+    return Main(name, **_numbers(entry, ("effect", "share"), where))
+
+
+def _matrix(
+    content: Mapping[str, Any], path: Path
+) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
+    """The names of the fields, and the matrix; both empty where there is none."""
+    rows, names = _list(content, "matrix", f"{path}:"), content.get("fields")
+    if not rows:
+        return (), ()
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ZooError(f'{path}: "fields" is not a list of names, which "matrix" needs')
+    if [len(row) if isinstance(row, list) else 0 for row in rows] != [len(names)] * len(names):
+        raise ZooError(f'{path}: "matrix" has not {len(names)} rows of {len(names)} numbers')
+    if not all(_is_number(value) for row in rows for value in row):
+        raise ZooError(f'{path}: "matrix" holds what is no number')
+    return tuple(names), tuple(map(tuple, rows))
+
+
+def _fidelity(found: Any) -> dict[str, float]:
+    plain = found.items() if isinstance(found, Mapping) else ()
+    return {name: value for name, value in plain if _is_number(value)}
+
+
+def _list(content: Mapping[str, Any], name: str, where: str) -> list[Any]:
+    """A list of the file; empty where it does not have it."""
+    found = content.get(name)
+    if found is not None and not isinstance(found, list):
+        raise ZooError(f'{where} "{name}" is not a list')
+    return found or []
+
+
+def _of(content: Mapping[str, Any], name: str, kind: type) -> Any:
+    """A value of a kind; None where the file has none, or something else."""
+    found = content.get(name)
+    return found if isinstance(found, kind) and not isinstance(found, bool) else None
+
+
+def _numbers(entry: Mapping[str, Any], names: Sequence[str], where: str) -> dict[str, Any]:
+    """Numbers of the file by name; None where it does not have one."""
+    found = {name: entry.get(name) for name in names}
+    for name, value in found.items():
         if value is not None and not _is_number(value):
             raise ZooError(f"{where} has no number as its {name}: {value!r}")
-    return Interaction(tuple(fields), **numbers)
+    return found
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max  # neither NaN nor a number beyond floats

@@ -1,0 +1,121 @@
+"""What a file of interactions holds.
+
+Shapes: d fields that were looked at.
+"""
+
+from dataclasses import dataclass, field
+
+SIGNIFICANCE_LEVEL = 0.05  # of q-values and p-values
+
+
+@dataclass(frozen=True)
+class StrongRow:
+    """A row in which an interaction is strong.
+
+    Attributes:
+        row: Its number among the rows that were explained.
+        effect: What the interaction adds to its score.
+        error: Standard error of that.
+    """
+
+    row: int
+    effect: float
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Fields that a model was found to join; a number is None where the file does not have it.
+
+    Attributes:
+        fields: Names of the fields.
+        count: Number of rows in which it was found.
+        null_count: Mean number of rows in whose permuted scores it was found.
+        p_uniform: P-value under the uniform null (see `zoo.glider.statistics.summarise`).
+        p_permutation: P-value of Fisher's exact test.
+        q_permutation: The former, adjusted for all possible interactions.
+        by: How it was found: `walsh`, `contexts` or `both`.
+        effect: What it adds to the score of a row, mean over the rows.
+        effect_low: Lower end of the 95 % interval of the effect.
+        effect_high: Upper end of it.
+        share: Share of the variance of the scores around a row, mean over the rows.
+        share_low: Lower end of the 95 % interval of the share.
+        share_high: Upper end of it.
+        p: P-value of the share.
+        q: The former, adjusted for all interactions that were tried.
+        strongest: Rows in which it is strongest, the first of all first.
+    """
+
+    fields: tuple[str, ...]
+    count: float | None = None
+    null_count: float | None = None
+    p_uniform: float | None = None
+    p_permutation: float | None = None
+    q_permutation: float | None = None
+    by: str | None = None
+    effect: float | None = None
+    effect_low: float | None = None
+    effect_high: float | None = None
+    share: float | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    p: float | None = None
+    q: float | None = None
+    strongest: tuple[StrongRow, ...] = ()
+
+    @property
+    def q_value(self) -> float | None:
+        """The q-value that counts: `q` where the file has it."""
+        return self.q_permutation if self.q is None else self.q
+
+    @property
+    def significant(self) -> bool:
+        """Whether the q-value is below the level."""
+        return self.q_value is not None and self.q_value < SIGNIFICANCE_LEVEL
+
+
+@dataclass(frozen=True)
+class Main:
+    """What a field adds by itself.
+
+    Attributes:
+        field: Its name.
+        effect: What it adds to the score of a row, mean over the rows.
+        share: Share of the variance of the scores around a row, mean over the rows.
+    """
+
+    field: str
+    effect: float | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class InteractionFile:
+    """What a file of interactions holds, in its order.
+
+    Attributes:
+        file: Path of the file.
+        model: Class of the model in which they were found; None where the file does not say.
+        instances: Number of rows that were explained; None where the file does not say.
+        interactions: The interactions, in the order of their rank.
+        detector: How they were found; None where the file does not say.
+        seed: Seed of the choice of rows; None where the file does not say.
+        left_out: Number of the chosen rows that could not be explained.
+        mains: What each field adds by itself; none where the file does not say.
+        fidelity: R^2 by name.
+        fields: [d] names of the fields that were looked at, in the order of the matrix.
+        matrix: [d][d] mean share of the variance of each pair, and on the diagonal of each field;
+            empty where the file does not say.
+    """
+
+    file: str
+    model: str | None
+    instances: int | None
+    interactions: tuple[Interaction, ...]
+    detector: str | None = None
+    seed: int | None = None
+    left_out: int = 0
+    mains: tuple[Main, ...] = ()
+    fidelity: dict[str, float] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    matrix: tuple[tuple[float, ...], ...] = ()
