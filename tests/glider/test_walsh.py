@@ -142,6 +142,25 @@ def test_an_and_of_three_has_all_its_parts():
     assert found.r2[2] == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("features", "masks"), [(30, 250), (200, None), (1000, None)])
+def test_pairs_among_more_features_than_masks_allow(features, masks):
+    """A pursuit finds them, and the triple of one of them; here with noise of a fifth."""
+    random = np.random.default_rng(features)
+    sets = [tuple(sorted(random.choice(features, 2, replace=False).tolist())) for _ in range(5)]
+    triple = tuple(sorted({*sets[0], next(i for i in range(features) if i not in sets[0])}))
+    wanted = {*sets, triple}
+    shared = SharedMasks(features, WalshConfig(masks), seed=1)
+    assert not shared.design.has_pairs
+    assert len(shared.masks) == 1 + (masks or max(1500, 4 * features)) + 499
+    z = 2 * shared.masks.double().numpy() - 1
+    y = z[:, 0] + sum(z[:, list(s)].prod(1) for s in wanted) / 2 + 0.2 * random.normal(size=len(z))
+    found = shared.explain(y)
+    assert {c.features for c in found.interactions} == wanted
+    for c in found.interactions:
+        assert c.value == pytest.approx(0.5, abs=5 * c.error)
+    assert found.r2[2] > 0.95
+
+
 def test_noise_is_no_interaction():
     """Additive with noise, 100 draws: at a level of 1 % of rows, no more than a few of them."""
     random, false = np.random.default_rng(1), 0
@@ -168,7 +187,7 @@ def test_a_constant_has_no_effect(value):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"masks": 40}, "masks: 40 are too few for the 37 coefficients of 8 fields: take 47"),
+        ({"masks": 10}, "masks: 10 are too few for 8 fields: take 12 at least"),
         ({"masks": 1}, "masks must be at least 2, got 1"),
         ({"min_gain": 1.0}, "min_gain and level must be shares"),
     ],

@@ -10,15 +10,18 @@ part of it belongs to a smaller set. At the instance itself all z_i are 1: its s
 all coefficients, which are thus signed contributions to it.
 
 The coefficients of all fields and pairs are fitted by least squares on random masks, which are
-shared by all instances: their normal equations are factorised once. Larger sets are looked for
-among those that contain a set that was found, by what they explain of the residuals, and kept where
-masks that the fit has not seen confirm them.
+shared by all instances: their normal equations are factorised once. Where there are too few masks
+for all pairs, a pursuit finds those that explain the residuals of the fields: the correlations of
+all pairs with residuals e are Z^T diag(e) Z, [d, d]. Larger sets are looked for in the same way
+among those that contain a set that was found, and kept where masks that the fit has not seen
+confirm them.
 
-Shapes: N masks, M held-out masks, d features.
+Shapes: N masks, M held-out masks, d features, R instances.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,8 +29,10 @@ import torch
 
 from zoo.data.batch import Batch
 from zoo.glider.perturb import OnOff, bernoulli_masks, generator, score
-from zoo.glider.walsh_fit import Fit, Set, products
-from zoo.glider.walsh_search import Search, WalshConfig, search, share
+from zoo.glider.walsh_fit import Design, Fit, Set, products
+from zoo.glider.walsh_search import WalshConfig, search, share
+
+ROUNDING = 1e-12  # share of the mean square of scores that is none of their variance
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,53 @@ def walsh(
         seed: Seed of the masks.
 
     Raises:
-        ZooError: Where there are too few masks for all pairs, or a score is not finite.
+        ZooError: Where there are too few masks for the features, or a score is not finite.
     """
     if not instances:
         return []
     masks = SharedMasks(len(neighbours.centre(instances[0])), config or WalshConfig(), seed)
     return [masks.explain(masks.scores(scores, instance, neighbours)) for instance in instances]
+
+
+@dataclass(frozen=True)
+class WalshFit:
+    """What was found around one instance, with all that was fitted.
+
+    Attributes:
+        score: Score of the instance.
+        variance: Variance of the scores of the masks; 0 where that is rounding.
+        fit: The coefficients, of kept sets and others.
+        kept: The interactions that are kept.
+        tried: All larger sets that held-out masks had to confirm.
+        held_out: [M] scores of the held-out masks.
+    """
+
+    score: float
+    variance: float
+    fit: Fit
+    kept: list[Set]
+    tried: list[Set]
+    held_out: np.ndarray
+
+    @cached_property
+    def shown(self) -> WalshExplanation:
+        """The coefficients of the features and of the interactions that are kept."""
+        every = {
+            s: Coefficient(s, float(value), float(error), share(value, error, self.variance))
+            for s, value, error in self.fit.rows()
+        }
+        found = sorted((every[s] for s in self.kept), key=lambda c: (-c.share, c.features))
+        mains = [every[(i,)] for i in range(self.fit.design.z.shape[1])]
+        shown = [every[()], *mains]
+        rests = self.fit.rest, self._rest(shown), self._rest([*shown, *found])
+        of_all, of_mains, with_found = (_r2(rest, self.held_out) for rest in rests)
+        r2 = of_all, of_mains, with_found
+        return WalshExplanation(every[()], tuple(mains), tuple(found), self.score, r2)
+
+    def _rest(self, coefficients: Sequence[Coefficient]) -> np.ndarray:
+        """[M] what some coefficients leave of the scores of the held-out masks."""
+        sets, values = zip(*((c.features, c.value) for c in coefficients), strict=True)
+        return self.held_out - products(self.fit.design.held_out, sets) @ values
 
 
 class SharedMasks:
@@ -108,17 +154,20 @@ class SharedMasks:
 
     Attributes:
         masks: [1 + N + M, d] of 0 and 1; the first is the instance itself.
+        config: How coefficients are estimated.
+        design: What is fitted to the scores of all instances.
 
     Raises:
-        ZooError: Where there are too few masks for all pairs.
+        ZooError: Where there are too few masks for the features.
     """
 
     def __init__(self, features: int, config: WalshConfig, seed: int) -> None:
-        drawn = bernoulli_masks(config.masks + config.held_out, features, generator(seed))
+        count = config.masks_for(features)
+        drawn = bernoulli_masks(count + config.held_out, features, generator(seed))
         self.masks = torch.cat((torch.ones(1, features), drawn))
+        self.config = config
         z = 2 * drawn.double().numpy() - 1
-        self.held_out = z[config.masks :]
-        self.search = Search(z[: config.masks], self.held_out, config)
+        self.design = Design(z[:count], z[count:])
 
     def scores(
         self, scores: Callable[[Any], Any], instance: Batch, neighbours: OnOff
@@ -127,33 +176,30 @@ class SharedMasks:
         return score(scores, neighbours.apply(instance, self.masks)).double().cpu().numpy()
 
     def explain(self, scores: np.ndarray) -> WalshExplanation:
-        """The explanation of an instance with these scores."""
-        own, y = float(scores[0]), scores[1:]
-        count = len(y) - len(self.held_out)
-        fit, kept = search(self.search, y[:count], y[count:])
-        every = _coefficients(fit, float(y[:count].var()))
-        found = sorted((every[s] for s in kept), key=lambda c: (-c.share, c.features))
-        mains = [every[(i,)] for i in range(self.masks.shape[1])]
-        shown = [every[()], *mains]
-        of_all, of_mains, with_found = (
-            _r2(self.held_out, y[count:], mine)
-            for mine in (every.values(), shown, [*shown, *found])
-        )
-        r2 = of_all, of_mains, with_found
-        return WalshExplanation(every[()], tuple(mains), tuple(found), own, r2)
+        """The explanation of an instance with these scores [1 + N + M]."""
+        return self.fits(scores[None])[0].shown
+
+    def fits(self, scores: np.ndarray) -> list[WalshFit]:
+        """What is found around instances with these scores [R, 1 + N + M]."""
+        count = len(self.design.z)
+        y, held_out = scores[:, 1 : count + 1], scores[:, count + 1 :]
+        variances = np.where(_only_rounding(y), 0, y.var(1)).tolist()
+        found = [
+            search(fit, variance, self.config)
+            for fit, variance in zip(self.design.fits(y, held_out), variances, strict=True)
+        ]
+        own = scores[:, 0].tolist()
+        parts = zip(own, variances, found, held_out, strict=True)
+        return [WalshFit(score, v, *of, rest) for score, v, of, rest in parts]
 
 
-def _coefficients(fit: Fit, variance: float) -> dict[Set, Coefficient]:
-    return {
-        s: Coefficient(s, float(value), float(error), share(value, error, variance))
-        for s, value, error in fit.rows()
-    }
+def _only_rounding(y: np.ndarray) -> np.ndarray:
+    """Whether scores [.., N] are constant but for rounding."""
+    return y.var(-1) <= ROUNDING * np.square(y).mean(-1)
 
 
-def _r2(z: np.ndarray, y: np.ndarray, coefficients: Iterable[Coefficient]) -> float:
-    """1 - the mean squared error over the variance, on masks [M, d] with scores y [M]."""
-    sets, values = zip(*((c.features, c.value) for c in coefficients), strict=True)
-    rest = float(((y - products(z, sets) @ values) ** 2).mean())
-    total = float(y.var())
-    rounding = 1e-12 * float(np.square(y).mean())
-    return 1 - rest / total if total > rounding else float(rest <= rounding)
+def _r2(rest: np.ndarray, y: np.ndarray) -> float:
+    """1 - the mean squared rest over the variance of scores y."""
+    if not _only_rounding(y):
+        return 1 - float(np.square(rest).mean() / y.var())
+    return float(np.square(rest).mean() <= ROUNDING * np.square(y).mean())

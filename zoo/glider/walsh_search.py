@@ -1,19 +1,21 @@
 """Which interactions of on/off features are kept: large ones that chance does not explain.
 
-Shapes: N masks, M held-out masks, d features, C candidates.
+Shapes: N masks, M held-out masks, d features, K sets.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from zoo.data.errors import ZooError
-from zoo.glider.walsh_fit import Design, Fit, Set, products
+from zoo.glider.walsh_fit import Fit, Set, products
 
 WALSH = "walsh"
+TOGETHER = 0.5  # candidates this close to the strongest one join the fit with it
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,17 @@ class WalshConfig:
     """How coefficients are estimated, and which are kept.
 
     Attributes:
-        masks: Number of masks that coefficients are fitted on.
+        masks: Number of masks that coefficients are fitted on; None is 1,500, or four for each
+            field where that is more. From 1.25 for each field and pair on, all pairs are fitted;
+            with fewer, those that a pursuit finds.
         held_out: Number of masks that confirm larger sets and measure the fit.
         max_order: Largest number of features of an interaction.
         min_gain: Share of the variance of the scores that an interaction must have.
         level: Probability of a false interaction among those of an instance (Bonferroni).
     """
 
-    masks: int = 1500
-    held_out: int = 500
+    masks: int | None = None
+    held_out: int = 499  # with the instance itself and its 1,500 masks 2,000 scores
     max_order: int = 4
     min_gain: float = 1e-3
     level: float = 0.01
@@ -41,49 +45,60 @@ class WalshConfig:
 
     def __post_init__(self) -> None:
         for option, least in {"masks": 2, "held_out": 2, "max_order": 2}.items():
-            if getattr(self, option) < least:
-                raise ZooError(f"{option} must be at least {least}, got {getattr(self, option)}")
+            value = getattr(self, option)
+            if value is not None and value < least:
+                raise ZooError(f"{option} must be at least {least}, got {value}")
         if not 0 <= self.min_gain < 1 or not 0 < self.level < 1:
             raise ZooError("min_gain and level must be shares, less than 1")
 
+    def masks_for(self, features: int) -> int:
+        """Number of masks that the coefficients of some features are fitted on."""
+        return self.masks or max(1500, 4 * features)
 
-class Search:
-    """What the search around all instances shares.
 
-    Args:
-        z: [N, d] masks that are fitted, -1 and 1.
-        held_out: [M, d] masks that confirm larger sets.
-        config: How coefficients are estimated; see `WalshConfig`.
+class Found(NamedTuple):
+    """What the search found around an instance.
+
+    Attributes:
+        fit: The fit.
+        kept: The interactions that are kept.
+        tried: All larger sets that held-out masks had to confirm.
     """
 
-    def __init__(self, z: np.ndarray, held_out: np.ndarray, config: WalshConfig) -> None:
-        self.config = config
-        self.design = Design(z)
-        self.held_out = held_out
-        self.held_out_x = products(held_out, self.design.sets)
+    fit: Fit
+    kept: list[Set]
+    tried: list[Set]
 
 
-def search(shared: Search, y: np.ndarray, held_out: np.ndarray) -> tuple[Fit, list[Set]]:
-    """The fit to the scores of an instance, and the interactions of it that are kept.
+def search(fit: Fit, variance: float, config: WalshConfig) -> Found:
+    """The interactions of an instance, from the fit of its features (and pairs).
 
-    Larger sets are looked for among those with one feature more than a set that is kept.
+    Larger sets are looked for among those with one feature more than a set that is kept, pairs
+    too where the fit has none.
 
     Args:
-        shared: Masks, and what they need.
-        y: [N] scores of the masks.
-        held_out: [M] scores of the held-out masks.
+        fit: The fit, without further sets.
+        variance: Variance of the scores; without any, nothing is found.
+        config: How coefficients are estimated.
     """
-    variance = float(y.var())
-    fit = Fit.of(shared.design, y)
-    kept, further = _kept(fit, variance, shared.config), []
-    for order in range(3, shared.config.max_order + 1):
-        candidates = _supersets([s for s in kept if len(s) == order - 1], shared.design.z.shape[1])
-        added = _pursue(shared, y, fit, further, candidates)
-        added = _confirmed(shared, Fit.of(shared.design, y, [*further, *added]), added, held_out)
-        further = [*further, *added]
-        fit = Fit.of(shared.design, y, further)
-        kept = _kept(fit, variance, shared.config)
-    return fit, kept
+    if not variance:
+        return Found(fit, [], [])
+    tried: list[Set] = []
+    parents: list[Set] = [(i,) for i in range(fit.design.z.shape[1])]
+    kept = _kept(fit, variance, config)
+    for order in range(2, config.max_order + 1):
+        if order > 2:
+            parents = [s for s in kept if len(s) == order - 1]
+        elif fit.design.has_pairs:
+            continue
+        wider = _pursued(fit, parents, variance, config)
+        added = wider.further[len(fit.further) :]
+        if order > 2:
+            tried += added
+            added = _confirmed(wider, added, config.level)
+        fit = fit.with_sets([*fit.further, *added])
+        kept = _kept(fit, variance, config)
+    return Found(fit, kept, tried)
 
 
 def share(value: float, error: float, variance: float) -> float:
@@ -92,56 +107,49 @@ def share(value: float, error: float, variance: float) -> float:
 
 
 def _kept(fit: Fit, variance: float, config: WalshConfig) -> list[Set]:
-    tests = sum(len(s) > 1 for s in fit.sets)
-    least = stats.t.isf(config.level / 2 / tests, fit.free)
-    return [
-        s
-        for s, value, error in fit.rows()
-        if len(s) > 1
-        and abs(value) > least * error
-        and share(value, error, variance) >= config.min_gain
-    ]
+    pairs = math.comb(fit.design.z.shape[1], 2)
+    least = stats.t.isf(config.level / 2 / max(pairs, 1), fit.free)
+    enough = (np.abs(fit.values) > least * fit.errors) & (
+        fit.values**2 - fit.errors**2 >= config.min_gain * variance
+    )
+    return [fit.sets[i] for i in np.flatnonzero(enough) if len(fit.sets[i]) > 1]
 
 
-def _supersets(sets: Sequence[Set], features: int) -> list[Set]:
-    """All sets with one feature more than one of these."""
-    return sorted({tuple(sorted((*s, i))) for s in sets for i in range(features) if i not in s})
+def _pursued(fit: Fit, parents: Sequence[Set], variance: float, config: WalshConfig) -> Fit:
+    """The fit with those supersets of the parents that explain more of the residual than chance.
 
-
-def _pursue(
-    shared: Search, y: np.ndarray, fit: Fit, further: Sequence[Set], candidates: Sequence[Set]
-) -> list[Set]:
-    """The candidates that explain more of the residual than chance would, one after another."""
-    config, added = shared.config, []
-    variance = float(y.var())
-    x = products(shared.design.z, candidates)
-    least = stats.t.isf(config.level / 2 / max(len(candidates), 1), fit.free)
-    left = np.ones(len(candidates), bool)
-    while left.any() and fit.deviation > 0:
+    A superset has one feature more. The strongest join first, with all that are nearly as strong.
+    """
+    z, further = fit.design.z, list(fit.further)
+    inside = np.zeros((z.shape[1], len(parents)), bool)
+    for j, parent in enumerate(parents):
+        inside[list(parent), j] = True
+    if inside.all():  # there is no superset
+        return fit
+    joined = products(z, parents)
+    least = stats.t.isf(config.level / 2 / (~inside).sum(), fit.free)
+    while fit.free > 1:
         # the part of a product that the design does not explain has N - P of its N squares
-        values = np.where(left, x.T @ fit.residual / fit.free, 0)
-        best = int(np.abs(values).argmax())
-        t = abs(values[best]) * math.sqrt(fit.free) / fit.deviation
-        if t < least or values[best] ** 2 < config.min_gain * variance / 4:
+        sizes = np.abs(z.T @ (joined * fit.residual[:, None])) / fit.free
+        sizes[inside] = 0
+        chance = least * fit.deviation / math.sqrt(fit.free)
+        enough = max(chance, math.sqrt(config.min_gain * variance) / 2, TOGETHER * sizes.max())
+        chosen = zip(*np.nonzero(sizes > enough), strict=True)
+        new = {tuple(sorted((*parents[j], int(i)))) for i, j in chosen} - {*further}
+        if not new:
             break
-        left[best] = False
-        added.append(candidates[best])
-        fit = Fit.of(shared.design, y, [*further, *added])
-    return added
+        further += sorted(new)
+        fit = fit.with_sets(further)
+    return fit
 
 
-def _confirmed(shared: Search, fit: Fit, added: Sequence[Set], y: np.ndarray) -> list[Set]:
-    """Those of the added sets, the last ones of a fit, that held-out masks with scores y show."""
-    count = len(fit.sets) - len(shared.design.sets)
-    further = products(shared.held_out, fit.sets[len(fit.sets) - count :])
-    split = len(shared.design.sets)
-    rest = y - shared.held_out_x @ fit.values[:split] - further @ fit.values[split:]
+def _confirmed(fit: Fit, added: Sequence[Set], level: float) -> list[Set]:
+    """Those of the added sets, the last ones of a fit, that the held-out masks show."""
     found = []
-    for j, s in enumerate(added, count - len(added)):
-        value, product = fit.values[split + j], further[:, j]
-        own = (rest + product * value) * product
+    for s, value in zip(added, fit.values[len(fit.values) - len(added) :], strict=True):
+        own = fit.rest * fit.design.column(s).held_out + value
         error = own.std(ddof=1) / math.sqrt(len(own))
-        least = stats.t.isf(shared.config.level / len(added), len(own) - 1)
+        least = stats.t.isf(level / len(added), len(own) - 1)
         if own.mean() * math.copysign(1, value) > least * error:
             found.append(s)
     return found
