@@ -1,7 +1,6 @@
 """MADEX: the interactions of one instance of anything that can be called."""
 
 import dataclasses
-import itertools
 import math
 
 import pytest
@@ -12,10 +11,9 @@ from zoo import Batch, ZooError
 from zoo.data.batch import concatenate
 from zoo.glider import madex as madex_module
 from zoo.glider.madex import MadexConfig, madex
-from zoo.glider.nid import Candidate
-from zoo.glider.perturb import OFF, OnOff, TruncatedNormal, bernoulli_masks, generator, lime_weights
+from zoo.glider.perturb import OFF, OnOff, TruncatedNormal, generator, lime_weights
 from zoo.glider.surrogate import NID, SurrogateConfig
-from zoo.glider.surrogate_training import Samples, fit
+from zoo.glider.surrogate_training import fit
 
 ON_OFF_LIME = OnOff(torch.zeros(0), "lime")
 
@@ -182,59 +180,3 @@ def test_a_cross_field_is_on_where_its_members_are():
     both = (rows.numerical[:, 0] == 5) & (rows.categorical[:, 1] == 4)
     assert torch.equal(rows.categorical[:, 2] == 7, both)
     assert torch.equal(rows.categorical[:, 2] == OFF, ~both)
-
-
-def games(*terms, features=6, samples=700, weight=None):
-    """Training, validation and test samples of a sum of unanimity games over main effects."""
-    x = bernoulli_masks(samples, features, generator(0))
-    y = x.sum(1) + sum(2 * x[:, list(term)].prod(1) for term in terms)
-    parts = slice(0, 500), slice(500, 600), slice(600, 700)
-    return [Samples(x[s], y[s], None if weight is None else weight[s]) for s in parts]
-
-
-def kept(parts, ranking, **options):
-    """What the k-threshold keeps of a ranking, and R^2 without and with that."""
-    ranked = [Candidate(features, 1.0) for features in ranking]
-    found, *fidelity = madex_module._threshold(*parts, ranked, MadexConfig(**options))
-    return [interaction.features for interaction in found], fidelity
-
-
-def test_a_union_of_interactions_gives_way_to_them():
-    chain, union = [(0, 1), (1, 2)], (0, 1, 2)
-    for ranking in itertools.permutations([*chain, union]):
-        found, (without, with_k) = kept(games(*chain), ranking)
-        assert sorted(found) == chain
-        assert with_k > 0.999 > without
-
-
-def test_a_part_of_what_is_kept_does_not_end_the_search():
-    found, _ = kept(games((0, 1, 2), (3, 4)), [(0, 1, 2), (0, 1), (1, 2), (3, 4)])
-    assert found == [(0, 1, 2), (3, 4)]
-    # what lies inside nothing does
-    found, _ = kept(games((0, 1, 2), (3, 4)), [(0, 1, 2), (0, 5), (3, 4)])
-    assert found == [(0, 1, 2)]
-
-
-def test_samples_of_no_weight_do_not_count():
-    parts = games((0, 1))
-    spoilt = []
-    for part in parts:
-        weight = torch.ones(len(part.y))
-        weight[::3] = 0
-        y = torch.where(weight == 0, 100 * torch.randn(len(weight), generator=generator(3)), part.y)
-        spoilt.append(Samples(part.x, y, weight))
-    found, (without, with_k) = kept(spoilt, [(0, 1)])
-    assert found == [(0, 1)]
-    assert with_k > 0.999 > without
-
-
-@pytest.mark.parametrize("patience", [1, 2, 3])
-def test_k_stops_where_products_stop_helping(patience):
-    x = bernoulli_masks(600, 4, generator(0))
-    y = x @ torch.tensor([1.0, 2, 3, 4]) + 2 * x[:, 0] * x[:, 1]
-    parts = [Samples(x[s], y[s]) for s in (slice(0, 400), slice(400, 500), slice(500, 600))]
-    rankings = itertools.permutations([(0, 1), (2, 3), (1, 2)])
-    for ranking in rankings:
-        found, (_, with_k) = kept(parts, ranking, patience=patience)
-        assert found == ([(0, 1)] if ranking.index((0, 1)) < patience else [])
-    assert with_k <= 1

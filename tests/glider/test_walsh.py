@@ -65,9 +65,10 @@ def test_coefficients_are_those_of_the_function(coefficients):
     wanted = dict.fromkeys([(), *((i,) for i in range(FEATURES))], 0.0) | coefficients
     assert values(found) == pytest.approx(wanted, abs=1e-4)
     assert found.rest == pytest.approx(0, abs=1e-3)
-    total = sum(c**2 for s, c in coefficients.items() if s)
+    masks = SharedMasks(FEATURES, CONFIG, 0).masks[1 : 1 + CONFIG.masks]
+    total = float(polynomial(coefficients)(NEIGHBOURS.apply(ROW, masks)).var())
     for c in found.interactions:
-        assert c.share == pytest.approx(coefficients[c.features] ** 2 / total, rel=0.2)
+        assert c.share == pytest.approx(coefficients[c.features] ** 2 / total, rel=0.01)
 
 
 def test_any_function_of_few_features_has_the_coefficients_of_its_enumeration():

@@ -19,6 +19,7 @@ from zoo.glider.nid import Candidate, gradient_nid, nid, outermost, ranked_pairs
 from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights, score
 from zoo.glider.surrogate import GRADIENT_NID, NID, SurrogateConfig
 from zoo.glider.surrogate_training import Samples, fit, standardise
+from zoo.glider.threshold import r2, threshold
 
 DETECTORS = {"nid": NID, "gradient_nid": GRADIENT_NID}
 
@@ -39,6 +40,8 @@ class MadexConfig:
             samples, beyond the others.
         patience: Number of candidates in a row that do not reach it, after which no more are
             tried.
+        pure: Require of an interaction a term of its own, which its parts do not explain, and try
+            the parts of each candidate too; the paper does neither. See `zoo.glider.threshold`.
         prune_subsets: Leave out interactions that lie inside others of the instance.
         lime_weights: Weigh the samples as LIME does (on/off neighbours only).
         region_points: Number of training samples that GradientNID averages over; 0 takes the
@@ -52,9 +55,10 @@ class MadexConfig:
     max_interactions: int = 50
     min_gain: float = 1e-3
     patience: int = 1
+    pure: bool = True
     prune_subsets: bool = False
     lime_weights: bool = False
-    region_points: int = 0
+    region_points: int = 100
 
     def __post_init__(self) -> None:
         if self.detector not in DETECTORS:
@@ -76,7 +80,7 @@ class Explanation(NamedTuple):
         interactions: Candidates that the k-threshold keeps, strongest first.
         ranking: All candidates, strongest first.
         fidelity: R^2 on the test samples of the network, of a linear model, and of the linear
-            model with the products of the interactions.
+            model with the products of the interactions and of their parts.
     """
 
     interactions: list[Candidate]
@@ -146,73 +150,17 @@ def explain(
     for k, ranking in enumerate(rankings):
         train_k, val_k, test_k = (s.of(k) for s in (train, val, test))
         candidates = list(islice(ranking, config.max_interactions))
-        found, linear, joined = _threshold(train_k, val_k, test_k, candidates, config)
+        found, linear, joined = threshold(
+            train_k,
+            val_k,
+            test_k,
+            candidates,
+            min_gain=config.min_gain,
+            patience=config.patience,
+            pure=config.pure,
+        )
         if config.prune_subsets:
             found = outermost(found)
-        fidelity = (r2(predicted[k], test_k), linear, joined)
+        fidelity = (float(r2(predicted[k].double(), test_k)), linear, joined)
         explanations.append(Explanation(found, candidates, fidelity))
     return explanations
-
-
-def r2(predicted: Tensor, samples: Samples) -> float:
-    """1 - the mean squared error over the target's variance; 1 for an exact constant."""
-    target = samples.y.double()
-    weight = torch.ones_like(target) if samples.weight is None else samples.weight.double()
-    weight = weight / weight.sum()
-    rest = (predicted - target).square() @ weight
-    total = (target - target @ weight).square() @ weight
-    return float(1 - rest / total) if total > 0 else float(rest == 0)
-
-
-def _threshold(
-    train: Samples, val: Samples, test: Samples, ranking: Sequence[Candidate], config: MadexConfig
-) -> tuple[list[Candidate], float, float]:
-    """The interactions that help, and R^2 on the test samples without and with them.
-
-    As in section 3.3, products of the interactions join a linear regression, the strongest first,
-    while they help. The regression learns from the training samples; the validation samples
-    decide. A set inside one that has joined may fail to help without counting as a failure, as
-    that says nothing of those that follow. In the end those are left out that the others make
-    superfluous, such as a union of two interactions that ranked before them.
-    """
-    designs = [_design(s.x, ranking) for s in (train, val, test)]
-    weighted = designs[0] if train.weight is None else designs[0] * train.weight.unsqueeze(1)
-    gram, right = weighted.T @ designs[0], weighted.T @ train.y.double()
-    main = [*range(train.x.shape[1] + 1)]
-
-    def r2_of(products: Sequence[int], design: Tensor, samples: Samples) -> float:
-        columns = main + [len(main) + j for j in products]
-        mine = gram[columns][:, columns]
-        # a product that no sample has on is a column of zeros
-        ridge = 1e-9 * (1 + mine.diagonal()).diag()
-        weights = torch.linalg.solve(mine + ridge, right[columns])
-        return r2(design[:, columns] @ weights, samples)
-
-    kept: list[int] = []
-    best, failed = r2_of(kept, designs[1], val), 0
-    tried: list[int] = []
-    for j, (features, _) in enumerate(ranking):
-        tried.append(j)
-        found = r2_of(tried, designs[1], val)
-        if found >= best + config.min_gain:
-            kept, best, failed = tried.copy(), found, 0
-        elif not any(set(features) < set(ranking[i].features) for i in kept):
-            failed += 1
-            if failed == config.patience:
-                break
-    while kept:
-        without = {j: r2_of([i for i in kept if i != j], designs[1], val) for j in kept}
-        least = max(kept, key=lambda j: without[j])
-        if without[least] < best - config.min_gain:
-            break
-        kept.remove(least)
-        best = without[least]
-    found = [ranking[j] for j in kept]
-    return found, r2_of([], designs[2], test), r2_of(kept, designs[2], test)
-
-
-def _design(x: Tensor, ranking: Sequence[Candidate]) -> Tensor:
-    """[N, 1 + d + len(ranking)] ones, features, products of the candidates' features."""
-    x = x.double()
-    products = [x[:, list(candidate.features)].prod(1) for candidate in ranking]
-    return torch.stack([torch.ones_like(x[:, 0]), *x.unbind(1), *products], 1)

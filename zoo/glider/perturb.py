@@ -178,7 +178,7 @@ class TruncatedNormal:
         self, instance: Tensor, count: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """[N, d] distances, and [N, d] the points; by the inverse of the distribution function."""
-        instance = self._point(instance)
+        instance = as_point(instance)
         x = instance.double().cpu()
         low, high = (torch.as_tensor(limit).double().cpu() for limit in (self.low, self.high))
         if not {low.shape, high.shape} <= {torch.Size(), x.shape}:
@@ -194,14 +194,15 @@ class TruncatedNormal:
 
     def centre(self, instance: Tensor) -> Tensor:
         """[d] no distance."""
-        return torch.zeros(len(self._point(instance)))
+        return torch.zeros(len(as_point(instance)))
 
-    def _point(self, instance: Any) -> Tensor:
-        """[d] floating-point features, of whole numbers and arrays of NumPy too."""
-        point = torch.as_tensor(instance)
-        if point.ndim != 1:
-            raise ZooError(f"the instance must be a point [d], got the shape {[*point.shape]}")
-        return point if point.is_floating_point() else point.float()
+
+def as_point(point: Any) -> Tensor:
+    """[d] floating-point features, of whole numbers and arrays of NumPy too."""
+    features = torch.as_tensor(point)
+    if features.ndim != 1:
+        raise ZooError(f"the instance must be a point [d], got the shape {[*features.shape]}")
+    return features if features.is_floating_point() else features.float()
 
 
 class NotFinite(ZooError):

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from zoo.data.batch import Batch
+from zoo.glider.between import Between
 from zoo.glider.perturb import OnOff, bernoulli_masks, generator, score
 from zoo.glider.walsh_fit import Design, Fit, Set, products
 from zoo.glider.walsh_search import WalshConfig, search, share
@@ -80,16 +81,16 @@ class WalshExplanation:
 
 def walsh(
     scores: Callable[[Any], Any],
-    instances: Sequence[Batch],
-    neighbours: OnOff,
+    instances: Sequence[Batch | Any],
+    neighbours: OnOff | Between,
     config: WalshConfig | None = None,
     seed: int = 0,
 ) -> list[WalshExplanation]:
     """The main effects and interactions of a black box around instances.
 
     Args:
-        scores: The black box, a function from a `Batch` to logits.
-        instances: Batches of one row each, of the same fields.
+        scores: The black box, a function from rows to logits.
+        instances: Batches of one row each, of the same fields; or points of [d] numbers.
         neighbours: What on and off mean.
         config: How coefficients are estimated; None takes the defaults of `WalshConfig`.
         seed: Seed of the masks.
@@ -170,7 +171,7 @@ class SharedMasks:
         self.design = Design(z[:count], z[count:])
 
     def scores(
-        self, scores: Callable[[Any], Any], instance: Batch, neighbours: OnOff
+        self, scores: Callable[[Any], Any], instance: Batch | Any, neighbours: OnOff | Between
     ) -> np.ndarray:
         """[1 + N + M] the scores of an instance, and of the rows that the masks make of it."""
         return score(scores, neighbours.apply(instance, self.masks)).double().cpu().numpy()

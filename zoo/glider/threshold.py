@@ -1,0 +1,208 @@
+"""The k-threshold of MADEX: how many of the ranked candidates interact, by linear regression.
+
+Products of the candidates join a regression on the features, the strongest first, while they help
+(Tsang et al., ICLR 2020, section 3.3). The regression learns from the training samples; the
+validation samples decide.
+
+Shapes: N samples, d features, P products, C of them chosen.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from zoo.glider.nid import Candidate
+from zoo.glider.surrogate_training import Samples
+
+PARTS_OF = 5  # features of a candidate whose parts are tried; larger ones have too many
+Set = tuple[int, ...]
+
+
+def threshold(
+    train: Samples,
+    val: Samples,
+    test: Samples,
+    ranking: Sequence[Candidate],
+    *,
+    min_gain: float,
+    patience: int,
+    pure: bool,
+) -> tuple[list[Candidate], float, float]:
+    """The interactions that help, and R^2 on the test samples without and with them.
+
+    A set inside one that has joined may fail to help without counting as a failure, as that says
+    nothing of those that follow. In the end those are left out that the others make superfluous,
+    such as a union of two interactions that ranked before them.
+
+    With `pure`, each candidate is tried with all its parts, so that they take the place of a union
+    that came without them; and an interaction needs a term of its own: see `_impure`. A part that
+    was no candidate has the strength of the first candidate that it is in.
+
+    Args:
+        train: Training samples.
+        val: Validation samples.
+        test: Test samples.
+        ranking: Candidates, the strongest first.
+        min_gain: Share of the variance that an interaction must explain.
+        patience: Number of candidates in a row that do not reach it, after which no more are
+            tried.
+        pure: Whether an interaction must have a term of its own.
+    """
+    regression = _Regression(train, val, test)
+    strengths: dict[Set, float] = dict(ranking)
+    tried: list[Set] = []
+    kept: list[Set] = []
+    best, failed = regression.r2(kept), 0
+    for features, strength in ranking:
+        parts = _parts(features) if pure else []
+        tried += [s for s in (features, *parts) if s not in tried]
+        for part in parts:
+            strengths.setdefault(part, strength)
+        found = regression.r2(tried)
+        if found >= best + min_gain:
+            kept, best, failed = tried.copy(), found, 0
+        elif not any(set(features) < set(s) for s in kept):
+            failed += 1
+            if failed == patience:
+                break
+    kept = _needed(regression, kept, min_gain)
+    joined = kept
+    if pure:
+        kept = _pure(regression, kept, min_gain)
+        # a product of centred features is one of features and their parts
+        joined = _with_parts(kept)
+    kept.sort(key=lambda s: -strengths[s])
+    found = [Candidate(s, strengths[s]) for s in kept]
+    return found, regression.r2([], of_test=True), regression.r2(joined, of_test=True)
+
+
+def _needed(regression: "_Regression", kept: Sequence[Set], min_gain: float) -> list[Set]:
+    """The sets without those that the others make superfluous, the most superfluous first."""
+    left, best = [*kept], regression.r2(kept)
+    while left:
+        without = regression.without_each(left)
+        least = int(without.argmax())
+        if float(without[least]) < best - min_gain:
+            break
+        del left[least]
+        best = float(without[least])
+    return left
+
+
+def _pure(regression: "_Regression", kept: Sequence[Set], min_gain: float) -> list[Set]:
+    """The sets that have a term of their own; parts take the place of those that have none."""
+    centred, left, gone = regression.centred(), [*kept], set[Set]()
+    while impure := _impure(centred, left, min_gain):
+        gone |= impure
+        parts = [part for s in left if s in impure for part in _parts(s)]
+        following = dict.fromkeys([*left, *parts])
+        left = _needed(regression, [s for s in following if s not in gone], min_gain)
+    return left
+
+
+def _impure(centred: "_Regression", sets: Sequence[Set], min_gain: float) -> set[Set]:
+    """Those that explain less than that beside their parts, in products of centred features.
+
+    Of independent features less their means, products are orthogonal: what one explains belongs to
+    no part of it. Of on/off features with probability 1/2 it is the square of the set's Walsh
+    coefficient (see `zoo.glider.walsh`).
+    """
+    joined = _with_parts(sets)
+    without = centred.without_each(joined)[: len(sets)]
+    least = centred.r2(joined) - min_gain
+    return {s for s, r in zip(sets, without.tolist(), strict=True) if r > least}
+
+
+def r2(predicted: Tensor, samples: Samples) -> Tensor:
+    """[..] 1 - the mean squared error over the target's variance; 1 for an exact constant.
+
+    Args:
+        predicted: [.., N] predictions of the samples.
+        samples: Targets [N] and their weights.
+    """
+    target = samples.y.double()
+    weight = torch.ones_like(target) if samples.weight is None else samples.weight.double()
+    weight = weight / weight.sum()
+    rest = (predicted - target).square() @ weight
+    total = (target - target @ weight).square() @ weight
+    return torch.where(total > 0, 1 - rest / total, (rest == 0).double())
+
+
+def _parts(features: Set) -> list[Set]:
+    """The sets of two features or more inside a set, the larger ones first."""
+    if len(features) > PARTS_OF:
+        return []
+    return [s for order in range(len(features) - 1, 1, -1) for s in combinations(features, order)]
+
+
+def _with_parts(sets: Sequence[Set]) -> list[Set]:
+    """The sets, and behind them those of their parts that are none of them."""
+    return [*dict.fromkeys([*sets, *(part for s in sets for part in _parts(s))])]
+
+
+class _Regression:
+    """Least squares on a constant, features and products of features, made as they are asked for.
+
+    Args:
+        train: Training samples.
+        val: Validation samples.
+        test: Test samples.
+    """
+
+    def __init__(self, train: Samples, val: Samples, test: Samples) -> None:
+        self.parts = (train, val, test)
+        x = train.x.double()
+        self.places: dict[Set, int] = {}
+        self.designs = [x.new_empty(len(part.y), 0) for part in self.parts]
+        self.gram, self.right = x.new_empty(0, 0), x.new_empty(0)
+        self._add([(), *((i,) for i in range(x.shape[1]))])
+        self.main = [*range(len(self.places))]
+
+    def centred(self) -> "_Regression":
+        """The same of features less their means over the training samples."""
+        mean = self.parts[0].x.double().mean(0)
+        train, val, test = (part._replace(x=part.x.double() - mean) for part in self.parts)
+        return _Regression(train, val, test)
+
+    def r2(self, sets: Sequence[Set], of_test: bool = False) -> float:
+        """R^2 with the products of these sets, on the validation or the test samples."""
+        columns, inverse = self._solved(sets)
+        part = 2 if of_test else 1
+        weights = inverse @ self.right[columns]
+        return float(r2(self.designs[part][:, columns] @ weights, self.parts[part]))
+
+    def without_each(self, sets: Sequence[Set]) -> Tensor:
+        """[C] R^2 on the validation samples with the products of all of these sets but one."""
+        columns, inverse = self._solved(sets)
+        weights = inverse @ self.right[columns]
+        # leaving out a column moves the other weights along its column of the inverse
+        moved = weights[:, None] - inverse * (weights / inverse.diagonal())
+        predicted = self.designs[1][:, columns] @ moved[:, len(self.main) :]
+        return r2(predicted.T, self.parts[1])
+
+    def _solved(self, sets: Sequence[Set]) -> tuple[list[int], Tensor]:
+        """The columns of these sets, behind those of the features, and their inverse."""
+        self._add([s for s in sets if s not in self.places])
+        columns = self.main + [self.places[s] for s in sets]
+        mine = self.gram[columns][:, columns]
+        # a product that no sample has on is a column of zeros
+        return columns, torch.linalg.inv(mine + 1e-9 * (1 + mine.diagonal()).diag())
+
+    def _add(self, sets: Sequence[Set]) -> None:
+        """Makes the products of some sets."""
+        if not sets:
+            return
+        self.places |= {s: len(self.places) + j for j, s in enumerate(sets)}
+        fresh = []
+        for part in self.parts:
+            x = part.x.double()
+            fresh.append(torch.stack([x[:, list(s)].prod(1) for s in sets], 1))
+        train = self.parts[0]
+        weighted = fresh[0] if train.weight is None else fresh[0] * train.weight.unsqueeze(1)
+        across = self.designs[0].T @ weighted
+        rows = torch.cat((across.T, weighted.T @ fresh[0]), 1)
+        self.gram = torch.cat((torch.cat((self.gram, across), 1), rows))
+        self.right = torch.cat((self.right, weighted.T @ train.y.double()))
+        self.designs = [torch.cat(parts, 1) for parts in zip(self.designs, fresh, strict=True)]
