@@ -30,8 +30,8 @@ BASES = {
     "ZooDataModule": "zoo.data.module",
     "ZooModule": "zoo.models.base",
 }
-# What trains and scores DataFrames
-FUNCTIONS = {"fit": "zoo.run.fit", "load": "zoo.run.loaded"}
+# What trains and scores DataFrames, and explains predictions
+FUNCTIONS = {"explain": "zoo.run.explain", "fit": "zoo.run.fit", "load": "zoo.run.loaded"}
 __all__ = ["Batch", "Field", "Schema", "SessionBatch", "ZooError", *MODELS, *BASES, *FUNCTIONS]
 
 

@@ -9,7 +9,7 @@ from support.tables import table, write
 
 import datamodules
 
-COMMANDS = ("prepare", "fit", "validate", "test", "predict", "detect", "inspect")
+COMMANDS = ("prepare", "fit", "validate", "test", "predict", "detect", "explain", "inspect")
 ROWS = ["--model=zoo.WideDeep", "--model.embedding_dim=4", "--model.hidden_units=[8]"]
 SESSIONS = ["--model=zoo.MeanSkip"]
 NOT_OFFERED = {
@@ -101,6 +101,8 @@ def test_a_datamodule_serves_a_command(name, subcommand, workplace_of, places, m
         line = line[:3]
     elif subcommand == "detect":
         line += ["--instances=1", "--permutations=0", "--output=found.json"]
+    elif subcommand == "explain":
+        line += ["--row=1", "--output=row.json"]
     elif subcommand == "fit":  # goes on for an epoch
         line += ["--trainer.max_epochs=2"]
     elif subcommand == "predict" and raw:
@@ -126,5 +128,10 @@ def test_a_datamodule_serves_a_command(name, subcommand, workplace_of, places, m
             assert (run / "predictions" / f"{raw.stem}.parquet").is_file()
         case "detect":
             assert json.loads((folder / "found.json").read_text())["instances"] == 1
+        case "explain":
+            for row in json.loads((folder / "row.json").read_text())["rows"]:
+                parts = [*row["fields"], *row["interactions"], row["intercept"]]
+                found = sum(part["contribution"] for part in parts) + row["rest"]
+                assert found == pytest.approx(row["logit"], abs=1e-5)
         case "inspect":
             assert json.loads(out)["scores"]["overall"]["rows"] > 0

@@ -15,7 +15,7 @@ from zoo.models.installed import installed_packages, is_installed
 from zoo.models.registry import model_class
 from zoo.run.inspect import data_of
 
-COMMANDS = ("fit", "validate", "test", "predict", "prepare", "detect", "inspect")
+COMMANDS = ("fit", "validate", "test", "predict", "prepare", "detect", "explain", "inspect")
 # Each planted module leaves a mark, and would do as whatever a config names
 CODE = """
 import os, pathlib
@@ -78,6 +78,7 @@ def line(name, run, criteo_file):
         "fit": ["--trainer.max_epochs=3"],
         "predict": [f"--data.predict_path={criteo_file}"],
         "detect": ["--instances=1", "--detector=gradient_nid"],
+        "explain": ["--row=0"],
     }
     return [name, *config, f"--ckpt_path={checkpoint}", *QUIET, *more.get(name, [])]
 

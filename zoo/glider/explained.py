@@ -1,53 +1,149 @@
-"""What fields and interactions add to the logits of rows, as lines of a table."""
+"""What fields and interactions add to the logits of rows, or of the tracks of sessions."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from zoo.data.batch import Batch, take
-from zoo.data.batch_checks import row_numbers
+from zoo.data.batch import AnyBatch, Batch, SessionBatch, take
+from zoo.data.errors import ZooError
 from zoo.data.schema import JOINER
-from zoo.glider.perturb import OnOff, features_of
+from zoo.glider.perturb import NotFinite, OnOff, features_of, score
+from zoo.glider.session_switches import Features, SessionMeans, SessionOnOff
 from zoo.glider.walsh import Coefficient, SharedMasks, WalshExplanation
 from zoo.glider.walsh_search import WalshConfig
 
 INTERCEPT, REST = "(intercept)", "(rest)"
-Line = tuple[int, str, float, float, float]  # row, fields, contribution, error, share
+Line = tuple[str, float, float, float]  # fields, contribution, error, share
 
 
-@torch.inference_mode()
-def contributions(
-    model: Any, batches: Iterable[Batch], means: Tensor, max_order: int, seed: int
-) -> Iterator[Line]:
-    """The lines of each row; see `LoadedRun.explain`.
+@dataclass(frozen=True)
+class Instance:
+    """What has one logit.
+
+    Attributes:
+        row: Number of the row, or of the session, in its batch.
+        batch: The row, or the session, as a batch of one.
+        position: Number of the track in a session, from 1; None of a row.
+    """
+
+    row: int
+    batch: Batch | SessionBatch
+    position: int | None = None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The explanation of a logit.
+
+    Attributes:
+        instance: What has the logit.
+        names: Names of the features.
+        found: What they add to it.
+    """
+
+    instance: Instance
+    names: list[str]
+    found: WalshExplanation
+
+    def members(self, coefficient: Coefficient) -> tuple[str, ...]:
+        """The names of the features of a coefficient."""
+        return tuple(self.names[i] for i in coefficient.features)
+
+    @property
+    def largest_first(self) -> list[Coefficient]:
+        """Those of fields and interactions, by the size of what they add."""
+        return sorted((*self.found.mains, *self.found.interactions), key=lambda c: -abs(c.value))
+
+    def lines(self) -> Iterator[Line]:
+        """Lines of a table, which add up to the logit; the share of the rest is 1 - R^2."""
+        for c in (self.found.intercept, *self.largest_first):
+            name = JOINER.join(self.members(c)) or INTERCEPT
+            yield name, c.value, c.error, c.share if c.features else math.nan
+        yield REST, self.found.rest, math.nan, 1 - self.found.r2[2]
+
+
+class Explainer:
+    """Explains the logits of a model, on masks that all rows share.
 
     Args:
-        model: A model of rows, in evaluation.
-        batches: The rows, with their numbers.
-        means: [number of numerical fields] means over the training rows.
-        max_order: Largest number of fields in an interaction.
+        model: A model of rows or of sessions, in evaluation.
+        means: Of rows, [number of numerical fields] means over the training rows.
+        config: How coefficients are estimated.
         seed: Seed of the masks.
+        features: What is switched on and off in sessions; see `SessionOnOff.of`.
+        position: Number of the one track that is explained in each session, from 1; None is all.
     """
-    names, neighbours = features_of(model.schema), OnOff.of(model.schema, means)
-    masks = SharedMasks(len(names), WalshConfig(max_order=max_order), seed)
-    for batch in batches:
-        for i, row in enumerate(row_numbers(batch).tolist()):
-            instance = move_data_to_device(take(batch, slice(i, i + 1)), model.device)
-            found = masks.explain(masks.scores(model, instance, neighbours))
-            yield from ((row, *line) for line in _lines(found, names))
+
+    def __init__(
+        self,
+        model: Any,
+        means: Tensor | SessionMeans,
+        config: WalshConfig,
+        seed: int = 0,
+        features: Features = "groups",
+        position: int | None = None,
+    ) -> None:
+        self.model, self.means = model, means
+        self.config, self.seed = config, seed
+        self.features: Features = features
+        self.position = position
+        self._masks: dict[int, SharedMasks] = {}
+
+    def instances(self, batch: AnyBatch) -> Iterator[Instance]:
+        """The rows of a batch, or the tracks of its sessions."""
+        for row in range(len(batch.label)):
+            one = take(batch, slice(row, row + 1))
+            if isinstance(one, Batch):
+                yield Instance(row, one)
+                continue
+            for position in (one.future_mask[0].nonzero().flatten() + 1).tolist():
+                if self.position in (None, position):
+                    yield Instance(row, one, position)
+
+    @torch.inference_mode()
+    def explain(self, instance: Instance) -> Explained:
+        """The explanation of a logit.
+
+        Raises:
+            NotFinite: Where a score around it is NaN or infinite.
+            ZooError: Where there are too few features, or too many for the masks.
+        """
+        one, position = instance.batch, instance.position
+        if isinstance(one, Batch):
+            assert isinstance(self.means, Tensor)
+            names = features_of(self.model.schema)
+            switches = OnOff.of(self.model.schema, self.means)
+        else:
+            assert isinstance(self.means, SessionMeans)
+            assert position is not None
+            track = position - 1
+            switches = SessionOnOff.of(self.model.schema, self.means, track, self.features)
+            names = switches.names(one)
+        masks = self._masks_of(len(names))
+        rows: Any = switches.apply(one, masks.masks)  # pyright: ignore[reportArgumentType]  # one of each
+
+        def scores(rows: Any) -> Tensor:
+            return self.model(rows) if position is None else self.model(rows)[:, position - 1]
+
+        return Explained(instance, names, masks.explain(score(scores, rows).double().numpy()))
+
+    def _masks_of(self, features: int) -> SharedMasks:
+        if features < 2:
+            raise ZooError(
+                f"an explanation shares a prediction among fields: {features} are too few"
+            )
+        if features not in self._masks:
+            self._masks[features] = SharedMasks(features, self.config, self.seed)
+        return self._masks[features]
 
 
-def _lines(found: WalshExplanation, names: list[str]) -> Iterator[tuple[str, float, float, float]]:
-    every = sorted((*found.mains, *found.interactions), key=lambda c: -abs(c.value))
-    yield _line(INTERCEPT, found.intercept)
-    for coefficient in every:
-        yield _line(JOINER.join(names[i] for i in coefficient.features), coefficient)
-    yield REST, found.rest, math.nan, math.nan
-
-
-def _line(name: str, found: Coefficient) -> tuple[str, float, float, float]:
-    return name, found.value, found.error, found.share if found.features else math.nan
+def not_finite(what: str, error: NotFinite) -> NotFinite:
+    """What is said of a row around which a model gives no scores."""
+    return NotFinite(
+        f"{what}: the model gives NaN or infinite scores around it ({error}): are there NaN in its "
+        "weights, in the row, or in the means of the data?"
+    )

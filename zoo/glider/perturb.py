@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.batch import Batch, chunks
+from zoo.data.batch import AnyBatch, Batch, chunks
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 
@@ -209,22 +209,22 @@ class NotFinite(ZooError):
     """A black box gave a row no score, such as one with a NaN in it."""
 
 
-def score(scores: Callable[[Any], Any], rows: Batch | Tensor, size: int = 16_384) -> Tensor:
+def score(scores: Callable[[Any], Any], rows: AnyBatch | Tensor, size: int = 16_384) -> Tensor:
     """[N] float32 logits of a black box, a few thousand rows at a time.
 
     Args:
         scores: The black box, any function from rows to logits.
-        rows: The rows to score.
+        rows: The rows, or sessions, to score.
         size: Largest number of rows of a call.
 
     Raises:
         NotFinite: Where a score is NaN or infinite.
         ZooError: Where the scores are not one number a row.
     """
-    if isinstance(rows, Batch):
-        pieces, count = chunks(rows, size), len(rows.label)
-    else:
+    if isinstance(rows, Tensor):
         pieces, count = rows.split(size), len(rows)
+    else:
+        pieces, count = chunks(rows, size), len(rows.label)
     with torch.no_grad():
         logits = [torch.as_tensor(scores(piece)).detach().float().cpu() for piece in pieces]
     if sum(part.numel() for part in logits) != count:

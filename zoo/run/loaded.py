@@ -116,22 +116,25 @@ class LoadedRun:
         Returns:
             For each row of `df` some lines with its index: `fields`, such as `item x hour`;
             `contribution`; `error`, its standard error, NaN of the rest; `share`, the share of the
-            variance around the row. The largest come first, between the intercept and the rest.
+            variance around the row, of the rest the share that stays unexplained (1 - R^2 on rows
+            that the coefficients were not fitted on). The largest come first, between the intercept
+            and the rest.
 
         Raises:
             ZooError: as `predict`, and where there are too many fields or the scores are not
                 finite.
         """
-        import pandas as pd
-
-        from zoo.glider.explained import contributions
+        from zoo.glider.explained import Explainer
+        from zoo.glider.walsh_search import WalshConfig
+        from zoo.run.explain import frame_of
 
         found = self._encoded(df)
         means = torch.tensor(numerical_means(self.path / "encoder", self.model.schema))
-        rows = contributions(self.model, found.batches, means, max_order, seed)
-        place, *columns = zip(*rows, strict=True)
-        names = ("fields", "contribution", "error", "share")
-        return pd.DataFrame(dict(zip(names, columns, strict=True)), index=df.index[[*place]])
+        return frame_of(
+            Explainer(self.model, means, WalshConfig(max_order=max_order), seed),
+            ((row_numbers(batch).tolist(), batch) for batch in found.batches),
+            df.index,
+        )
 
     def _encoded(self, df: "pd.DataFrame") -> EncodedTable:
         frame = checked_frame(df)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
+from zoo.models.base import ZooModule
 from zoo.run.checkpoint_io import AtomicCheckpointIO
 
 
@@ -186,6 +187,60 @@ class ZooTrainer(Trainer):
                 region_points=region_points,
             )
         Detection(Path(output), settings, sampler, instances, permutations, top_k, seed).run(
+            self,
+            model,
+            datamodule,
+            Path(str(ckpt_path)),  # which the command line insists on
+        )
+
+    def explain(
+        self,
+        model: ZooModule,
+        datamodule: ZooDataModule,
+        ckpt_path: str | None = None,
+        row: int | None = None,
+        rows: str | None = None,
+        split: Literal["val", "test"] = "val",
+        position: int | None = None,
+        features: Literal["groups", "events", "fields"] = "groups",
+        masks: int = 1500,
+        max_order: int = 4,
+        min_gain: float = 1e-3,
+        seed: int = 0,
+        output: str | None = None,
+    ) -> None:
+        """Say what each field, and each interaction of fields, adds to a prediction.
+
+        The contributions of a row add up to its logit, with the mean logit of copies of the row in
+        which each field is on or off at random, and a rest that is stated.
+
+        Args:
+            ckpt_path: Checkpoint of the model; its run's encoder is used.
+            row: Number of the row to explain (of sessions, of the session), from 0: in the split,
+                or in the file that `rows` names.
+            rows: Raw file whose rows are explained, as `predict` takes it; with `row`, one of them.
+            split: Split that `row` is a row of: val or test.
+            position: Number of the track to predict that is explained in each session, from 1; null
+                explains all.
+            features: What is switched on and off in sessions: groups of fields, single fields, or
+                events of the past beside groups of fields of the track.
+            masks: Number of copies of a row that its coefficients are fitted on; 500 others measure
+                how well they explain.
+            max_order: Largest number of fields in an interaction.
+            min_gain: Share of the variance of the logits around a row that an interaction must have
+                to be shown.
+            seed: Seed of the copies.
+            output: File to write: .json, .parquet (a line for each contribution), or .html (a page
+                with pictures, of 20 predictions at most).
+        """
+        from zoo.glider.walsh_search import WalshConfig
+        from zoo.run.explain_command import Explanation
+
+        if not self.is_global_zero:  # one process explains
+            return
+        config = WalshConfig(masks=masks, max_order=max_order, min_gain=min_gain)
+        file = Path(output) if output is not None else None
+        Explanation(row, rows, split, position, features, config, seed, file).run(
             self,
             model,
             datamodule,
