@@ -2,12 +2,11 @@
 
 import json
 import re
-import shutil
-import subprocess
 import warnings
 from unittest import mock
 
 import pytest
+from support.browsing import browse, needs_browser
 from support.inspection import Given, changed, lightning_warnings, shown
 from support.small_checkpoints import MODELS, fitted, row_batch, session_batch, small
 
@@ -26,24 +25,8 @@ SCRIPT = "<script>document.title = 'run'</script>"
 SCHEMA = Schema((Field("n0", "numerical"), Field(SCRIPT, "categorical", 7, "<i>g</i>")))
 SUBSETS = {"<b>few</b>": ["n0"], "all": ["*"]}
 PLOTS = 7  # lattice, parts, calibration, slices, attribution, importance, examples
-CHROMIUM = shutil.which("chromium")
 
 pytestmark = lightning_warnings
-
-# What became of the page, written in its place, for a dump of it.
-PROBE = """<script>
-addEventListener("load", () => setTimeout(() => {
-  const all = (what) => [...document.querySelectorAll(what)];
-  document.documentElement.innerHTML = "PROBE" + JSON.stringify({
-    plots: all(".js-plotly-plot").map((plot) => plot.querySelectorAll(".trace, .bars, .hm").length),
-    right: Math.max(...all("h1, h2, p, .wide, .main-svg").map(
-      (item) => item.getBoundingClientRect().right)),
-    requests: performance.getEntriesByType("resource").length,
-    marked: all("td b, td i, td script, svg b").length,
-    title: document.title,
-  }) + "END";
-}, 500));
-</script></body>"""
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +96,7 @@ def test_sentences_of_a_description_are_no_markup(copy_of):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@needs_browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_draws_every_plot_without_network_or_error(width, scored, tmp_path):
     seen = browse(report(*scored), width, tmp_path)
@@ -123,7 +106,7 @@ def test_a_browser_draws_every_plot_without_network_or_error(width, scored, tmp_
 
 # parts, calibration, slices and importance, and those of the model
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@needs_browser
 @pytest.mark.parametrize(
     ("name", "options", "plots"),
     [
@@ -146,25 +129,6 @@ def test_a_browser_draws_what_a_model_does(name, options, plots, tmp_path):
     interactions = DetectedInteractions("<b>file</b>", SCRIPT, 10, tuple(listed))
     page = report(found, score(found, data), interactions)
     assert len(browse(page, 390, tmp_path)["plots"]) == plots + 1
-
-
-def browse(page, width, tmp_path):
-    """What a browser makes of a page; fails where that is not as it should be."""
-    path = tmp_path / "report.html"
-    narrow = f"<style>html {{ width: {width}px }}</style><script>"
-    page = page.replace("<script>", narrow, 1)
-    path.write_text(page.replace("</body>", PROBE))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
-    options += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"]
-    options += [f"--window-size={max(width, 500)},900", f"--user-data-dir={tmp_path}/browser"]
-    line = [CHROMIUM, *options, "--dump-dom", path.as_uri()]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
-    assert "CONSOLE" not in done.stderr
-    seen = json.loads(re.search("PROBE(.*)END", done.stdout)[1])
-    assert min(seen["plots"]) > 0
-    assert seen["right"] <= width
-    assert (seen["requests"], seen["marked"]) == (0, 0)
-    return seen
 
 
 def test_the_command_writes_the_report(scored, tmp_path, capsys):
@@ -239,7 +203,7 @@ def test_two_checkpoints_have_a_report(pair):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@needs_browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_draws_the_page_of_two(width, pair, tmp_path):
     assert len(browse(pair[0], width, tmp_path)["plots"]) == 2

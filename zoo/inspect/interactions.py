@@ -1,62 +1,168 @@
 """The interactions that the command `detect` has found in a model, from its interactions.json."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo.data.interactions import SIGNIFICANCE_LEVEL, Interaction, read_interactions
+from zoo.data.errors import ZooError
+from zoo.data.interaction import Interaction, Main
+from zoo.data.interactions import read_interactions
 from zoo.data.schema import JOINER, Schema
+from zoo.inspect import interaction_figures as figures
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.shown import Shown
 from zoo.inspect.table import TextTable, text_table, titled
+from zoo.inspect.with_data.values import Values, text_of
 
 INTERACTIONS_SHOWN = 20
+MAINS_SHOWN = 10
+ROWS_SHOWN = 12  # rows in which interactions are strongest
+WITHOUT = "-"
 
 
 @dataclass(frozen=True)
 class DetectedInteractions(Shown):
-    """The interactions of a file, in its order: the most frequent first.
+    """The interactions of a file, in its order: the strongest, or the most frequent, first.
 
     Attributes:
         file: Path of the file.
         model: Class of the model in which they were found; None where the file does not say.
         instances: Number of rows that were explained; None where the file does not say.
         found: The interactions.
+        fidelity: R^2 by name.
+        mains: What each field adds by itself; none where the file does not say.
+        fields: [d] names of the fields that were looked at, in the order of the matrix.
+        matrix: [d][d] mean share of the variance of each pair; empty where the file does not say.
+        seed: Seed of the choice of rows; None where the file does not say.
+        drawn: Number of rows that were chosen, those that could not be explained included.
+        values: Values of the fields of the rows in which interactions are strongest, by the number
+            of the row; empty without data.
     """
 
     file: str
     model: str | None
     instances: int | None
     found: tuple[Interaction, ...]
+    fidelity: dict[str, float] = field(default_factory=dict)
+    mains: tuple[Main, ...] = ()
+    fields: tuple[str, ...] = ()
+    matrix: tuple[tuple[float, ...], ...] = ()
+    seed: int | None = None
+    drawn: int | None = None
+    values: dict[int, Values] = field(default_factory=dict)
+
+    @property
+    def strongest_rows(self) -> list[int]:
+        """The numbers of the rows in which interactions are strongest."""
+        return sorted({row.row for item in self.found for row in item.strongest})
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
 
     def sections(self) -> Iterator[Section]:
-        """The most frequent interactions."""
-        yield Section("interactions", [self.figure(), self._table()])
+        """The first interactions; where shares are known also network, matrix and rows."""
+        if not self._measured:
+            yield Section("interactions", [self.figure(), self._counts()])
+            return
+        yield Section("interactions", [self.figure(), self._shares(), *self._fit()])
+        if any(item.significant for item in self.found):
+            yield Section("network", [figures.network(self.found, self.mains)])
+        if self.matrix:
+            yield Section("strength", [figures.strength(self.fields, self.matrix)])
+        yield Section("count against rank", [figures.ranks(self.found)])
+        if self.mains:
+            yield Section("fields by themselves", [self._mains()])
+        if any(item.strongest and item.significant for item in self.found):
+            yield Section("strongest rows", [self._rows()])
 
     def figure(self) -> Figure:
-        """In how many rows each of the most frequent interactions was found."""
-        return Figure(
-            lambda: _draw(self.found[:INTERACTIONS_SHOWN]),
-            "The longer a bar, the more rows there are in whose prediction the fields act "
-            f"together; blue ones are significant (q < {SIGNIFICANCE_LEVEL}), grey ones may be "
-            "chance.",
-        )
+        """The first interactions: their shares, or in how many rows each was found."""
+        shown = self.found[:INTERACTIONS_SHOWN]
+        return figures.shares(shown) if self._measured else figures.counts(shown)
 
-    def _table(self) -> TextTable:
+    @property
+    def _measured(self) -> bool:
+        return any(item.share is not None for item in self.found)
+
+    @property
+    def _title(self) -> str:
+        title = f"interactions found in {self.model or 'a model'}"
+        title += "" if self.instances is None else f", in {self.instances:,} rows"
+        return titled(title, len(self.found), INTERACTIONS_SHOWN)
+
+    def _counts(self) -> TextTable:
         rows = []
         for item in self.found[:INTERACTIONS_SHOWN]:
             numbers = (item.p_uniform, item.p_permutation, item.q_permutation)
-            cells = ("-" if value is None else f"{value:.2g}" for value in numbers)
+            cells = (WITHOUT if value is None else f"{value:.2g}" for value in numbers)
             rows.append((JOINER.join(item.fields), item.count, item.null_count, *cells))
-        title = f"interactions found in {self.model or 'a model'}"
-        title += "" if self.instances is None else f", in {self.instances:,} rows"
         columns = ("fields", "count", "permuted", "p uniform", "p permutation", "q permutation")
-        return text_table(titled(title, len(self.found), INTERACTIONS_SHOWN), columns, rows)
+        return text_table(self._title, columns, rows)
+
+    def _shares(self) -> TextTable:
+        rows = [
+            (
+                JOINER.join(item.fields),
+                item.count,
+                *interval(item.share, item.share_low, item.share_high, "{:.2%}"),
+                *interval(item.effect, item.effect_low, item.effect_high, "{:+.3f}"),
+                WITHOUT if item.q_value is None else f"{item.q_value:.2g}",
+            )
+            for item in self.found[:INTERACTIONS_SHOWN]
+        ]
+        columns = ("fields", "count", "share", "95 %", "effect", "95 %", "q")
+        return text_table(self._title, columns, rows)
+
+    def _fit(self) -> Iterator[str]:
+        known = {"linear": "fields alone", "with_interactions": "with these interactions"}
+        named = [f"{self.fidelity[k]:.3f} {v}" for k, v in known.items() if k in self.fidelity]
+        if named:
+            yield f"R^2 of the scores around a row: {', '.join(named)}."
+
+    def _mains(self) -> TextTable:
+        largest = sorted(self.mains, key=lambda main: -(main.share or 0))[:MAINS_SHOWN]
+        rows = [
+            (m.field, *interval(m.share, None, None, "{:.2%}")[:1], _signed(m.effect))
+            for m in largest
+        ]
+        title = titled("fields by themselves", len(self.mains), MAINS_SHOWN)
+        return text_table(title, ("field", "share", "effect"), rows)
+
+    def _rows(self) -> TextTable:
+        known = [item for item in self.found if item.strongest and item.significant]
+        rows = [
+            (
+                JOINER.join(item.fields),
+                *([self._text(row.row, item)] if self.values else []),
+                row.row,
+                _signed(row.effect),
+                WITHOUT if row.error is None else f"{row.error:.3f}",
+            )
+            for item in known[:ROWS_SHOWN]
+            for row in item.strongest
+        ]
+        title = titled("rows in which each is strongest", len(known), ROWS_SHOWN)
+        words = ("fields", "values") if self.values else ("fields",)
+        return text_table(title, (*words, "row", "effect", "+-"), rows, len(words))
+
+    def _text(self, row: int, item: Interaction) -> str:
+        values = self.values.get(row, {})
+        named = (f"{name}={text_of(values[name])}" for name in item.fields if name in values)
+        return ", ".join(named) or WITHOUT
+
+
+def interval(
+    value: float | None, low: float | None, high: float | None, form: str
+) -> tuple[str, str]:
+    """A number and its interval, as cells of a table; a form such as `{:.2%}`."""
+    cells = [WITHOUT if x is None else form.format(x) for x in (value, low, high)]
+    return cells[0], WITHOUT if low is None or high is None else f"{cells[1]} .. {cells[2]}"
+
+
+def _signed(effect: float | None) -> str:
+    return WITHOUT if effect is None else f"{effect:+.3f}"
 
 
 def interactions_in(path: Path, schema: Schema) -> DetectedInteractions:
@@ -67,20 +173,18 @@ def interactions_in(path: Path, schema: Schema) -> DetectedInteractions:
     """
     names = [field.name for field in schema.fields]
     read = read_interactions(path, names, "--interactions")
-    return DetectedInteractions(read.file, read.model, read.instances, read.interactions)
-
-
-def _draw(shown: tuple[Interaction, ...]) -> Any:
-    from zoo.inspect import plots
-
-    q_values = [item.q_permutation for item in shown]
-    significant = [q is not None and q < SIGNIFICANCE_LEVEL for q in q_values]
-    plot = plots.bars(
-        [JOINER.join(item.fields) for item in shown],
-        [item.count or 0 for item in shown],
-        marker_color=[plots.BLUE if yes else plots.GREY for yes in significant],
-        customdata=["-" if q is None else f"{q:.2g}" for q in q_values],
-        hovertemplate="%{y}<br>count %{x}<br>q %{customdata}<extra></extra>",
+    mentioned = (*read.fields, *(main.field for main in read.mains))
+    for name in (name for name in mentioned if name not in names):
+        raise ZooError(f"{path} names an unknown field: {name}; the file is of other data")
+    return DetectedInteractions(
+        read.file,
+        read.model,
+        read.instances,
+        read.interactions,
+        read.fidelity,
+        read.mains,
+        read.fields,
+        read.matrix,
+        read.seed,
+        None if read.instances is None else read.instances + read.left_out,
     )
-    plot.update_xaxes(title="rows in which it was found")
-    return plot

@@ -102,11 +102,12 @@ def diagonal(parts: Iterable[tuple[float, float]]) -> go.Figure:
 
 
 def heat(
-    values: Sequence[Sequence[float]],
+    values: Sequence[Sequence[float | None]],
     rows: Sequence[str],
     columns: Sequence[str],
+    form: str = "%{z:.4f}",
 ) -> go.Figure:
-    """A heat map of numbers from zero up."""
+    """A heat map of numbers from zero up; a cell that is None stays empty."""
     text = [[escaped(f"{row}, {column}") for column in columns] for row in rows]
     plot = go.Figure(
         go.Heatmap(
@@ -114,9 +115,10 @@ def heat(
             x=list(range(len(columns))),
             y=list(range(len(rows))),
             text=text,
-            hovertemplate="%{text}<br>%{z:.4f}<extra></extra>",
+            hovertemplate=f"%{{text}}<br>{form}<extra></extra>",
             zmin=0,
-            zmax=max(map(max, values)),
+            zmax=max((x for row in values for x in row if x is not None), default=0),
+            hoverongaps=False,
             colorscale="Viridis",
             colorbar={"orientation": "h", "thickness": 10, "y": 1, "yanchor": "bottom"},
         )

@@ -25,8 +25,6 @@ from zoo.run.trust import refusal, restricted_imports
 
 if TYPE_CHECKING:  # which need Lightning, which takes seconds to import
     from zoo.data.module import ZooDataModule
-    from zoo.inspect.disagreement import Disagreement
-    from zoo.inspect.scores import Scores
 
 WIDE = 120  # columns of an output that is no terminal
 SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
@@ -195,7 +193,9 @@ def _run(arguments: Sequence[str]) -> None:
     if options.interactions is not None:
         more["interactions"] = _interactions(Path(options.interactions), loaded[0])
     if options.get("data") is not None:
-        more["scores"] = _score(loaded, made, options)
+        from zoo.run.inspect_data import add_data_facts  # which needs Lightning
+
+        add_data_facts(more, loaded, made, options)
     if options.html is not None:
         _write_report(Path(options.html), found, *more.values())
     if options.json:
@@ -213,27 +213,6 @@ def _interactions(path: Path, found: Inspection) -> DetectedInteractions:
     if found.schema is None:
         raise ZooError(f"--interactions: {found.file} holds no model of this project")
     return interactions_in(path, found.schema)
-
-
-def _score(loaded: Sequence[Inspection], made: ZooParser, options: Any) -> "Scores | Disagreement":
-    from zoo.inspect.disagreement import disagree  # which need Lightning, as does the last
-    from zoo.inspect.scores import score
-    from zoo.run.directory import use_encoder
-
-    taken = options.data.get("init_args", {})  # none where the class takes no arguments
-    asked, given = options.split == "predict", taken.get("predict_path")
-    if asked and not given and "predict_path" in taken:
-        raise ZooError("--split predict scores a file: give --data.predict_path FILE")
-    if given and not asked:
-        raise ZooError("--data.predict_path is scored with --split predict")
-    richest = max(loaded, key=lambda found: len(found.fields))  # with its crosses
-    use_encoder(options.data, Path(richest.file))
-    check_nulls(options.data, "data")
-    data: Any = made.instantiate_classes(options)["data"]
-    first, *second = loaded
-    if second:
-        return disagree(first, second[0], data, options.split, options.by)
-    return score(first, data, options.split, options.by, options.sample)
 
 
 def _write_report(path: Path, *found: Shown | None) -> None:

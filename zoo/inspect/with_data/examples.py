@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from zoo.data.batch import AnyBatch, chunks
-from zoo.data.encoder import value_names
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
 from zoo.inspect.with_data.prediction import (
@@ -23,12 +21,11 @@ from zoo.inspect.with_data.prediction import (
     shares_by_expert,
 )
 from zoo.inspect.with_data.sample import ROWS_PER_CHUNK, predict
-from zoo.inspect.with_data.values import ids_of, shown
+from zoo.inspect.with_data.values import Values, values_of
 from zoo.models.base import ZooModule
 
 EXAMPLES = 3  # of each expert
 VALUES_SHOWN = 8  # of an example
-Values = dict[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -68,20 +65,12 @@ def examples_of(model: ZooModule, batch: AnyBatch, encoder: Path | None = None) 
         model.experts, logits[chosen], batch.label[scored][chosen], attribution[chosen]
     )
     inputs = {name: x[scored][chosen] for name, x in batch.inputs(model.schema).items()}
-    values = _values(inputs, encoder)
+    values = values_of(inputs, encoder)
     owners = [expert for expert in model.description.experts for _ in range(len(most))]
     return [
         Example(owner.name, prediction, {f: row[f] for f in owner.fields if f in row})
         for owner, prediction, row in zip(owners, predictions, values, strict=True)
     ]
-
-
-def _values(inputs: dict[str, Tensor], encoder: Path | None) -> list[Values]:
-    """The values of some rows, by field; ids by name."""
-    ids = {name: found for name, column in inputs.items() if (found := ids_of(column))}
-    names = value_names(encoder, ids)
-    columns = [[shown(x, names.get(name, {})) for x in column] for name, column in inputs.items()]
-    return [dict(zip(inputs, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def sections(found: Sequence[Example]) -> Iterator[Section]:
