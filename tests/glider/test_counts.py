@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support.explaining import QUICK, instance
 
 from zoo.data.batch import concatenate
-from zoo.glider.detector import Detector, Result, permuted, read_results
+from zoo.glider.detector import Result, permuted
+from zoo.glider.madex_detector import MadexDetector, read_results
 from zoo.glider.perturb import OnOff, bernoulli_masks, generator
 from zoo.glider.statistics import (
     adjust,
@@ -159,7 +160,7 @@ def test_a_chunk_that_is_done_is_not_explained_again(tmp_path):
         return 3 * on[:, 0] * on[:, 1]
 
     rows = concatenate([instance()] * 3)
-    detector = Detector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
+    detector = MadexDetector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
     detector.predict_step(torch.tensor(0))
     first, left_out = read_results(tmp_path)
     done = len(asked)
@@ -177,7 +178,7 @@ def test_an_instance_without_scores_is_left_out(tmp_path):
     broken = instance()
     broken = broken._replace(numerical=torch.full_like(broken.numerical, torch.nan))
     rows = concatenate([instance(), broken, instance()])
-    detector = Detector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
+    detector = MadexDetector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
     detector.predict_step(torch.tensor(0))
     results, left_out = read_results(tmp_path)
     assert [result.instance for result in results] == [0, 2]
@@ -188,7 +189,7 @@ def test_an_instance_without_scores_is_left_out(tmp_path):
 def test_every_process_has_a_chunk(tmp_path):
     rows = concatenate([instance()] * 3)
     off = OnOff(torch.zeros(2))
-    detector = Detector(lambda rows: rows.numerical[:, 0], rows, off, QUICK, tmp_path)
+    detector = MadexDetector(lambda rows: rows.numerical[:, 0], rows, off, QUICK, tmp_path)
     assert detector.chunk_starts(1) == [0]
     first, *others = detector.chunk_starts(3)
     assert (first, len(others)) == (0, 2)
@@ -203,6 +204,6 @@ def test_an_instance_is_explained_alike_in_any_chunk(tmp_path):
         return on[:, 0] * on[:, 1] + rows.numerical[:, 0] * rows.numerical[:, 1] * on[:, 0]
 
     rows = concatenate([instance(seed) for seed in range(3)])
-    detector = Detector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
+    detector = MadexDetector(scores, rows, OnOff(torch.zeros(2)), QUICK, tmp_path)
     together, alone = detector.explain([0, 1, 2]), detector.explain([1])
     assert together[1].found == alone[0].found

@@ -16,16 +16,19 @@ from support.explaining import small_surrogates
 from support.running import QUIET, ROOT, command, error_of
 
 import datamodules
-import zoo.glider.detector
+from zoo.glider.detector import Detector
 from zoo.glider.madex import DETECTORS
+from zoo.glider.madex_detector import MadexDetector
+from zoo.glider.shown import is_significant
+from zoo.glider.walsh_detector import WalshDetector
 
 FULL = dict(DETECTORS)
 SMALL_CHUNKS = """
 import train
-import zoo.glider.detector
+from zoo.glider.detector import Detector
 
 if __name__ == "__main__":
-    zoo.glider.detector.INSTANCES_PER_CHUNK = 2
+    Detector.chunk = 2
     train.main()
 """
 
@@ -34,7 +37,7 @@ if __name__ == "__main__":
 def workplace(tmp_path, monkeypatch):
     """Each test runs in a folder of its own; small chunks let a few instances make several."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(zoo.glider.detector, "INSTANCES_PER_CHUNK", 2)
+    monkeypatch.setattr(Detector, "chunk", 2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +73,7 @@ def detection(planted):
     with (
         contextlib.chdir(folder),
         contextlib.redirect_stdout(io.StringIO()) as printed,
-        mock.patch("zoo.glider.detector.INSTANCES_PER_CHUNK", 2),
+        mock.patch.object(Detector, "chunk", 2),
         mock.patch.dict(DETECTORS, FULL),
     ):
         command(*given(planted, *FEW), *QUIET)
@@ -135,7 +138,16 @@ def test_detect_finds_the_only_interaction_of_a_model(detection):
     assert found["instances"] == 3
     assert found["model"] == "DeepFM"
     first = found["interactions"][0]
-    assert (first["fields"], first["count"]) == (["C1", "C2"], 3)
+    assert (first["fields"], first["count"], first["by"]) == (["C1", "C2"], 3, "walsh")
+    assert first["q"] < 0.05
+    # embeddings of four ones: C1 x C2 adds 4 where both are on, which is (1 + z)(1 + z')
+    assert first["effect"] == pytest.approx(1, abs=1e-4)
+    assert first["share"] == pytest.approx(1 / 3, abs=0.05)
+    assert first["share_low"] <= first["share"] <= first["share_high"]
+    rows = [row["row"] for row in first["strongest"]]
+    assert len({*rows}) == 3
+    assert found["matrix"][13][14] == pytest.approx(first["share"], rel=1e-5)
+    assert found["mains"][13]["effect"] == pytest.approx(1, abs=1e-4)
     assert "C1 x C2" in printed
     assert "Plotly" in (folder / "interactions.html").read_text(errors="ignore")
     assert not list(folder.glob(".interactions*"))
@@ -143,9 +155,10 @@ def test_detect_finds_the_only_interaction_of_a_model(detection):
 
 def test_what_counts_as_an_interaction_is_an_option(planted):
     """A row's interaction explains a part of the variance: more than 0.001, less than 0.99."""
-    options = ("--patience=3", "--prune_subsets=true", "--region_points=2", "--min_gain=0.99")
-    command(*given(planted, *FEW, *options), *QUIET)
-    assert json.loads(Path("interactions.json").read_text())["interactions"] == []
+    surrogates = ("--detector=nid", "--patience=3", "--prune_subsets=true", "--region_points=2")
+    for options in ((), surrogates):
+        command(*given(planted, *FEW, *options, "--min_gain=0.99"), *QUIET)
+        assert json.loads(Path("interactions.json").read_text())["interactions"] == []
 
 
 def test_what_is_detected_becomes_a_cross_field(crossed):
@@ -155,28 +168,29 @@ def test_what_is_detected_becomes_a_cross_field(crossed):
     assert fields[-1]["group"] == "cross"
 
 
-def test_an_interrupted_detection_goes_on_where_it_stopped(planted):
-    original = zoo.glider.detector.Detector.explain
+@pytest.mark.parametrize("kind", [WalshDetector, MadexDetector])
+def test_an_interrupted_detection_goes_on_where_it_stopped(kind, planted):
+    original = kind.write
     asked = []
 
-    def once(self, indices):
+    def once(self, file, indices):
         if asked:
             raise KeyboardInterrupt
         asked.append(list(indices))
-        return original(self, indices)
+        return original(self, file, indices)
 
-    stopping = mock.patch.object(zoo.glider.detector.Detector, "explain", once)
-    with stopping, pytest.raises(SystemExit):
-        command(*given(planted, *FEW), *QUIET)
+    few = [*FEW, "--detector", "walsh" if kind is WalshDetector else "nid"]
+    with mock.patch.object(kind, "write", once), pytest.raises(SystemExit):
+        command(*given(planted, *few), *QUIET)
     assert not Path("interactions.json").exists()
     assert asked == [[0, 1]]
 
-    def rest(self, indices):
+    def rest(self, file, indices):
         asked.append(list(indices))
-        return original(self, indices)
+        return original(self, file, indices)
 
-    with mock.patch.object(zoo.glider.detector.Detector, "explain", rest):
-        command(*given(planted, *FEW), *QUIET)
+    with mock.patch.object(kind, "write", rest):
+        command(*given(planted, *few), *QUIET)
     assert asked == [[0, 1], [2]]
     assert json.loads(Path("interactions.json").read_text())["instances"] == 3
 
@@ -199,7 +213,7 @@ def test_an_unfinished_detection_is_not_mixed_up_with_another(
     other, trained, make_file, criteo_lines
 ):
     interrupted = mock.patch.object(
-        zoo.glider.detector.Detector, "explain", mock.Mock(side_effect=KeyboardInterrupt)
+        WalshDetector, "write", mock.Mock(side_effect=KeyboardInterrupt)
     )
     with interrupted, pytest.raises(SystemExit):
         command(*given(trained, *FEW), *QUIET)
@@ -213,12 +227,15 @@ def test_mistakes_are_reported_in_one_sentence(trained):
     assert "the validation split has" in error_of(*given(trained, "--instances=1000000"), *QUIET)
     assert "instances must be at least 1" in error_of(*given(trained, "--instances=0"), *QUIET)
     leasts = {"permutations": 0, "seed": 0, "top_k": 1, "max_order": 2}
-    leasts |= {"patience": 1, "region_points": 0}
-    for option, least in leasts.items():
-        message = error_of(*given(trained, f"--{option}={least - 1}"), *QUIET)
+    surrogates = {"patience": 1, "region_points": 0}
+    for option, least in (leasts | surrogates).items():
+        of = ["--detector=nid"] if option in surrogates else []
+        message = error_of(*given(trained, f"--{option}={least - 1}", *of), *QUIET)
         assert f"{option} must be at least {least}, got {least - 1}" in message
     for gain in ("-0.1", "1"):
         message = error_of(*given(trained, f"--min_gain={gain}"), *QUIET)
+        assert "min_gain and level must be shares, less than 1" in message
+        message = error_of(*given(trained, f"--min_gain={gain}", "--detector=nid"), *QUIET)
         assert "min_gain must be at least 0 and less than 1" in message
     Path("folder").mkdir()
     for output in ("picture.html", "folder", "."):
@@ -274,10 +291,11 @@ def test_a_model_of_main_effects_has_no_significant_interaction(run):
     state["embedding.table"][:, :dim] = 0
     state["embedding.table"][:, dim:] = torch.randn(len(state["embedding.table"]), 1)
     torch.save(checkpoint, file)
-    command(*given(run, "--instances=6"), *QUIET)
-    found = json.loads(Path("interactions.json").read_text())
-    assert found["fidelity"]["linear"] == pytest.approx(1, abs=1e-4)
-    assert not any(row["q_permutation"] < 0.05 for row in found["interactions"])
+    for detector in ("walsh", "nid"):
+        command(*given(run, "--instances=6", "--permutations=1", f"--detector={detector}"), *QUIET)
+        found = json.loads(Path("interactions.json").read_text())
+        assert found["fidelity"]["linear"] == pytest.approx(1, abs=1e-4)
+        assert not any(is_significant(row) for row in found["interactions"])
 
 
 @pytest.mark.slow

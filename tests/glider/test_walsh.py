@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from zoo import Batch, ZooError
 from zoo.data.batch import concatenate
-from zoo.glider.detector import Detector
 from zoo.glider.perturb import OnOff
 from zoo.glider.walsh import SharedMasks, walsh
+from zoo.glider.walsh_detector import WalshDetector, WalshRows
 from zoo.glider.walsh_search import WalshConfig
 from zoo.run.trainer import ZooTrainer
 
@@ -208,14 +208,18 @@ def test_detection_by_walsh_regression(tmp_path):
         y = z[:, 0] + z[:, 1] * z[:, 5] + 0.5 * z[:, 1] * z[:, 5] * z[:, 6]
         return y.masked_fill(broken, torch.nan)
 
-    detector = Detector(scores, rows, NEIGHBOURS, CONFIG, tmp_path, permutations=2, seed=1)
-    found = detector.explain(range(3))
-    assert [result.instance for result in found] == [0, 1]
-    for result in found:
-        assert result.found == [(1, 5), (1, 5, 6)]
-        assert result.null == [[], []]
-        assert result.fidelity[2] == pytest.approx(1, abs=1e-6)
-    assert detector.explain([1]) == found[1:]
+    options = (scores, rows, NEIGHBOURS, CONFIG, tmp_path, 2, 1)
+    detector = WalshDetector(*options)
+    for first in (0, 1):
+        detector.write(tmp_path / f"{first}.npz", range(first, first + first + 1))
+    found, left_out = WalshRows.read(tmp_path)
+    assert left_out == 1
+    assert found.instance.tolist() == [0, 1]
+    assert found.fidelity[:, 2] == pytest.approx(1, abs=1e-6)
+    for row in found.sets:
+        assert [features for features, *_ in row["kept"]] == [[1, 5], [1, 5, 6]]
+        assert row["null"] == [[], []]
+        assert row["tried"] == [[1, 5, 6]]
 
 
 @pytest.mark.parametrize("option", [{"patience": 3}, {"sampler": "lime"}, {"bf16": True}])

@@ -13,7 +13,7 @@ class StrongRow:
     """A row in which an interaction is strong.
 
     Attributes:
-        row: Its number among the rows that were explained.
+        row: Its number in the split, as `explain --row` takes it.
         effect: What the interaction adds to its score.
         error: Standard error of that.
     """
@@ -38,6 +38,7 @@ class Interaction:
         effect: What it adds to the score of a row, mean over the rows.
         effect_low: Lower end of the 95 % interval of the effect.
         effect_high: Upper end of it.
+        size: Root of the mean square of what it adds.
         share: Share of the variance of the scores around a row, mean over the rows.
         share_low: Lower end of the 95 % interval of the share.
         share_high: Upper end of it.
@@ -56,6 +57,7 @@ class Interaction:
     effect: float | None = None
     effect_low: float | None = None
     effect_high: float | None = None
+    size: float | None = None
     share: float | None = None
     share_low: float | None = None
     share_high: float | None = None

@@ -31,7 +31,8 @@ __all__ = [
 ]
 
 INTERACTIONS_FORMAT = 1
-MEASURED = ("effect", "effect_low", "effect_high", "share", "share_low", "share_high", "p", "q")
+EFFECTS = ("effect", "effect_low", "effect_high", "size", "share", "share_low", "share_high")
+MEASURED = (*EFFECTS, "p", "q")
 NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation", *MEASURED)
 
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -19,15 +19,17 @@ from zoo.data.batch import Batch
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError
 from zoo.data.files import atomic_file, write_text
-from zoo.data.interactions import SIGNIFICANCE_LEVEL, write_interactions
+from zoo.data.interactions import write_interactions
 from zoo.data.module import ZooDataModule
-from zoo.glider.detector import Detector, check_instances, read_results, sample_rows
+from zoo.glider.detector import Detector, check_instances, rows_at, sample_positions
 from zoo.glider.madex import MadexConfig
+from zoo.glider.madex_detector import MadexDetector, read_results
 from zoo.glider.perturb import OnOff, features_of
+from zoo.glider.shown import picture, report
 from zoo.glider.statistics import summarise
+from zoo.glider.walsh_detector import WalshDetector, WalshRows
 from zoo.glider.walsh_search import WalshConfig
-
-SHOWN = 20  # interactions in the terminal
+from zoo.glider.walsh_summary import summarise_effects
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,14 @@ class Detection:
         datamodule.setup("validate")
         schema = datamodule.schema
         names = features_of(schema)
-        instances = self._instances(datamodule, len(names))
+        positions = self._positions(datamodule, len(names))
+        instances = rows_at(datamodule.val_dataloader(), positions)
         means = torch.from_numpy(datamodule.numerical_means())
         load_weights(model, checkpoint, datamodule)
         lists = instances.lists or ()
         self._begin(checkpoint, [instances.numerical, instances.categorical, *lists, means])
-        detector = Detector(
+        kind = WalshDetector if isinstance(self.settings, WalshConfig) else MadexDetector
+        detector = kind(
             model.eval(),
             instances,
             OnOff.of(schema, means, self.sampler),
@@ -92,16 +96,15 @@ class Detection:
         Trainer.predict(trainer, detector, dataloaders=chunks, return_predictions=False)
         trainer.strategy.barrier("all explained")
         if trainer.is_global_zero:
-            self._finish(names, type(model).__name__)
+            self._finish(type(model).__name__, *self._found(detector, names, positions))
 
-    def _instances(self, datamodule: ZooDataModule, fields: int) -> Batch:
-        """The rows to explain, drawn from the validation rows."""
-        batches = datamodule.val_dataloader()
-        if not isinstance(next(iter(batches), None), Batch):
+    def _positions(self, datamodule: ZooDataModule, fields: int) -> np.ndarray:
+        """The numbers of the rows to explain, drawn from the validation rows."""
+        if not isinstance(next(iter(datamodule.val_dataloader()), None), Batch):
             raise ZooError("detect explains models of rows, not of sessions")
         rows = datamodule.size("val").rows
         check_instances(self.instances, rows, fields)
-        return sample_rows(batches, rows, self.instances, self.seed)
+        return sample_positions(rows, self.instances, self.seed)
 
     def _begin(self, checkpoint: Path, data: Sequence[Tensor]) -> None:
         """Makes the folder of the results, or checks that those in it are of this detection.
@@ -123,27 +126,44 @@ class Detection:
             )
         write_text(file, json.dumps(mine))
 
-    def _finish(self, names: list[str], model: str) -> None:
+    def _found(
+        self, detector: Detector, names: list[str], positions: np.ndarray
+    ) -> tuple[dict[str, Any] | None, int]:
+        """What was found in all rows, None where there are none, and how many were left out."""
+        if isinstance(detector, WalshDetector):
+            rows, left_out = WalshRows.read(self.folder)
+            self._check_all(left_out + (0 if rows is None else len(rows.instance)))
+            if rows is None:
+                return None, left_out
+            masks = detector.masks
+            return summarise_effects(rows, masks, names, positions.tolist(), self.top_k), left_out
         results, left_out = read_results(self.folder)
-        if len(results) + left_out < self.instances:
+        self._check_all(left_out + len(results))
+        order = 2 if self.settings.detector == "gradient_nid" else self.settings.max_order
+        found = summarise(results, names, order, self.top_k) if results else None
+        return found, left_out
+
+    def _check_all(self, explained: int) -> None:
+        if explained < self.instances:
             raise ZooError(
-                f"{len(results)} of {self.instances} rows have been explained: trainer options "
-                "must not limit the batches"
+                f"{explained} of {self.instances} rows have been explained: trainer options must "
+                "not limit the batches"
             )
-        if not results:
+
+    def _finish(self, model: str, found: dict[str, Any] | None, left_out: int) -> None:
+        if found is None:
             shutil.rmtree(self.folder)
             raise ZooError(
                 f"the model gives NaN or infinite scores around each of the {left_out:,} rows: "
                 "are there NaN in its weights, in the rows, or in the means of the data?"
             )
-        order = 2 if self.settings.detector == "gradient_nid" else self.settings.max_order
         found = {
             "model": model,
             "detector": self.settings.detector,
             "sampler": self.sampler,
             "seed": self.seed,
             "left_out": left_out,
-            **summarise(results, names, order, self.top_k),
+            **found,
         }
         write_interactions(self.output, found)
         with atomic_file(self.output.with_suffix(".html")) as partial:
@@ -163,79 +183,3 @@ def load_weights(model: LightningModule, checkpoint: Path, data: ZooDataModule) 
     model.on_load_checkpoint(content)
     check_encoder(content.get("data"), data.checksums())
     model.load_state_dict(content["state_dict"])
-
-
-def report(found: dict[str, Any]) -> None:
-    """Prints the most frequent interactions."""
-    console = Console(highlight=False)
-    title = f"interactions of {found['model']} in {found['instances']:,} rows"
-    table = Table(title=title, title_justify="left")
-    table.add_column("fields", overflow="fold")
-    for column in ("count", "permuted", "p uniform", "q permutation"):
-        table.add_column(column, justify="right")
-    for row in found["interactions"][:SHOWN]:
-        null = "-" if row["null_count"] is None else f"{row['null_count']:g}"
-        p_values = (f"{row[name]:.2g}" for name in ("p_uniform", "q_permutation"))
-        table.add_row(" x ".join(row["fields"]), f"{row['count']:,}", null, *p_values)
-    console.print(table)
-    fidelity = found["fidelity"]
-    significant = sum(row["q_permutation"] < SIGNIFICANCE_LEVEL for row in found["interactions"])
-    console.print(
-        f"{significant} of {len(found['interactions']):,} are significant "
-        f"(q < {SIGNIFICANCE_LEVEL}); mean R^2 of the surrogates {fidelity['network']:.3f}, of "
-        f"main effects {fidelity['linear']:.3f}, with the interactions "
-        f"{fidelity['with_interactions']:.3f}"
-    )
-
-
-def picture(found: dict[str, Any]) -> Any:
-    """Count against rank, orders beside significant points (Tsang et al. 2020, figures 2 and 7)."""
-    import plotly.graph_objects as go
-
-    rows = found["interactions"]
-    ranks = list(range(1, len(rows) + 1))
-    figure = go.Figure()
-    for significant, name, colour in ((True, "significant", "#1f77b4"), (False, "not", "#c0c0c0")):
-        chosen = [
-            (rank, row)
-            for rank, row in zip(ranks, rows, strict=True)
-            if (row["q_permutation"] < SIGNIFICANCE_LEVEL) == significant
-        ]
-        figure.add_scatter(
-            x=[rank for rank, _ in chosen],
-            y=[row["count"] for _, row in chosen],
-            text=[
-                str(row["order"]) if significant and row["order"] > 2 else "" for _, row in chosen
-            ],
-            customdata=[
-                [" x ".join(row["fields"]), row["q_permutation"], row["p_uniform"]]
-                for _, row in chosen
-            ],
-            hovertemplate=(
-                "%{customdata[0]}<br>count %{y}<br>q permutation %{customdata[1]:.2g}"
-                "<br>p uniform %{customdata[2]:.2g}<extra></extra>"
-            ),
-            mode="markers+text",
-            textposition="top center",
-            marker={"color": colour},
-            name=name,
-        )
-    critical = found["critical_count"]
-    figure.add_hline(
-        critical,
-        line_dash="dash",
-        annotation_text=f"uniform null, p < {SIGNIFICANCE_LEVEL}",
-        annotation_position="top left",
-    )
-    figure.update_layout(
-        title=f"{found['model']}: interactions in {found['instances']:,} rows",
-        xaxis={
-            "title": "rank",
-            "type": "log",
-            "tickvals": [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
-        },
-        yaxis={"title": "count"},
-        legend_title="q permutation < 0.05",
-        template="plotly_white",
-    )
-    return figure

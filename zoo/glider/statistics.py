@@ -8,7 +8,7 @@ Shapes: d features.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import comb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import hypergeom, poisson_binom
@@ -25,14 +25,6 @@ def summarise(
 ) -> dict[str, Any]:
     """Counts and p-values of all interactions, most frequent first, as plain data.
 
-    - `p_uniform`: p-value of the largest count, if every instance drew its interactions uniformly
-      from all of their order (the paper's null).
-    - `p_permutation`: p-value of Fisher's exact test that the interaction is detected more often in
-      the scores than in permuted ones. `q_permutation` adjusts it by Benjamini & Hochberg (1995)
-      over all possible interactions of all orders, so that at most 5 % of those with q < 0.05 are
-      expected to be false. As there are many more of the larger orders, each order has half the
-      weight of the one below it (Genovese, Roeder & Wasserman, Biometrika 2006).
-
     Args:
         results: What was found at each instance.
         names: Names of the fields, in the order of the features.
@@ -45,37 +37,81 @@ def summarise(
         What `zoo.data.interactions.write_interactions` takes; the caller adds what it knows of
         model and options.
     """
-    features, n = len(names), len(results)
-    counts = Counter(i for result in results for i in result.found)
-    replicates = len(results[0].null)
-    nulls = Counter(i for result in results for null in result.null for i in null)
-    ranking = sorted(counts, key=lambda i: (-counts[i], len(i), i))
-    p_uniform = uniform_p_values(results, features)
-    p = {i: permutation_p_value(counts[i], n, nulls[i], n * replicates) for i in ranking}
-    tests = {o: comb(features, o) / w for o, w in order_weights(max_order or features).items()}
-    q = dict(zip(ranking, adjust([p[i] * tests[len(i)] for i in ranking]), strict=True))
+    found = counts_of(results, len(names), max_order)
+    ranking = sorted(found.of, key=lambda i: (-found.of[i]["count"], len(i), i))
     if top is not None:
         ranking = without_subsets(ranking, top)
     fidelity = np.mean([result.fidelity for result in results], 0)
     return {
         "fields": list(names),
-        "instances": n,
-        "permutations": replicates,
-        "critical_count": critical_count(p_uniform),
+        "instances": len(results),
+        "permutations": len(results[0].null),
+        "critical_count": found.critical,
         "fidelity": dict(zip(("network", "linear", "with_interactions"), fidelity, strict=True)),
         "interactions": [
-            {
-                "fields": [names[f] for f in i],
-                "order": len(i),
-                "count": counts[i],
-                "null_count": nulls[i] / replicates if replicates else None,
-                "p_uniform": p_uniform(counts[i]),
-                "p_permutation": p[i],
-                "q_permutation": q[i],
-            }
-            for i in ranking
+            {"fields": [names[f] for f in i], "order": len(i), **found.of[i]} for i in ranking
         ],
     }
+
+
+class Counts(NamedTuple):
+    """How often interactions were found.
+
+    Attributes:
+        of: Of each that was found at all: `count`, `null_count`, `p_uniform`, `p_permutation`,
+            `q_permutation`.
+        critical: The smallest count that is significant under the uniform null.
+    """
+
+    of: dict[tuple[int, ...], dict[str, Any]]
+    critical: int
+
+
+def counts_of(results: Sequence[Result], features: int, max_order: int | None = None) -> Counts:
+    """How often each interaction was found, and how likely that is by chance.
+
+    - `p_uniform`: p-value of the largest count, if every instance drew its interactions uniformly
+      from all of their order (the paper's null).
+    - `p_permutation`: p-value of Fisher's exact test that the interaction is detected more often in
+      the scores than in permuted ones. `q_permutation` adjusts it by Benjamini & Hochberg (1995)
+      over all possible interactions of all orders, so that at most 5 % of those with q < 0.05 are
+      expected to be false. As there are many more of the larger orders, each order has half the
+      weight of the one below it (Genovese, Roeder & Wasserman, Biometrika 2006). Both are 1
+      without permutations.
+
+    Args:
+        results: What was found at each instance.
+        features: Number of features.
+        max_order: Largest number of features of the interactions that were looked for; None is any
+            number.
+    """
+    n, replicates = len(results), len(results[0].null)
+    counts = Counter(i for result in results for i in result.found)
+    nulls = Counter(i for result in results for null in result.null for i in null)
+    p_uniform = uniform_p_values(results, features)
+    found = {
+        i: not_found(replicates)
+        | {
+            "count": count,
+            "null_count": nulls[i] / replicates if replicates else None,
+            "p_uniform": p_uniform(count),
+            "p_permutation": permutation_p_value(count, n, nulls[i], n * replicates),
+        }
+        for i, count in counts.items()
+    }
+    weights = order_weights(max_order or features)
+    tests = {order: comb(features, order) / weight for order, weight in weights.items()}
+    adjusted = adjust([of["p_permutation"] * tests[len(i)] for i, of in found.items()])
+    for of, q in zip(found.values(), adjusted, strict=True):
+        of["q_permutation"] = q
+    return Counts(found, critical_count(p_uniform))
+
+
+def not_found(permutations: int) -> dict[str, Any]:
+    """The counts and p-values of an interaction that was found nowhere."""
+    null = 0.0 if permutations else None
+    ones = dict.fromkeys(("p_uniform", "p_permutation", "q_permutation"), 1.0)
+    return {"count": 0, "null_count": null, **ones}
 
 
 def order_weights(max_order: int) -> dict[int, float]:

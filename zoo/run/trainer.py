@@ -117,7 +117,7 @@ class ZooTrainer(Trainer):
         datamodule: ZooDataModule,
         ckpt_path: str | None = None,
         instances: int = 1000,
-        detector: Literal["nid", "gradient_nid", "walsh"] = "nid",
+        detector: Literal["walsh", "nid", "gradient_nid"] = "walsh",
         sampler: Literal["bernoulli", "lime"] = "bernoulli",
         lime_weights: bool = False,
         max_order: int | None = None,
@@ -125,7 +125,7 @@ class ZooTrainer(Trainer):
         patience: int = 1,
         prune_subsets: bool = False,
         region_points: int = 0,
-        permutations: int = 1,
+        permutations: int | None = None,
         top_k: int | None = None,
         bf16: bool = False,
         seed: int = 0,
@@ -138,24 +138,27 @@ class ZooTrainer(Trainer):
         Args:
             ckpt_path: Checkpoint of the model.
             instances: Number of validation rows to explain.
-            detector: Estimator of interactions: nid (of any order), gradient_nid (pairs), or walsh,
-                least squares on masks that all rows share (see `zoo.glider.walsh`), which takes of
-                the options below `max_order` (4 where it is null) and `min_gain`.
-            sampler: How the neighbours of a row are drawn: bernoulli, or as lime draws them.
-            lime_weights: Whether to weigh the neighbours by their distance to the row, as lime
-                does.
-            max_order: Largest number of fields in an interaction; null is any number.
+            detector: Estimator of interactions: walsh, least squares on on/off masks that all rows
+                share (see `zoo.glider.walsh`), or surrogate networks, nid (of any order) or
+                gradient_nid (pairs).
+            sampler: How the neighbours of a row are drawn for surrogates: bernoulli, or as lime
+                draws them.
+            lime_weights: Whether surrogates weigh the neighbours by their distance to the row, as
+                lime does.
+            max_order: Largest number of fields in an interaction; null is 4 for walsh, any number
+                for nid.
             min_gain: Share of the scores' variance that an interaction of a row must explain beyond
                 the others.
-            patience: Number of successive candidates that explain less, after which no more are
-                tried.
-            prune_subsets: Whether to leave out interactions of a row that lie inside others of it.
+            patience: Number of successive candidates of nid and gradient_nid that explain less,
+                after which no more are tried.
+            prune_subsets: Whether nid leaves out interactions of a row that lie inside others of
+                it.
             region_points: Number of neighbours that gradient_nid averages over; 0 takes the row
                 alone.
-            permutations: Number of explanations of permuted scores for each row, from which the
-                q-values are computed.
-            top_k: Number of the most frequent interactions to keep, none inside another; null
-                keeps all.
+            permutations: Number of explanations of permuted scores for each row; null is 1 for nid
+                and gradient_nid, whose q-values are computed from them, and 0 for walsh.
+            top_k: Number of interactions to keep, the strongest (of surrogates the most frequent),
+                none inside another; null keeps all.
             bf16: Whether to train the surrogate networks in bfloat16.
             seed: Seed of the choice of rows, of the neighbours and of the surrogate networks.
             output: File of the interactions; a picture is written beside it.
@@ -186,6 +189,8 @@ class ZooTrainer(Trainer):
                 lime_weights=lime_weights,
                 region_points=region_points,
             )
+        if permutations is None:
+            permutations = 0 if detector == WALSH else 1
         Detection(Path(output), settings, sampler, instances, permutations, top_k, seed).run(
             self,
             model,

@@ -1,0 +1,108 @@
+"""MADEX over a sample of rows: surrogate networks, the interactions in them, and a permuted null.
+
+Tsang et al., ICLR 2020, section 4.1 and Algorithm 1.
+
+Shapes: N samples, d features.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zoo.data.errors import ZooError
+from zoo.data.files import write_text
+from zoo.glider.detector import PERMUTATIONS, Detector, Result, permuted
+from zoo.glider.madex import Explanation, MadexConfig, explain
+from zoo.glider.perturb import NotFinite, generator, score
+
+LEFT_OUT = "left_out"
+NEIGHBOURS, SURROGATES = 1, 2  # what a generator is for
+
+
+class MadexDetector(Detector):
+    """Explains chunks of instances by surrogate networks, trained side by side."""
+
+    suffix = ".json"
+    config: MadexConfig
+
+    def write(self, file: Path, indices: Sequence[int]) -> None:
+        """Explains some instances into a file."""
+        results = [asdict(result) for result in self.explain(indices)]
+        explained = {result["instance"] for result in results}
+        left_out = [{"instance": i, LEFT_OUT: True} for i in indices if i not in explained]
+        write_text(file, json.dumps([*results, *left_out]))
+
+    def explain(self, indices: Sequence[int]) -> list[Result]:
+        """The results of some instances, given by their numbers.
+
+        An instance around which the black box gives NaN or infinite scores is left out.
+        """
+        samples = {}
+        for i in indices:
+            with suppress(NotFinite):
+                samples[i] = self._samples(i)
+        if not samples:
+            return []
+        indices = list(samples)
+        x, y = map(torch.stack, zip(*samples.values(), strict=True))
+        found = self._explain(indices, x, y, 0)
+        nulls = []
+        for turn in range(1, self.permutations + 1):
+            shuffled = [
+                permuted(x[j], y[j], generator(PERMUTATIONS, self.seed, i, turn))
+                for j, i in enumerate(indices)
+            ]
+            nulls.append(self._explain(indices, x, torch.stack(shuffled), turn))
+        return [
+            Result(
+                instance=i,
+                found=_features(found[j]),
+                null=[_features(null[j]) for null in nulls],
+                fidelity=found[j].fidelity,
+            )
+            for j, i in enumerate(indices)
+        ]
+
+    def _samples(self, i: int) -> tuple[Tensor, Tensor]:
+        """[N, d] masks around an instance, and [N] the scores of their rows."""
+        instance, random = self.instance(i), generator(NEIGHBOURS, self.seed, i)
+        x, rows = self.neighbours.draw(instance, sum(self.config.samples), random)
+        try:
+            return x, score(self.scores, rows)
+        except NotFinite:
+            raise
+        except ZooError as error:
+            raise ZooError(f"around instance {i}, {error}") from error
+
+    def _explain(
+        self, indices: Sequence[int], x: Tensor, y: Tensor, turn: int
+    ) -> list[Explanation]:
+        """MADEX of samples [K, N, d] and their scores [K, N]; `turn` numbers the permutations."""
+        x, y = x.to(self.device), y.to(self.device)
+        generators = [generator(SURROGATES, self.seed, i, turn) for i in indices]
+        return explain(x, y, torch.ones_like(x[:, 0]), self.config, generators)
+
+
+def _features(explanation: Explanation) -> list[tuple[int, ...]]:
+    return [candidate.features for candidate in explanation.interactions]
+
+
+def read_results(folder: Path) -> tuple[list[Result], int]:
+    """All results of a detection, and the number of the instances that were left out."""
+    found = [row for file in sorted(folder.glob("*.json")) for row in json.loads(file.read_text())]
+    rows = [row for row in found if LEFT_OUT not in row]
+    results = [
+        Result(
+            instance=row["instance"],
+            found=[tuple(features) for features in row["found"]],
+            null=[[tuple(features) for features in null] for null in row["null"]],
+            fidelity=tuple(row["fidelity"]),
+        )
+        for row in rows
+    ]
+    return results, len(found) - len(rows)

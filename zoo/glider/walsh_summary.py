@@ -1,0 +1,168 @@
+"""The effects of all pairs, and of the larger sets that were found, over many rows.
+
+Shapes: R rows, d features, C sets.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import combinations, islice
+from typing import Any
+
+import numpy as np
+
+from zoo.data.interactions import SIGNIFICANCE_LEVEL
+from zoo.glider.detector import Result
+from zoo.glider.effects import Effects, Noise
+from zoo.glider.statistics import adjust, counts_of, not_found, without_subsets
+from zoo.glider.walsh import SharedMasks
+from zoo.glider.walsh_detector import WalshRows
+from zoo.glider.walsh_fit import Set, products
+
+BLOCK = 4096  # pairs whose effects are computed at once
+IN_MATRIX = 200  # fields, beyond which the matrix of all pairs is not written
+STRONGEST = 3  # rows of each interaction that are named
+
+
+def summarise_effects(
+    rows: WalshRows,
+    masks: SharedMasks,
+    names: Sequence[str],
+    positions: Sequence[int],
+    top: int | None = None,
+) -> dict[str, Any]:
+    """Effects, counts and p-values of the interactions, the largest share first, as plain data.
+
+    - `effect`: mean of the coefficient over the rows: what it adds to the score of a row; `size` is
+      the root of the mean of its square.
+    - `share`: mean share of the variance of the scores around a row.
+    - `count`: number of rows in which the interaction was found.
+    - `p`: p-value of the hypothesis that the mean share is no larger than `min_gain`. `q` adjusts
+      it by Benjamini & Hochberg (1995) over all pairs and all larger sets that were tried.
+
+    Args:
+        rows: What was found around each row.
+        masks: The masks, which all rows share.
+        names: Names of the fields, in the order of the features.
+        positions: Number in the split of each row that was to be explained.
+        top: Number of interactions to keep, those of the largest shares, none inside another; None
+            keeps all.
+
+    Returns:
+        What `zoo.data.interactions.write_interactions` takes; the caller adds what it knows of
+        model and options.
+    """
+    results = [*_results(rows)]
+    counts = counts_of(results, len(names), masks.config.max_order)
+    mains, pairs = _of_fit(rows, masks)
+    of = pairs | _of_larger(rows, masks)
+    tried = {tuple(s) for row in rows.sets for s in row["tried"]}
+    scaled = [effects["p"] * (len(pairs) + len(tried)) for effects in of.values()]
+    for effects, q in zip(of.values(), adjust(scaled), strict=True):
+        effects["q"] = q
+    listed = [s for s in of if s in counts.of or of[s]["q"] < SIGNIFICANCE_LEVEL]
+    listed.sort(key=lambda s: (-of[s]["share"], len(s), s))
+    if top is not None:
+        listed = without_subsets(listed, top)
+    permutations = len(results[0].null)
+    strongest = _strongest(rows, positions)
+    fidelity = rows.fidelity.mean(0).tolist()
+    return {
+        "fields": list(names),
+        "instances": len(results),
+        "masks": [len(masks.design.z), len(masks.design.held_out)],
+        "min_gain": masks.config.min_gain,
+        "permutations": permutations,
+        "critical_count": counts.critical,
+        "fidelity": dict(zip(("all", "linear", "with_interactions"), fidelity, strict=True)),
+        "mains": [
+            {"field": name, "effect": mains[(i,)]["effect"], "share": mains[(i,)]["share"]}
+            for i, name in enumerate(names)
+        ],
+        "matrix": _matrix(mains | pairs, len(names)),
+        "interactions": [
+            {
+                "fields": [names[f] for f in s],
+                "order": len(s),
+                "by": "walsh",
+                **of[s],
+                **(counts.of.get(s) or not_found(permutations)),
+                "strongest": strongest[s],
+            }
+            for s in listed
+        ],
+    }
+
+
+def _results(rows: WalshRows) -> Iterator[Result]:
+    """What was found in each row, as counts take it."""
+    for i, sets, fidelity in zip(rows.instance, rows.sets, rows.fidelity.tolist(), strict=True):
+        found = [tuple(s) for s, *_ in sets["kept"]]
+        null = [[tuple(s) for s in turn] for turn in sets["null"]]
+        yield Result(int(i), found, null, tuple(fidelity))
+
+
+def _of_fit(rows: WalshRows, masks: SharedMasks) -> tuple[dict[Set, Any], dict[Set, Any]]:
+    """The effects of all features, and of all pairs."""
+    design, config = masks.design, masks.config
+    features = design.z.shape[1]
+    further = sum(len(row["further"]) for row in rows.sets) / len(rows.sets)
+    noise = Noise(rows.residuals, rows.variance, len(design.z) - len(design.sets) - further)
+    inverse, end = design.inverse.diagonal(), 1 + features
+    mains = Effects.of(rows.values[:, 1:end], inverse[1:end], noise, config.min_gain)
+    pairs: dict[Set, Any] = {}
+    if design.has_pairs:
+        found = Effects.of(rows.values[:, end:], inverse[end:], noise, config.min_gain)
+        pairs = found.named(design.sets[end:])
+    else:
+        every = combinations(range(features), 2)
+        while some := [*islice(every, BLOCK)]:
+            values = _on(rows.residuals, products(design.z, some), noise.free, rows, some)
+            pairs |= Effects.of(values, 1 / noise.free, noise, config.min_gain).named(some)
+    return mains.named(design.sets[1:end]), pairs
+
+
+def _of_larger(rows: WalshRows, masks: SharedMasks) -> dict[Set, Any]:
+    """The effects of the larger sets that were found, on the held-out masks."""
+    sets = sorted({tuple(s) for row in rows.sets for s, *_ in row["kept"] if len(s) > 2})
+    held_out = masks.design.held_out
+    noise = Noise(rows.rests, rows.variance, len(held_out))
+    values = _on(rows.rests, products(held_out, sets), len(held_out), rows, sets)
+    return Effects.of(values, 1 / len(held_out), noise, masks.config.min_gain).named(sets)
+
+
+def _on(
+    residuals: np.ndarray, x: np.ndarray, free: float, rows: WalshRows, sets: Sequence[Set]
+) -> np.ndarray:
+    """[R, C] the coefficients of sets, of residuals [R, n] and their products x [n, C].
+
+    The residuals of a row do not have what its own further sets explain, which is added.
+    """
+    values = residuals @ x / free
+    column = {s: j for j, s in enumerate(sets)}
+    for r, row in enumerate(rows.sets):
+        for s, value, _ in row["further"]:
+            if tuple(s) in column:
+                values[r, column[tuple(s)]] += value
+    return values
+
+
+def _strongest(rows: WalshRows, positions: Sequence[int]) -> dict[Set, list[dict[str, Any]]]:
+    """The rows in which each interaction that was found is strongest."""
+    found = defaultdict(list)
+    for i, sets in zip(rows.instance, rows.sets, strict=True):
+        for s, effect, error in sets["kept"]:
+            found[tuple(s)].append({"row": int(positions[i]), "effect": effect, "error": error})
+    for of in found.values():
+        of.sort(key=lambda row: (-abs(row["effect"]), row["row"]))
+        del of[STRONGEST:]
+    return found
+
+
+def _matrix(of: dict[Set, Any], features: int) -> list[list[float]] | None:
+    """[d][d] mean shares of the pairs, and on the diagonal of the features; of many fields none."""
+    if features > IN_MATRIX:
+        return None
+    found = np.empty((features, features))
+    for s, effects in of.items():
+        found[s[0], s[-1]] = found[s[-1], s[0]] = float(f"{effects['share']:.6g}")
+    return found.tolist()
