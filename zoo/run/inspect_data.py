@@ -5,12 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from zoo.data.batch import take
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
-from zoo.glider.detector import sample_rows
+from zoo.glider.detector import rows_at
 from zoo.inspect.disagreement import Disagreement, disagree
 from zoo.inspect.inspection import Inspection
 from zoo.inspect.interactions import DetectedInteractions
@@ -70,7 +69,7 @@ def with_values(
     """The interactions with the values of the rows in which they are strongest.
 
     Args:
-        found: The interactions of a file, which says how its rows were chosen.
+        found: The interactions of a file.
         of: Inspection of the checkpoint that they were found in.
         data: The data of its run, whose validation rows `detect` chooses from.
 
@@ -78,15 +77,14 @@ def with_values(
         ZooError: where the data have not as many validation rows.
     """
     rows = found.strongest_rows
-    if not rows or found.seed is None or found.drawn is None:
+    if not rows:
         return found
     batches, count = batches_of(data, DETECTED_SPLIT), data.size(DETECTED_SPLIT).rows
-    if found.drawn > count or rows[-1] >= found.drawn:
+    if rows[-1] >= count:
         raise ZooError(
-            f"{found.file} is of other data: {found.drawn:,} rows were chosen for it, of which row "
-            f"{rows[-1]:,} is one, and these have {count:,} validation rows"
+            f"{found.file} is of other data: row {rows[-1]:,} is one of its rows, and these have "
+            f"{count:,} validation rows"
         )
-    chosen = sample_rows(batches, count, found.drawn, found.seed)
-    strong = take(chosen, torch.tensor(rows))
+    strong = rows_at(batches, np.array(rows))
     values = values_of(strong.inputs(data.schema), encoder_of(of.run, data))
     return replace(found, values=dict(zip(rows, values, strict=True)))
