@@ -147,7 +147,7 @@ MISTAKES = {
     ("--row=0", "--output=row.txt"): "output: row.txt must name a file that ends in .json, .parq",
     ("--row=0", "--output=."): "output: . must name a file that ends in",
     ("--row=0", "--output=folder.json"): "output: folder.json must name a file that ends in",
-    ("--row=0", "--masks=100"): "masks: 100 are too few",
+    ("--row=0", "--masks=40"): "masks: 40 are too few for 39 fields: take 50 at least",
     ("--row=0", "--max_order=1"): "max_order must be at least 2, got 1",
     ("--row=0", "--position=0"): "position must be at least 1, got 0",
     ("--row=0", "--rwos=1"): "unknown option rwos; did you mean row",

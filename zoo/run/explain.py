@@ -37,6 +37,7 @@ def explain(
     position: int | None = None,
     features: Features = "groups",
     max_order: int = 4,
+    min_gain: float = 2e-4,
     seed: int = 0,
 ) -> "pd.DataFrame":
     """What each field, and each interaction of fields, adds to the logit of each row of a batch.
@@ -57,6 +58,7 @@ def explain(
         features: What is switched in sessions: `groups` of fields, single `fields`, or `events` of
             the past beside groups of fields of the track.
         max_order: Largest number of fields in an interaction.
+        min_gain: Share of the variance of the logits around a row that an interaction must have.
         seed: Seed of the rows that are scored around each row.
 
     Returns:
@@ -65,7 +67,7 @@ def explain(
         variance around the row, of the rest the share that stays unexplained.
 
     Raises:
-        ZooError: where the means are missing or of other fields, there are too many fields, or
+        ZooError: where the means are missing or of other fields, there are too few fields, or
             scores are not finite.
     """
     import pandas as pd
@@ -73,9 +75,8 @@ def explain(
     if position is not None and position < 1:
         raise ZooError(f"position must be at least 1, got {position}")
     off = means_of(model, batch, means)
-    explainer = Explainer(
-        model, off, WalshConfig(max_order=max_order), seed, features, position=position
-    )
+    config = WalshConfig(max_order=max_order, min_gain=min_gain)
+    explainer = Explainer(model, off, config, seed, features, position=position)
     training = model.training
     model.eval()
     try:

@@ -100,7 +100,9 @@ class LoadedRun:
                 probability[row_numbers(batch).numpy()] = scored.float().cpu().numpy()
         return pd.Series(probability, index=df.index, name="probability")
 
-    def explain(self, df: "pd.DataFrame", max_order: int = 4, seed: int = 0) -> "pd.DataFrame":
+    def explain(
+        self, df: "pd.DataFrame", max_order: int = 4, min_gain: float = 2e-4, seed: int = 0
+    ) -> "pd.DataFrame":
         """What each field, and each interaction of fields, adds to the logit of each row.
 
         The contributions of a row add up to its logit: those of the fields and of the interactions
@@ -111,6 +113,8 @@ class LoadedRun:
         Args:
             df: The rows, as `predict` takes them.
             max_order: Largest number of fields in an interaction.
+            min_gain: Share of the variance of the logits around a row that an interaction must
+                have.
             seed: Seed of the rows that are scored around each row.
 
         Returns:
@@ -121,7 +125,7 @@ class LoadedRun:
             and the rest.
 
         Raises:
-            ZooError: as `predict`, and where there are too many fields or the scores are not
+            ZooError: as `predict`, and where there are too few fields or the scores are not
                 finite.
         """
         from zoo.glider.explained import Explainer
@@ -131,7 +135,7 @@ class LoadedRun:
         found = self._encoded(df)
         means = torch.tensor(numerical_means(self.path / "encoder", self.model.schema))
         return frame_of(
-            Explainer(self.model, means, WalshConfig(max_order=max_order), seed),
+            Explainer(self.model, means, WalshConfig(max_order=max_order, min_gain=min_gain), seed),
             ((row_numbers(batch).tolist(), batch) for batch in found.batches),
             df.index,
         )

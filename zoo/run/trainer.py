@@ -208,9 +208,9 @@ class ZooTrainer(Trainer):
         split: Literal["val", "test"] = "val",
         position: int | None = None,
         features: Literal["groups", "events", "fields"] = "groups",
-        masks: int = 1500,
+        masks: int | None = None,
         max_order: int = 4,
-        min_gain: float = 1e-3,
+        min_gain: float = 2e-4,
         seed: int = 0,
         output: str | None = None,
     ) -> None:
@@ -229,11 +229,11 @@ class ZooTrainer(Trainer):
                 explains all.
             features: What is switched on and off in sessions: groups of fields, single fields, or
                 events of the past beside groups of fields of the track.
-            masks: Number of copies of a row that its coefficients are fitted on; 500 others measure
-                how well they explain.
+            masks: Number of copies of a row that its coefficients are fitted on; null is 1,500, or
+                four for each field where that is more. 499 others measure how well they explain.
             max_order: Largest number of fields in an interaction.
             min_gain: Share of the variance of the logits around a row that an interaction must have
-                to be shown.
+                to be shown; less than in `detect`, as all of one row is to be said.
             seed: Seed of the copies.
             output: File to write: .json, .parquet (a line for each contribution), or .html (a page
                 with pictures, of 20 predictions at most).
