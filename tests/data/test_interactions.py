@@ -8,14 +8,14 @@ from zoo import ZooError
 from zoo.data.interactions import Interaction, read_interactions, write_interactions
 
 PAIR = {
-    **{"fields": ["a", "b"], "order": 2, "count": 8, "by": "walsh", "effect": -0.2},
+    **{"fields": ["a", "b"], "order": 2, "count": 8, "by": "walsh", "effect": -0.2, "size": 0.3},
     **{"effect_low": -0.3, "effect_high": -0.1, "share": 0.03, "share_low": 0.02},
     **{"share_high": 0.04, "p": 1e-9, "q": 1e-7, "p_uniform": 0.1},
     **{"null_count": None, "p_permutation": None, "q_permutation": None},
     "strongest": [{"row": 3, "effect": -0.9, "error": 0.01}, {"row": 0, "effect": 0.8}],
 }
 FOUND = {
-    **{"model": "DeepFM", "detector": "walsh", "instances": 9, "left_out": 1, "seed": 4},
+    **{"model": "DeepFM", "detector": "walsh", "instances": 9},
     "fidelity": {"all": 0.99, "linear": 0.9, "with_interactions": 0.97},
     **{"fields": ["a", "b"], "matrix": [[0.5, 0.03], [0.03, 0.4]]},
     "mains": [{"field": "a", "effect": 1.5, "share": 0.5}, {"field": "b"}],
@@ -37,7 +37,7 @@ def test_all_that_a_file_holds_is_read(tmp_path):
         (3, -0.9, 0.01),
         (0, 0.8, None),
     ]
-    assert (found.detector, found.instances, found.left_out, found.seed) == ("walsh", 9, 1, 4)
+    assert (found.detector, found.instances) == ("walsh", 9)
     assert found.fidelity == FOUND["fidelity"]
     assert (found.fields, found.matrix) == (("a", "b"), ((0.5, 0.03), (0.03, 0.4)))
     assert [(m.field, m.effect, m.share) for m in found.mains] == [

@@ -26,7 +26,7 @@ NAMES = ["n0", "[red]c0[/red]", "<b>c1</b>"]
 
 def found(one, other, share, q, effect, **more):
     ends = {"effect_low": effect - 0.1, "effect_high": effect + 0.1}
-    ends |= {"share_low": share / 2, "share_high": share * 2}
+    ends |= {"size": 0.6, "share_low": share / 2, "share_high": share * 2}
     fields = [NAMES[one], NAMES[other]]
     return {"fields": fields, "count": 7, "share": share, "q": q, "effect": effect, **ends, **more}
 
@@ -42,7 +42,7 @@ def detected(tmp_path):
     """A file with shares, of eight rows."""
     strongest = [{"row": 5, "effect": -0.9, "error": 0.01}, {"row": 2, "effect": 0.8}]
     content = {
-        **{"model": "DeepFM", "detector": "walsh", "instances": 7, "left_out": 1, "seed": 3},
+        **{"model": "DeepFM", "detector": "walsh", "instances": 7},
         "fidelity": {"all": 0.99, "linear": 0.9, "with_interactions": 0.97},
         **{"fields": NAMES, "matrix": [[0.5, 0.03, 0], [0.03, 0.3, 0.01], [0, 0.01, 0.1]]},
         "mains": [{"field": name, "effect": -1.5, "share": 0.25} for name in NAMES],
@@ -60,8 +60,8 @@ def test_shares_and_effects_have_intervals(detected, checkpoint_of, tmp_path, ca
     capsys.readouterr()
     command(checkpoint, "--interactions", detected, "--html", tmp_path / "r.html")
     text = capsys.readouterr().out
-    row = r"n0 x \[red\]c0\[/red\] +│ +7 │ 3.00% │ 1.50% .. 6.00% │ \+0.500 │ \+0.400 .. \+0.600 │"
-    assert re.search(row + " 1e-09 │", text)
+    row = r"n0 x \[red\]c0\[/red\] +│ +7 │ 3.00% │ 1.50% .. 6.00% │ 0.600 │ \+0.500 │"
+    assert re.search(row + r" \+0.400 .. \+0.600 │ 1e-09 │", text)
     assert re.search(r"n0 x \[red\]c0\[/red\] │ +5 │ -0.900 │ 0.010 │", text)
     assert re.search(r"n0 x \[red\]c0\[/red\] │ +2 │ \+0.800 │ +- │", text)
     assert "│   1 │" not in text  # a row of what may be chance

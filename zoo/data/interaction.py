@@ -101,8 +101,6 @@ class InteractionFile:
         instances: Number of rows that were explained; None where the file does not say.
         interactions: The interactions, in the order of their rank.
         detector: How they were found; None where the file does not say.
-        seed: Seed of the choice of rows; None where the file does not say.
-        left_out: Number of the chosen rows that could not be explained.
         mains: What each field adds by itself; none where the file does not say.
         fidelity: R^2 by name.
         fields: [d] names of the fields that were looked at, in the order of the matrix.
@@ -115,8 +113,6 @@ class InteractionFile:
     instances: int | None
     interactions: tuple[Interaction, ...]
     detector: str | None = None
-    seed: int | None = None
-    left_out: int = 0
     mains: tuple[Main, ...] = ()
     fidelity: dict[str, float] = field(default_factory=dict)
     fields: tuple[str, ...] = ()

@@ -72,8 +72,6 @@ def read_interactions(path: Path, fields: Collection[str], option: str) -> Inter
             for number, entry in enumerate(content["interactions"], 1)
         ),
         _of(content, "detector", str),
-        _of(content, "seed", int),
-        _of(content, "left_out", int) or 0,
         tuple(mains),
         _fidelity(content.get("fidelity")),
         *_matrix(content, path),

@@ -34,8 +34,6 @@ class DetectedInteractions(Shown):
         mains: What each field adds by itself; none where the file does not say.
         fields: [d] names of the fields that were looked at, in the order of the matrix.
         matrix: [d][d] mean share of the variance of each pair; empty where the file does not say.
-        seed: Seed of the choice of rows; None where the file does not say.
-        drawn: Number of rows that were chosen, those that could not be explained included.
         values: Values of the fields of the rows in which interactions are strongest, by the number
             of the row; empty without data.
     """
@@ -48,13 +46,11 @@ class DetectedInteractions(Shown):
     mains: tuple[Main, ...] = ()
     fields: tuple[str, ...] = ()
     matrix: tuple[tuple[float, ...], ...] = ()
-    seed: int | None = None
-    drawn: int | None = None
     values: dict[int, Values] = field(default_factory=dict)
 
     @property
     def strongest_rows(self) -> list[int]:
-        """The numbers of the rows in which interactions are strongest."""
+        """The numbers in the split of the rows in which interactions are strongest."""
         return sorted({row.row for item in self.found for row in item.strongest})
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,12 +103,13 @@ class DetectedInteractions(Shown):
                 JOINER.join(item.fields),
                 item.count,
                 *interval(item.share, item.share_low, item.share_high, "{:.2%}"),
+                WITHOUT if item.size is None else f"{item.size:.3f}",
                 *interval(item.effect, item.effect_low, item.effect_high, "{:+.3f}"),
                 WITHOUT if item.q_value is None else f"{item.q_value:.2g}",
             )
             for item in self.found[:INTERACTIONS_SHOWN]
         ]
-        columns = ("fields", "count", "share", "95 %", "effect", "95 %", "q")
+        columns = ("fields", "count", "share", "95 %", "size", "mean", "95 %", "q")
         return text_table(self._title, columns, rows)
 
     def _fit(self) -> Iterator[str]:
@@ -185,6 +182,4 @@ def interactions_in(path: Path, schema: Schema) -> DetectedInteractions:
         read.mains,
         read.fields,
         read.matrix,
-        read.seed,
-        None if read.instances is None else read.instances + read.left_out,
     )
