@@ -10,31 +10,55 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from support.running import QUIET, ROOT, command, error_of
+from support.python_runs import fit, table
+from support.running import command, error_of
 
 import zoo
+from zoo import ZooError
 from zoo.data.batch import take
 from zoo.glider.explained import Explainer
+from zoo.run.explanation_file import check_output
+from zoo.run.trainer import ZooTrainer
+
+FIELDS = [
+    {"name": "price", "kind": "numerical", "transform": "log"},
+    {"name": "item", "kind": "categorical"},
+    {"name": "user", "kind": "categorical"},
+    {"name": "tags", "kind": "multi"},
+]
+SUBSETS = {"item": ["item"], "tags": ["tags", "price"], "all": ["*"]}
+
+
+def rows(count=300):
+    frame = table(count)
+    frame["tags"] = [["new", "old"][: i % 3] for i in range(count)]
+    return frame
 
 
 @pytest.fixture(scope="module")
-def trained(criteo_file, tmp_path_factory):
-    """The run directory of a short fit, read-only."""
-    config = ROOT / "configs/criteo/deepfm.yaml"
-    small = ["--model.hidden_units=[16]", "--model.embedding_dim=4", "--trainer.accelerator=cpu"]
-    given = ["--data.path", criteo_file, "--data.min_count=3", "--name=t", "--trainer.max_epochs=1"]
+def trained(tmp_path_factory):
+    """The run directory of a short fit of a mixture of experts, read-only."""
+    model = {"class_path": "InterpretableMLP", "embedding_dim": 4, "subsets": SUBSETS}
     with contextlib.chdir(tmp_path_factory.mktemp("trained")):
-        command("fit", "--config", config, *given, *small, *QUIET)
-        return Path("runs/t/version_0").absolute()
+        run = fit(rows(), model=model, fields=FIELDS)
+        strengthen(run.path)
+        return Path(run.path).absolute()
+
+
+def strengthen(run):
+    """Weights so large that the model says something."""
+    edit(
+        run,
+        lambda weights: [value.mul_(4) for value in weights.values() if value.is_floating_point()],
+    )
 
 
 @pytest.fixture
-def few(trained, criteo_file, tmp_path, monkeypatch):
-    """A raw file of seven rows, in the folder where the commands run."""
+def few(tmp_path, monkeypatch):
+    """A raw file of seven rows without labels, in the folder where the commands run."""
     monkeypatch.chdir(tmp_path)
-    lines = criteo_file.read_text().splitlines(keepends=True)[:7]
-    Path("few.txt").write_text("".join(lines))
-    return "few.txt"
+    rows(7).drop(columns="rating").to_parquet("few.parquet", index=False)
+    return "few.parquet"
 
 
 def line(run, *more):
@@ -48,21 +72,26 @@ def total(row):
     return sum(part["contribution"] for part in parts) + row["rest"]
 
 
-def changed(run, change):
-    """A copy of a run, whose weights are changed."""
-    copy = Path(shutil.copytree(run, "a/b/changed")).absolute()
-    Path("prepared").symlink_to(run.parents[2] / "prepared")
-    file = copy / "checkpoints/best.ckpt"
+def edit(run, change):
+    """Changes the weights of a run."""
+    file = run / "checkpoints/best.ckpt"
     content = torch.load(file, weights_only=True)
     change(content["state_dict"])
     torch.save(content, file)
+
+
+def changed(run, change):
+    """A copy of a run, whose weights are changed."""
+    copy = Path(shutil.copytree(run, "a/b/changed")).absolute()
+    Path("a/prepared").symlink_to(run.parents[2] / "prepared")
+    edit(copy, change)
     return copy
 
 
 def test_a_row_of_the_validation_split(trained, few, capsys):
     command(*line(trained, "--row=3", "--output=new/row.json"))
     out = capsys.readouterr().out
-    assert "DeepFM: row 3 of the validation split" in out
+    assert "InterpretableMLP: row 3 of the validation split" in out
     assert "(intercept)" in out
     (row,) = json.loads(Path("new/row.json").read_text())["rows"]
     data = zoo.load(trained).data
@@ -75,34 +104,34 @@ def test_a_row_of_the_validation_split(trained, few, capsys):
     assert total(row) == pytest.approx(logit, abs=1e-5)
     assert row["probability"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
     assert f"probability {row['probability']:.4f}" in out
-    assert {field["field"] for field in row["fields"]} == {
-        *(f"I{i}" for i in range(1, 14)),
-        *(f"C{i}" for i in range(1, 27)),
-    }
+    names = ["price", "item", "user", "tags"]
+    assert sorted(field["field"] for field in row["fields"]) == sorted(names)
+    assert sum(row["attribution"].values()) == pytest.approx(1)
+    assert "the share of each expert in the prediction" in out
 
 
 def test_the_rows_of_a_raw_file(trained, few, capsys):
     command(*line(trained, f"--rows={few}", "--output=rows.json"))
     out = capsys.readouterr().out
-    assert "7 predictions of few.txt" in out
+    assert "7 predictions of few.parquet" in out
     assert "mean |contribution|" in out
-    command("predict", *line(trained, f"--data.predict_path={few}", *QUIET)[1:])
-    wanted = pq.read_table(trained / "predictions/few.parquet")["probability"].to_numpy()
-    rows = json.loads(Path("rows.json").read_text())["rows"]
-    assert [row["row"] for row in rows] == [*range(7)]
-    assert [row["probability"] for row in rows] == pytest.approx(wanted, abs=1e-6)
-    # the words are those of the file
-    cells = Path(few).read_text().splitlines()[0].split("\t")
-    values = {field["field"]: field["on"] for field in rows[0]["fields"]}
-    for i, cell in enumerate(cells[14:], 1):
-        assert values[f"C{i}"] in (cell or "(missing)", "(unknown)")
+    (wanted, frame) = zoo.load(trained).predict(rows(7)), rows(7)
+    found = json.loads(Path("rows.json").read_text())["rows"]
+    assert [row["row"] for row in found] == [*range(7)]
+    assert [row["probability"] for row in found] == pytest.approx([*wanted], abs=1e-6)
+    for row, item, tags in zip(found, frame.item, frame.tags, strict=True):
+        on = {field["field"]: field["on"] for field in row["fields"]}
+        off = {field["field"]: field["off"] for field in row["fields"]}
+        assert on["item"] in (item or "(missing)", "(unknown)")
+        assert on["tags"] == (", ".join(tags) or "(none)")
+        assert off["item"] == "zero embedding"
+        assert isinstance(off["price"], float)
 
 
 def test_parquet_holds_what_python_gives(trained, few):
     command(*line(trained, f"--rows={few}", "--output=rows.parquet", "--seed=5"))
     mine = pq.read_table("rows.parquet").to_pandas()
-    frame = zoo_frame(few)
-    theirs = zoo.load(trained).explain(frame, seed=5)
+    theirs = zoo.load(trained).explain(rows(7), seed=5)
     assert [*mine.columns] == ["row", "fields", "contribution", "error", "share", "probability"]
     assert mine.row.tolist() == theirs.index.tolist()
     assert mine.fields.tolist() == theirs.fields.tolist()
@@ -113,20 +142,12 @@ def test_parquet_holds_what_python_gives(trained, few):
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), by_row.probability.first(), atol=1e-9)
 
 
-def zoo_frame(file):
-    """The rows of a raw file of Criteo, as a DataFrame."""
-    import pandas as pd
-
-    names = ["label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
-    return pd.read_csv(file, sep="\t", names=names, dtype=str)
-
-
 def test_a_page_opens_offline(trained, few, capsys):
     command(*line(trained, f"--rows={few}", "--row=4", "--output=row.html"))
-    assert "row 4 of few.txt" in capsys.readouterr().out
+    assert "row 4 of few.parquet" in capsys.readouterr().out
     page = Path("row.html").read_text()
     assert page.count("newPlot(") >= 1
-    assert "<title>DeepFM: row 4 of few.txt</title>" in page
+    assert "<title>InterpretableMLP: row 4 of few.parquet</title>" in page
     assert 'src="http' not in page
 
 
@@ -137,48 +158,66 @@ def test_the_same_seed_gives_the_same_file(trained, few):
 
 
 MISTAKES = {
-    (): "explain needs rows: give --row N, the N-th row of the validation split from 0, or --rows",
-    ("--row=-1",): "row must be at least 0, got -1",
-    ("--row=9999999",): "row: there is no row 9999999 in the validation split: it has ",
-    ("--row=9999999", "--split=test"): "there is no row 9999999 in the test split",
-    ("--rows=few.txt", "--row=7"): "there is no row 7 in few.txt: it has 7, numbered from 0",
-    ("--rows=few.txt", "--split=test"): "split is of the data, and --rows another file: give one",
+    ("--row=9999999", "--split=test"): "row: there is no row 9999999 in the test split: it has ",
+    ("--rows=few.parquet", "--row=7"): "there is no row 7 in few.parquet: it has 7, numbered from",
     ("--rows=none.txt",): "no such file: none.txt",
-    ("--row=0", "--output=row.txt"): "output: row.txt must name a file that ends in .json, .parq",
-    ("--row=0", "--output=."): "output: . must name a file that ends in",
-    ("--row=0", "--output=folder.json"): "output: folder.json must name a file that ends in",
-    ("--row=0", "--masks=40"): "masks: 40 are too few for 39 fields: take 50 at least",
-    ("--row=0", "--max_order=1"): "max_order must be at least 2, got 1",
-    ("--row=0", "--position=0"): "position must be at least 1, got 0",
+    ("--rows=short.csv",): "short.csv has no column 'price' (field price): it has item",
+    ("--row=0", "--masks=5"): "masks: 5 are too few for 4 fields: take ",
+    ("--row=0", "--position=1"): "position is of sessions, and these are rows: leave it out",
     ("--row=0", "--rwos=1"): "unknown option rwos; did you mean row",
 }
 
 
 @pytest.mark.parametrize("options", MISTAKES, ids=" ".join)
 def test_a_mistake_is_one_sentence(options, trained, few):
-    Path("folder.json").mkdir()
+    Path("short.csv").write_text("item,user,tags\ni1,u1,new\n")
     before = {*Path().rglob("*")}
-    assert MISTAKES[options] in error_of(*line(trained, *options))
+    assert MISTAKES[options] in error_of(*line(trained, *options, "--output=row.json"))
     assert {*Path().rglob("*")} == before
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "explain needs rows: give --row N, the N-th row of the validation split from 0, or"),
+        ({"row": -1}, "row must be at least 0, got -1"),
+        ({"rows": "a", "split": "test"}, "split is of the data, and --rows another file: give one"),
+        ({"row": 0, "position": 0}, "position must be at least 1, got 0"),
+        ({"row": 0, "seed": -1}, "seed must be at least 0, got -1"),
+        ({"row": 0, "max_order": 1}, "max_order must be at least 2, got 1"),
+        ({"row": 0, "output": "row.txt"}, "row.txt must name a file that ends in .json, .parquet"),
+        ({"row": 0, "output": "."}, "must name a file that ends in .json, .parquet or .html"),
+    ],
+)
+def test_message_of_an_option(options, message):
+    with pytest.raises(ZooError, match=message):
+        ZooTrainer.explain(mock.Mock(), mock.Mock(), mock.Mock(), "a.ckpt", **options)
+
+
+def test_the_output_is_no_folder(tmp_path):
+    (tmp_path / "rows.json").mkdir()
+    with pytest.raises(ZooError, match="must name a file"):
+        check_output(tmp_path / "rows.json")
+
+
 def test_a_malformed_row_of_a_file(trained, few, capsys):
-    lines = Path(few).read_text().splitlines()
-    lines[2] = "1\tx"
-    Path(few).write_text("\n".join(lines))
-    options = ["--data.max_bad_rows=0.5"]
-    message = error_of(*line(trained, f"--rows={few}", "--row=2", *options))
-    assert message.endswith("row 2 of few.txt is malformed and cannot be explained")
-    command(*line(trained, f"--rows={few}", *options))
-    assert "6 predictions of few.txt" in capsys.readouterr().out
+    names = [field["name"] for field in FIELDS]
+    text = rows(7)[names].to_json(orient="records", lines=True).splitlines()
+    text[2] = "{"
+    Path("bad.jsonl").write_text("\n".join(text))
+    some = "--data.max_bad_rows=0.5"
+    message = error_of(*line(trained, "--rows=bad.jsonl", "--row=2", some))
+    assert message.endswith("row 2 of bad.jsonl is malformed and cannot be explained")
+    command(*line(trained, "--rows=bad.jsonl", some))
+    assert "6 predictions of bad.jsonl" in capsys.readouterr().out
 
 
 def test_weights_that_are_nan(trained, few):
-    run = changed(trained, lambda weights: weights["bias"].fill_(torch.nan))
+    run = changed(trained, lambda weights: weights["embedding.table"].fill_(torch.nan))
     message = error_of(*line(run, "--row=0", "--output=row.json"))
     assert "row 0 of the validation split: the model gives NaN or infinite scores" in message
     message = error_of(*line(run, f"--rows={few}", "--output=row.json"))
-    assert "NaN or infinite scores around each of the 7 rows of few.txt" in message
+    assert "NaN or infinite scores around each of the 7 rows of few.parquet" in message
     assert not [path for path in Path().iterdir() if path.name.startswith((".row", "row"))]
 
 

@@ -43,11 +43,13 @@ class Explained:
         instance: What has the logit.
         names: Names of the features.
         found: What they add to it.
+        masks: Number of copies that were fitted, and of those that R^2 is of.
     """
 
     instance: Instance
     names: list[str]
     found: WalshExplanation
+    masks: tuple[int, int]
 
     def members(self, coefficient: Coefficient) -> tuple[str, ...]:
         """The names of the features of a coefficient."""
@@ -129,7 +131,9 @@ class Explainer:
         def scores(rows: Any) -> Tensor:
             return self.model(rows) if position is None else self.model(rows)[:, position - 1]
 
-        return Explained(instance, names, masks.explain(score(scores, rows).double().numpy()))
+        y = score(scores, rows).double().numpy()
+        counts = len(masks.design.z), len(masks.design.held_out)
+        return Explained(instance, names, masks.explain(y), counts)
 
     def _masks_of(self, features: int) -> SharedMasks:
         if features < 2:

@@ -13,6 +13,7 @@ from zoo.inspect.shown import Shown
 from zoo.inspect.table import TextTable, clean, text_table
 
 LINES = 20  # of the largest contributions, in the terminal and in the waterfall
+LONGEST = 24  # characters of a value
 DOUBTFUL = 0.9  # R^2 below which a warning is given
 COLUMNS = ("fields", "on", "off", "contribution", "error", "share")
 OTHERS, REST = "(others)", "(rest)"
@@ -76,6 +77,7 @@ class ExplainedRow(Shown):
         contributions: Those of all fields, and of the interactions that are kept, largest first.
         rest: What they leave open of the logit.
         r2: How well they explain the logits around the row.
+        masks: Number of copies of the row that were fitted, and of those that R^2 is of.
         on: What each field is in this row, by name.
         off: What it is where it is off.
         attribution: Share of each expert of a mixture in the prediction, by name.
@@ -91,6 +93,7 @@ class ExplainedRow(Shown):
     contributions: tuple[Contribution, ...]
     rest: float
     r2: RSquared
+    masks: tuple[int, int]
     on: Mapping[str, float | str]
     off: Mapping[str, float | str]
     attribution: Mapping[str, float]
@@ -126,9 +129,9 @@ class ExplainedRow(Shown):
     def explained(self) -> str:
         """How well it is explained, in words."""
         return (
-            f"explained of the logits around it (R^2 on fresh copies): {self.r2.fields:.3f} by the "
-            f"fields, {self.r2.with_interactions:.3f} with the interactions below, "
-            f"{self.r2.all:.3f} by all that was fitted"
+            f"R^2 on {self.masks[1]:,} fresh copies of the row: fields {self.r2.fields:.3f}, with "
+            f"the interactions below {self.r2.with_interactions:.3f}, all that was fitted "
+            f"{self.r2.all:.3f}"
         )
 
     def sections(self) -> Iterator[Section]:
@@ -222,6 +225,7 @@ class ExplainedRow(Shown):
             "interactions": interactions,
             "rest": self.rest,
             "r2": asdict(self.r2),
+            "masks": list(self.masks),
             **({"attribution": dict(self.attribution)} if self.attribution else {}),
         }
 
@@ -231,7 +235,8 @@ def _numbers(found: Contribution) -> dict[str, float | None]:
 
 
 def _text(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
+    text = value if isinstance(value, str) else f"{value:.4g}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _waterfall(row: ExplainedRow) -> Any:

@@ -64,8 +64,8 @@ class ExplainedRows(Shown):
         yield Text(clean(self.title), "bold")
         everything, fields, shown = self.r2 / self.count
         yield Text(
-            f"explained of the logits around them (mean R^2 on fresh copies): {fields:.3f} by the "
-            f"fields, {shown:.3f} with the interactions, {everything:.3f} by all that was fitted\n"
+            f"mean R^2 on fresh copies of each row: fields {fields:.3f}, with interactions "
+            f"{shown:.3f}, all that was fitted {everything:.3f}\n"
         )
 
     def sections(self) -> Iterator[Section]:

@@ -1,42 +1,46 @@
 """What `train.py explain` does: rows in, what their fields add to the predictions out."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning import Trainer
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
 from zoo.data.batch import take
 from zoo.data.batch_checks import row_numbers
 from zoo.data.errors import ZooError
 from zoo.data.module import STAGES, ZooDataModule
 from zoo.glider.command import load_weights
-from zoo.glider.explained import Explained, Explainer, Instance, not_finite
+from zoo.glider.explained import Explainer, not_finite
 from zoo.glider.perturb import NotFinite
-from zoo.glider.session_switches import Features
-from zoo.glider.walsh import Coefficient
+from zoo.glider.session_switches import Features, SessionMeans
 from zoo.glider.walsh_search import WalshConfig
-from zoo.inspect.explained_row import Contribution, ExplainedRow, RSquared
+from zoo.inspect.explained_row import ExplainedRow
 from zoo.inspect.explained_rows import ExplainedRows
 from zoo.models.base import ZooModule
 from zoo.run.explain import training_means
-from zoo.run.explained_values import Values, Words
+from zoo.run.explained_row import explained_row
+from zoo.run.explained_values import Values
 from zoo.run.explanation_file import check_output, explanation_file
+from zoo.run.inspect import wide_console
 
 SPLITS = {"val": "validation", "test": "test"}
 Numbered = Iterator[tuple[list[int], Any]]  # numbers of rows, and the rows
 
 
-@dataclass(frozen=True)
+@dataclass
 class Explanation:
-    """An explanation of rows; see `ZooTrainer.explain` for the options."""
+    """An explanation of rows; see `ZooTrainer.explain` for the options.
+
+    Attributes:
+        left_out: Number of rows around which the model gave no finite scores.
+    """
 
     row: int | None
     rows: str | None
@@ -46,6 +50,7 @@ class Explanation:
     config: WalshConfig
     seed: int
     output: Path | None
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         if self.row is None and self.rows is None:
@@ -72,59 +77,45 @@ class Explanation:
     ) -> None:
         """Explains the rows on the trainer's device, and shows and writes what was found."""
         means = training_means(data, model.schema)  # before a file takes the place of splits
+        self._check_sessions(means)
         batches = self._batches(data)
         load_weights(model, checkpoint, data)
         model.eval().to(trainer.strategy.root_device)
         explainer = Explainer(model, means, self.config, self.seed, self.features, self.position)
-        head = {
-            "model": type(model).__name__,
-            "checkpoint": str(checkpoint.resolve()),
-            "source": self.source,
-            "masks": [self.config.masks, self.config.held_out],
-            "max_order": self.config.max_order,
-            "min_gain": self.config.min_gain,
-            "seed": self.seed,
-        }
-        summary = ExplainedRows(type(model).__name__, self.source)
         values = Values(model.schema, data.encoder_folder, means, self.features)
-        # of every row where a file shows them, else of one
-        every = self.output is not None and self.output.suffix != ".parquet"
-        first, left_out = None, 0
+        summary = ExplainedRows(type(model).__name__, self.source)
         shown = self.row is None and trainer.progress_bar_callback is not None
-        sessions = not isinstance(means, torch.Tensor)
-        file = explanation_file(self.output, head, sessions) if self.output else nullcontext()
-        with file as add, _progress(shown, data.predict_rows) as advance:
-            for numbers, batch in batches:
-                names = values.names(batch) if every else None
-                for instance in explainer.instances(move_data_to_device(batch, model.device)):
-                    number = numbers[instance.row]
-                    try:
-                        found = explainer.explain(instance)
-                    except NotFinite as error:
-                        if self.row is not None:
-                            raise not_finite(f"row {number} of {self.source}", error) from error
-                        left_out += 1
-                        continue
-                    if names is None and first is None:
-                        names = values.names(instance.batch)
-                    on, off = ({}, {}) if names is None else values.words(found, names)
-                    row = self._row(model, found, number, on, off)
-                    summary.add(row)
-                    first = first or row
-                    if add:
-                        add(row)
-                advance(len(numbers))
+        first = None
+        with (
+            self._file(model, checkpoint, isinstance(means, SessionMeans)) as add,
+            _progress(shown, data.predict_rows) as advance,
+        ):
+            for row in self._explained(explainer, batches, values, advance):
+                first = first or row
+                summary.add(row)
+                if add:
+                    add(row)
             if first is None:
-                raise ZooError(self._nothing(left_out))
-        self._report(first if summary.count == 1 else summary, data, left_out)
+                raise ZooError(self._nothing())
+        self._report(first if summary.count == 1 else summary)
+
+    def _check_sessions(self, means: Tensor | SessionMeans) -> None:
+        """Refuses options of sessions where these are rows."""
+        given = {"position": self.position is not None, "features": self.features != "groups"}
+        for option in (name for name, is_given in given.items() if is_given):
+            if isinstance(means, Tensor):
+                raise ZooError(f"{option} is of sessions, and these are rows: leave it out")
 
     # Rows
 
     def _batches(self, data: ZooDataModule) -> Numbered:
         """The rows with their numbers, batch by batch."""
         if self.rows is not None:
+            if not data.offers("predict"):
+                raise ZooError(f"rows: {type(data).__name__} reads no raw files: give --row N")
             data.predict_path = self.rows
-            found = self._of_file(data)
+            data.setup("predict")
+            found = ((row_numbers(b).tolist(), b) for b in data.batches("predict"))
         else:
             if not data.offers(self.split):
                 raise ZooError(f"{type(data).__name__} has no {SPLITS[self.split]} rows")
@@ -133,68 +124,84 @@ class Explanation:
             found = _numbered(data.batches(self.split))
         return found if self.row is None else self._only(found, self.row, data)
 
-    def _of_file(self, data: ZooDataModule) -> Numbered:
-        if not data.offers("predict"):
-            raise ZooError(f"{type(data).__name__} reads no raw files: give --row N")
-        data.setup("predict")
-        for batch in data.batches("predict"):
-            yield row_numbers(batch).tolist(), batch
-
     def _only(self, batches: Numbered, row: int, data: ZooDataModule) -> Numbered:
-        last = -1
+        total = 0
         for numbers, batch in batches:
             if row in numbers:
                 place = numbers.index(row)
                 yield [row], take(batch, slice(place, place + 1))
                 return
-            last = numbers[-1] if numbers else last
-        total = data.predict_rows if self.rows is not None and data.predict_rows else last + 1
+            total = max(total, *(number + 1 for number in numbers), 0)
+        if self.rows is not None:
+            total = data.predict_rows or total
         if row < total:
             raise ZooError(f"row {row} of {self.rows} is malformed and cannot be explained")
         raise ZooError(
             f"row: there is no row {row} in {self.source}: it has {total:,}, numbered from 0"
         )
 
-    # What was found
+    # What is found
 
-    def _row(
-        self, model: ZooModule, found: Explained, number: int, on: Words, off: Words
-    ) -> ExplainedRow:
-        instance, walsh = found.instance, found.found
-        return ExplainedRow(
-            type(model).__name__,
-            self.source,
-            number,
-            instance.position,
-            _label(instance),
-            walsh.score,
-            _contribution(found, walsh.intercept),
-            tuple(_contribution(found, c) for c in found.largest_first),
-            walsh.rest,
-            RSquared(*walsh.r2),
-            on,
-            off,
-            _attribution(model, instance),
-        )
+    def _explained(
+        self,
+        explainer: Explainer,
+        batches: Numbered,
+        values: Values,
+        advance: Callable[[int], None],
+    ) -> Iterator[ExplainedRow]:
+        model = explainer.model
+        # of every row where a file shows them, else of the first, which the terminal may show
+        every = self.output is not None and self.output.suffix != ".parquet"
+        first = True
+        for numbers, batch in batches:
+            names = values.names(batch) if every else {}
+            for instance in explainer.instances(move_data_to_device(batch, model.device)):
+                number = numbers[instance.row]
+                try:
+                    found = explainer.explain(instance)
+                except NotFinite as error:
+                    if self.row is not None:
+                        raise not_finite(f"row {number} of {self.source}", error) from error
+                    self.left_out += 1
+                    continue
+                if first and not every:
+                    names = values.names(instance.batch)
+                words = values.words(found, names) if every or first else ({}, {})
+                first = False
+                yield explained_row(model, found, self.source, number, *words)
+            advance(len(numbers))
 
-    def _nothing(self, left_out: int) -> str:
-        if left_out:
+    def _nothing(self) -> str:
+        if self.left_out:
             return (
-                f"the model gives NaN or infinite scores around each of the {left_out:,} rows of "
-                f"{self.source}: are there NaN in its weights, in the rows, or in the means of the "
-                "data?"
+                f"the model gives NaN or infinite scores around each of the {self.left_out:,} rows "
+                f"of {self.source}: are there NaN in its weights, in the rows, or in the means of "
+                "the data?"
             )
         if self.position is not None:
             return f"position: no session of {self.source} has a track {self.position} to predict"
         return f"{self.source} has no row that can be explained"
 
-    def _report(
-        self, found: ExplainedRow | ExplainedRows, data: ZooDataModule, left_out: int
-    ) -> None:
-        console = Console(highlight=False)
+    # What is shown and written
+
+    def _file(self, model: ZooModule, checkpoint: Path, sessions: bool) -> Any:
+        if self.output is None:
+            return nullcontext()
+        head = {
+            "model": type(model).__name__,
+            "checkpoint": str(checkpoint.resolve()),
+            "source": self.source,
+            "max_order": self.config.max_order,
+            "min_gain": self.config.min_gain,
+            "seed": self.seed,
+        }
+        return explanation_file(self.output, head, sessions)
+
+    def _report(self, found: ExplainedRow | ExplainedRows) -> None:
+        console = wide_console()
         console.print(found)
-        if left_out:
-            console.print(f"{left_out:,} rows left out: NaN or infinite scores around them")
+        if self.left_out:
+            console.print(f"{self.left_out:,} rows left out: NaN or infinite scores around them")
         if self.output:
             console.print(str(self.output), soft_wrap=True)
 
@@ -206,26 +213,6 @@ def _numbered(batches: Iterable[Any]) -> Numbered:
         stop = start + len(batch.label)
         yield [*range(start, stop)], batch
         start = stop
-
-
-def _contribution(found: Explained, c: Coefficient) -> Contribution:
-    return Contribution(found.members(c), c.value, c.error, c.share if c.features else None)
-
-
-def _label(instance: Instance) -> float | None:
-    label = instance.batch.label[0]
-    value = float(label if instance.position is None else label[instance.position - 1])
-    return None if math.isnan(value) else value
-
-
-@torch.inference_mode()
-def _attribution(model: ZooModule, instance: Instance) -> dict[str, float]:
-    """The share of each expert of a mixture; of other models, nothing."""
-    if len(model.experts) < 2:
-        return {}
-    shares = model.explain(instance.batch)[1][0]
-    shares = shares if instance.position is None else shares[instance.position - 1]
-    return dict(zip(model.experts, shares.tolist(), strict=True))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from zoo.glider.explained import Explained
 from zoo.glider.session_switches import Features, SessionMeans, SessionOnOff
 from zoo.inspect.with_data.values import ids_of, shown
 
-ABSENT, EMPTY, ZERO = "absent", "empty list", "zero embedding"
+ABSENT, EMPTY, MEANS, ZERO = "absent", "empty list", "their means", "zero embedding"
 FEW = 3  # fields of a group, whose values are shown
 Words = Mapping[str, float | str]
 
@@ -77,16 +77,16 @@ class Values:
             for name, columns in parts:
                 labels = [fields[c].name for c in columns]
                 on[name] = _said(labels, values[:, list(columns)])
-                off[name] = _said(labels, means[None, list(columns)])
+                off[name] = MEANS if len(labels) > 1 else _said(labels, means[None, list(columns)])
         events = [name for name in found.names if name not in on]
         return {**dict.fromkeys(events, "there"), **on}, {**dict.fromkeys(events, ABSENT), **off}
 
 
 def _said(labels: list[str], values: Tensor) -> str:
-    """The values [T, C] of some fields in words; of many fields their number."""
-    if len(labels) > FEW:
-        return f"{len(labels)} fields"
-    columns = (", ".join(f"{value:.3g}" for value in column) for column in values.T.tolist())
+    """The values [T, C] of some fields in words: of one field over time, or of a few at a time."""
     if len(labels) == 1:
-        return next(columns)
-    return "; ".join(f"{label} {said}" for label, said in zip(labels, columns, strict=True))
+        return ", ".join(f"{value:.3g}" for value in values[:, 0].tolist())
+    if len(labels) > FEW or len(values) > 1:
+        return f"{len(labels)} fields"
+    row = values[0].tolist()
+    return ", ".join(f"{label} {value:.3g}" for label, value in zip(labels, row, strict=True))

@@ -203,10 +203,13 @@ def _run(arguments: Sequence[str]) -> None:
         json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:
-        # a file or a pipe has no width of its own, and the usual 80 columns would fold tables
-        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
-        console = Console(highlight=False, width=width)
-        console.print(found, *(part for part in more.values() if part))
+        wide_console().print(found, *(part for part in more.values() if part))
+
+
+def wide_console() -> Console:
+    """What prints tables; a file or a pipe has no width, and the usual 80 columns fold them."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
+    return Console(highlight=False, width=width)
 
 
 def _interactions(path: Path, found: Inspection) -> DetectedInteractions:

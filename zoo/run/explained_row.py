@@ -1,0 +1,63 @@
+"""An explained prediction as it is shown, from what was found and the row itself."""
+
+import math
+
+import torch
+
+from zoo.glider.explained import Explained, Instance
+from zoo.glider.walsh import Coefficient
+from zoo.inspect.explained_row import Contribution, ExplainedRow, RSquared
+from zoo.models.base import ZooModule
+from zoo.run.explained_values import Words
+
+
+def explained_row(
+    model: ZooModule, found: Explained, source: str, number: int, on: Words, off: Words
+) -> ExplainedRow:
+    """An explained prediction as it is shown.
+
+    Args:
+        model: The model.
+        found: What was found.
+        source: Where the row is from, in words.
+        number: Its number there.
+        on: What each feature is in the row.
+        off: What it is where it is off.
+    """
+    walsh = found.found
+    return ExplainedRow(
+        model=type(model).__name__,
+        source=source,
+        row=number,
+        position=found.instance.position,
+        label=_label(found.instance),
+        logit=walsh.score,
+        intercept=_contribution(found, walsh.intercept),
+        contributions=tuple(_contribution(found, c) for c in found.largest_first),
+        rest=walsh.rest,
+        r2=RSquared(*walsh.r2),
+        masks=found.masks,
+        on=on,
+        off=off,
+        attribution=_attribution(model, found.instance),
+    )
+
+
+def _contribution(found: Explained, c: Coefficient) -> Contribution:
+    return Contribution(found.members(c), c.value, c.error, c.share if c.features else None)
+
+
+def _label(instance: Instance) -> float | None:
+    label = instance.batch.label[0]
+    value = float(label if instance.position is None else label[instance.position - 1])
+    return None if math.isnan(value) else value
+
+
+@torch.inference_mode()
+def _attribution(model: ZooModule, instance: Instance) -> dict[str, float]:
+    """The share of each expert of a mixture; of other models, nothing."""
+    if len(model.experts) < 2:
+        return {}
+    shares = model.explain(instance.batch)[1][0]
+    shares = shares if instance.position is None else shares[instance.position - 1]
+    return dict(zip(model.experts, shares.tolist(), strict=True))
