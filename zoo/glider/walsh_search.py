@@ -24,8 +24,8 @@ class WalshConfig:
 
     Attributes:
         masks: Number of masks that coefficients are fitted on; None is 1,500, or four for each
-            field where that is more. From 1.25 for each field and pair on, all pairs are fitted;
-            with fewer, those that a pursuit finds.
+            field where that is more. From two for each field and pair on, all pairs are fitted;
+            with fewer, those that a pursuit finds, and the others are taken for random.
         held_out: Number of masks that confirm larger sets and measure the fit.
         max_order: Largest number of features of an interaction.
         min_gain: Share of the variance of the scores that an interaction must have.
@@ -121,6 +121,7 @@ def _pursued(fit: Fit, parents: Sequence[Set], variance: float, config: WalshCon
     A superset has one feature more. The strongest join first, with all that are nearly as strong.
     """
     z, further = fit.design.z, list(fit.further)
+    pairs = any(len(parent) == 1 for parent in parents)
     inside = np.zeros((z.shape[1], len(parents)), bool)
     for j, parent in enumerate(parents):
         inside[list(parent), j] = True
@@ -130,7 +131,8 @@ def _pursued(fit: Fit, parents: Sequence[Set], variance: float, config: WalshCon
     least = stats.t.isf(config.level / 2 / (~inside).sum(), fit.free)
     while fit.free > 1:
         # the part of a product that the design does not explain has N - P of its N squares
-        sizes = np.abs(z.T @ (joined * fit.residual[:, None])) / fit.free
+        scale = (fit.design.gain(fit.free) if pairs else 1.0) / fit.free
+        sizes = np.abs(z.T @ (joined * fit.residual[:, None])) * scale
         sizes[inside] = 0
         chance = least * fit.deviation / math.sqrt(fit.free)
         enough = max(chance, math.sqrt(config.min_gain * variance) / 2, TOGETHER * sizes.max())

@@ -116,7 +116,8 @@ def _of_fit(rows: WalshRows, masks: SharedMasks) -> tuple[dict[Set, Any], dict[S
     else:
         every = combinations(range(features), 2)
         while some := [*islice(every, BLOCK)]:
-            values = _on(rows.residuals, products(design.z, some), noise.free, rows, some)
+            free = noise.free / design.gain(noise.free)
+            values = _on(rows.residuals, products(design.z, some), free, rows, some)
             pairs |= Effects.of(values, 1 / noise.free, noise, config.min_gain).named(some)
     return mains.named(design.sets[1:end]), pairs
 
