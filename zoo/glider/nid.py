@@ -65,34 +65,55 @@ def nid(networks: SurrogateNetworks, max_order: int | None = None) -> list[Itera
         networks: The networks, K of them.
         max_order: Largest number of features of a candidate; None is any number.
     """
-    first = networks.layers[0][0].abs().transpose(1, 2).cpu()  # [K, H, d]
+    first = networks.layers[0][0].abs().transpose(1, 2)  # [K, H, d]
     smallest, order = first.sort(2, descending=True)
-    strength = smallest * influence(networks).cpu().unsqueeze(2)
+    strength = smallest * influence(networks).unsqueeze(2)
     top = min(max_order or first.shape[2], first.shape[2])
     # a random code for each feature makes the sum over a set its key, whatever the order
     codes = torch.randint(
         -(2**62), 2**62, (first.shape[2],), generator=torch.Generator().manual_seed(0)
     )
-    keys = codes[order].cumsum(2)
-    return [_ranked(*k) for k in zip(keys[:, :, 1:top], strength[:, :, 1:top], order, strict=True)]
+    keys = codes.to(first.device)[order].cumsum(2)[:, :, 1:top].flatten(1)
+    place, where = _distinct(keys)
+    # sums of floats in one order, which a GPU does not keep
+    place, strength = place.cpu(), strength[:, :, 1:top].flatten(1).cpu()
+    total = torch.zeros(place.shape).flatten()
+    rows = torch.arange(len(place)).unsqueeze(1) * place.shape[1]
+    total = total.index_add_(0, (place + rows).flatten(), strength.flatten()).view_as(place)
+    ranking = total.argsort(dim=1, descending=True, stable=True)
+    return [_ranked(*k) for k in zip(ranking, total, where.cpu(), order.cpu(), strict=True)]
 
 
-def _ranked(keys: Tensor, strength: Tensor, order: Tensor) -> Iterator[Candidate]:
+def _distinct(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Of keys [K, C] the number of each among the distinct ones of its row, ascending; and where
+    each of these is found last, [K, C], filled up by anything."""
+    ascending, order = keys.sort(dim=1, stable=True)
+    begins = torch.ones_like(ascending)
+    begins[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
+    number = begins.cumsum(1) - 1
+    place = torch.empty_like(number).scatter_(1, order, number)
+    ends = torch.cat((begins[:, 1:], torch.ones_like(begins[:, :1])), 1).bool()
+    where = torch.zeros_like(number)
+    rows, columns = ends.nonzero(as_tuple=True)
+    where[rows, number[rows, columns]] = order[rows, columns]
+    return place, where
+
+
+def _ranked(ranking: Tensor, total: Tensor, where: Tensor, order: Tensor) -> Iterator[Candidate]:
     """The candidates of a network, strongest first, merged over its units.
 
     Args:
-        keys: [H, orders] key of the set of each candidate.
-        strength: [H, orders] what each unit contributes to the strength of the candidate.
+        ranking: [C] numbers of distinct candidates, strongest first, and of others without strength.
+        total: [C] strength of each distinct candidate.
+        where: [C] one of the places where it is found, unit by unit.
         order: [H, d] features of each unit by descending |w|.
     """
-    distinct, place = keys.flatten().unique(return_inverse=True)
-    total = torch.zeros(len(distinct)).index_add_(0, place, strength.flatten())
-    where = torch.empty(len(distinct), dtype=torch.long)
-    where[place] = torch.arange(len(place))
-    ranking = total.argsort(descending=True, stable=True)
-    ranking = ranking[total[ranking] > 0]
-    for first, found in zip(where[ranking].tolist(), total[ranking].tolist(), strict=True):
-        unit, end = divmod(first, keys.shape[1])
+    orders = len(where) // len(order)
+    for number in ranking.tolist():
+        found = float(total[number])
+        if found <= 0:
+            return
+        unit, end = divmod(int(where[number]), orders)
         yield Candidate(tuple(sorted(order[unit, : end + 2].tolist())), found)
 
 

@@ -50,7 +50,7 @@ def threshold(
             tried.
         pure: Whether an interaction must have a term of its own.
     """
-    regression = _Regression(train, val, test)
+    regression = _Regression(train, val)
     strengths: dict[Set, float] = dict(ranking)
     tried: list[Set] = []
     kept: list[Set] = []
@@ -75,7 +75,7 @@ def threshold(
         joined = _with_parts(kept)
     kept.sort(key=lambda s: -strengths[s])
     found = [Candidate(s, strengths[s]) for s in kept]
-    return found, regression.r2([], of_test=True), regression.r2(joined, of_test=True)
+    return found, regression.r2([], test), regression.r2(joined, test)
 
 
 def _needed(regression: "_Regression", kept: Sequence[Set], min_gain: float) -> list[Set]:
@@ -148,30 +148,31 @@ class _Regression:
     Args:
         train: Training samples.
         val: Validation samples.
-        test: Test samples.
     """
 
-    def __init__(self, train: Samples, val: Samples, test: Samples) -> None:
-        self.parts = (train, val, test)
-        x = train.x.double()
+    def __init__(self, train: Samples, val: Samples) -> None:
+        self.train = train._replace(x=train.x.double(), y=train.y.double())
+        self.val = val._replace(x=val.x.double())
         self.places: dict[Set, int] = {}
-        self.designs = [x.new_empty(len(part.y), 0) for part in self.parts]
-        self.gram, self.right = x.new_empty(0, 0), x.new_empty(0)
-        self._add([(), *((i,) for i in range(x.shape[1]))])
-        self.main = [*range(len(self.places))]
+        self.x, self.val_x = _base(self.train.x), _base(self.val.x)
+        weighted = _weighted(self.x, train.weight)
+        self.gram, self.right = weighted.T @ self.x, weighted.T @ self.train.y
+        self.main = [*range(self.x.shape[1])]
 
     def centred(self) -> "_Regression":
         """The same of features less their means over the training samples."""
-        mean = self.parts[0].x.double().mean(0)
-        train, val, test = (part._replace(x=part.x.double() - mean) for part in self.parts)
-        return _Regression(train, val, test)
+        mean = self.train.x.mean(0)
+        train, val = (part._replace(x=part.x - mean) for part in (self.train, self.val))
+        return _Regression(train, val)
 
-    def r2(self, sets: Sequence[Set], of_test: bool = False) -> float:
-        """R^2 with the products of these sets, on the validation or the test samples."""
+    def r2(self, sets: Sequence[Set], samples: Samples | None = None) -> float:
+        """R^2 with the products of these sets, on the validation samples or others."""
         columns, inverse = self._solved(sets)
-        part = 2 if of_test else 1
-        weights = inverse @ self.right[columns]
-        return float(r2(self.designs[part][:, columns] @ weights, self.parts[part]))
+        if samples is None:
+            samples, x = self.val, self.val_x[:, columns]
+        else:
+            x = torch.cat((_base(samples.x.double()), _products(samples.x.double(), sets)), 1)
+        return float(r2(x @ (inverse @ self.right[columns]), samples))
 
     def without_each(self, sets: Sequence[Set]) -> Tensor:
         """[C] R^2 on the validation samples with the products of all of these sets but one."""
@@ -179,8 +180,8 @@ class _Regression:
         weights = inverse @ self.right[columns]
         # leaving out a column moves the other weights along its column of the inverse
         moved = weights[:, None] - inverse * (weights / inverse.diagonal())
-        predicted = self.designs[1][:, columns] @ moved[:, len(self.main) :]
-        return r2(predicted.T, self.parts[1])
+        predicted = self.val_x[:, columns] @ moved[:, len(self.main) :]
+        return r2(predicted.T, self.val)
 
     def _solved(self, sets: Sequence[Set]) -> tuple[list[int], Tensor]:
         """The columns of these sets, behind those of the features, and their inverse."""
@@ -194,15 +195,27 @@ class _Regression:
         """Makes the products of some sets."""
         if not sets:
             return
-        self.places |= {s: len(self.places) + j for j, s in enumerate(sets)}
-        fresh = []
-        for part in self.parts:
-            x = part.x.double()
-            fresh.append(torch.stack([x[:, list(s)].prod(1) for s in sets], 1))
-        train = self.parts[0]
-        weighted = fresh[0] if train.weight is None else fresh[0] * train.weight.unsqueeze(1)
-        across = self.designs[0].T @ weighted
-        rows = torch.cat((across.T, weighted.T @ fresh[0]), 1)
+        self.places |= {s: len(self.gram) + j for j, s in enumerate(sets)}
+        fresh = _products(self.train.x, sets)
+        weighted = _weighted(fresh, self.train.weight)
+        across = self.x.T @ weighted
+        rows = torch.cat((across.T, weighted.T @ fresh), 1)
         self.gram = torch.cat((torch.cat((self.gram, across), 1), rows))
-        self.right = torch.cat((self.right, weighted.T @ train.y.double()))
-        self.designs = [torch.cat(parts, 1) for parts in zip(self.designs, fresh, strict=True)]
+        self.right = torch.cat((self.right, weighted.T @ self.train.y))
+        self.x = torch.cat((self.x, fresh), 1)
+        self.val_x = torch.cat((self.val_x, _products(self.val.x, sets)), 1)
+
+
+def _base(x: Tensor) -> Tensor:
+    """[N, 1 + d] a constant and the features."""
+    return torch.cat((torch.ones_like(x[:, :1]), x), 1)
+
+
+def _products(x: Tensor, sets: Sequence[Set]) -> Tensor:
+    """[N, C] the product of the features of each set."""
+    products = [x[:, list(features)].prod(1) for features in sets]
+    return torch.stack(products, 1) if products else x[:, :0]
+
+
+def _weighted(x: Tensor, weight: Tensor | None) -> Tensor:
+    return x if weight is None else x * weight.unsqueeze(1)
