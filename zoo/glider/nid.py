@@ -85,8 +85,10 @@ def nid(networks: SurrogateNetworks, max_order: int | None = None) -> list[Itera
 
 
 def _distinct(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Of keys [K, C] the number of each among the distinct ones of its row, ascending; and where
-    each of these is found last, [K, C], filled up by anything."""
+    """Of keys [K, C] the number of each among the distinct ones of its row, and their places.
+
+    Both are [K, C]; the places, the last ones where a key occurs, are filled up by anything.
+    """
     ascending, order = keys.sort(dim=1, stable=True)
     begins = torch.ones_like(ascending)
     begins[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
@@ -103,7 +105,7 @@ def _ranked(ranking: Tensor, total: Tensor, where: Tensor, order: Tensor) -> Ite
     """The candidates of a network, strongest first, merged over its units.
 
     Args:
-        ranking: [C] numbers of distinct candidates, strongest first, and of others without strength.
+        ranking: [C] numbers of the distinct candidates, strongest first; numbers of none behind.
         total: [C] strength of each distinct candidate.
         where: [C] one of the places where it is found, unit by unit.
         order: [H, d] features of each unit by descending |w|.
