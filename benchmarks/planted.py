@@ -8,12 +8,14 @@ three fields (the truth, the rows, the split's order and the weights all change)
 them, `train.py detect` explains validation rows of it, and every model is trained
 
 - without cross fields;
-- with `all`: cross fields for the significant interactions, at most 10, their numbers in 10 bins.
+- with `all`: cross fields for the significant interactions, at most 10, their numbers in 10 bins;
+- with those that `train.py gains` finds to `pay`, in the bins that it chooses.
 
 The tables:
 
 - recall@10: share of the planted interactions among the first ten.
 - false: significant pairs, and larger sets, that neither are planted nor lie inside a planted one.
+- missed, false: planted interactions that do not pay, and others that do.
 - gain: logloss of the test rows without crosses less that with them; its standard error over seeds.
 - gap closed: share of the difference in test logloss between the model without crosses and the
   true probabilities.
@@ -24,9 +26,11 @@ made again, so that an interrupted benchmark goes on, and more seeds or models j
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,7 @@ from datamodules.synthetic.clicks import CROSSES
 
 MODELS = ("wide_deep", "deepfm", "dcn", "xdeepfm", "autoint")
 SOURCE = "autoint"  # whose interactions are detected
-VARIANTS = ("without", "all")
+VARIANTS = ("without", "all", "pays")
 TOP = 10
 BINS = 10
 LEVEL = 0.05
@@ -71,16 +75,18 @@ def fit(model: str, seed: int, rows: int, folder: Path, variant: str, *options: 
     same = ["--data.prepared", str(folder / "prepared")]
     same += ["--data.synthetic.rows", str(rows), "--data.synthetic.seed", str(seed)]
     train = folder / "train.txt"
+    shutil.rmtree(_run(folder, variant, model, seed).parent, ignore_errors=True)  # interrupted
     metrics, resolved = fit_ours(config, train, seed, folder / variant, *same, *options)
-    checkpoint = torch.load(_run(folder, variant, model, seed, "best.ckpt"), weights_only=True)
+    checkpoint = torch.load(
+        _run(folder, variant, model, seed) / "checkpoints/best.ckpt", weights_only=True
+    )
     parameters = sum(value.numel() for value in checkpoint["state_dict"].values())
     name = resolved["model"]["class_path"].rpartition(".")[2]
     return {"class": name, "parameters": parameters, **metrics}
 
 
-def _run(folder: Path, variant: str, model: str, seed: int, file: str) -> Path:
-    run = folder / variant / "runs" / f"{model}_{seed}" / "version_0"
-    return run / "checkpoints" / file if file.endswith(".ckpt") else run / file
+def _run(folder: Path, variant: str, model: str, seed: int) -> Path:
+    return folder / variant / "runs" / f"{model}_{seed}" / "version_0"
 
 
 def command(name: str, run: Path, output: Path, *options: str) -> list[Line]:
@@ -116,6 +122,18 @@ def judge(found: list[Line]) -> Line:
     }
 
 
+def judge_gains(found: list[Line]) -> Line:
+    """What pays, and how much of it is planted."""
+    planted = {frozenset(cross) for cross in CROSSES}
+    pays = [row for row in found if row.get("pays")]
+    sets = {frozenset(row["fields"]) for row in pays}
+    return {
+        "pays": [[*row["fields"], row["bins"]] for row in pays],
+        "missed": len(planted - sets),
+        "false": len(sets - planted),
+    }
+
+
 class Seed:
     """What is made of one seed, in a folder that is kept."""
 
@@ -125,6 +143,8 @@ class Seed:
         self.folder = options.folder / f"{options.rows}_{number}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / "interactions.json"
+        self.gains = self.folder / "gains.json"
+        self.source = _run(self.folder, "without", SOURCE, number)
 
     def fit(self, model: str, variant: str, *options: str) -> None:
         """Trains a model, unless that has been done."""
@@ -139,9 +159,8 @@ class Seed:
         self.fit(SOURCE, "without")
         mine = {**self.key, "model": SOURCE, "variant": "detect"}
         if not self.results.of(**mine):
-            run = _run(self.folder, "without", SOURCE, self.number, "config.yaml").parent
             instances = ["--instances", str(self.options.instances), "--detector", "walsh"]
-            line = judge(command("detect", run, self.file, *instances))
+            line = judge(command("detect", self.source, self.file, *instances))
             self.results.add({**mine, **line})
             console.print(self.number, line["first"], highlight=False)
 
@@ -154,6 +173,25 @@ class Seed:
         top_k = ["--data.top_k", str(min(count, TOP))]
         crosses = ["--data.crosses", str(self.file), "--data.cross_bins", str(BINS)]
         self.fit(model, "all", *crosses, *top_k)
+
+    def measure(self) -> None:
+        """Measures which of the interactions pay, unless that has been done."""
+        mine = {**self.key, "model": SOURCE, "variant": "gains"}
+        if not self.results.of(**mine):
+            start = time.perf_counter()
+            found = command("gains", self.source, self.gains, "--interactions", str(self.file))
+            line = judge_gains(found) | {"seconds": time.perf_counter() - start}
+            self.results.add({**mine, **line})
+            console.print(self.number, "pays", line["pays"], highlight=False)
+
+    def with_those_that_pay(self, model: str) -> None:
+        """Trains a model with cross fields that pay."""
+        self.measure()
+        (line,) = self.results.of(**self.key, model=SOURCE, variant="gains")
+        if line["pays"]:
+            self.fit(model, "pays", "--data.crosses", str(self.gains))
+        else:
+            self.as_without(model, "pays")
 
     def as_without(self, model: str, variant: str) -> None:
         """The result of a variant that adds no cross field."""
@@ -169,14 +207,19 @@ class Seed:
             self.fit(model, "without")
         if "all" in self.options.variants:
             self.with_all(model)
+        if "pays" in self.options.variants:
+            self.with_those_that_pay(model)
 
 
 def detection_table(results: Results, rows: int) -> object:
     """What was detected."""
     columns = ("recall@10", "significant", "false pairs", "false larger sets")
+    columns += ("pay", "missed", "false", "seconds")
     table = make_table(f"interactions of AutoInt, {rows:,} rows", "seed", *columns)
     for line in results.of(rows=rows, variant="detect"):
-        numbers = (line[name] for name in ("significant", "false_pairs", "false_sets"))
+        numbers = [line[name] for name in ("significant", "false_pairs", "false_sets")]
+        for gains in results.of(rows=rows, seed=line["seed"], variant="gains"):
+            numbers += len(gains["pays"]), gains["missed"], gains["false"], round(gains["seconds"])
         table.add_row(str(line["seed"]), f"{line['recall']:.2f}", *map(str, numbers))
     return table
 
@@ -248,8 +291,7 @@ def main() -> None:
         seeds = [Seed(number, given, results) for number in range(given.seeds)]
         for seed in seeds:
             seed.detect()
-        for seed in seeds if not given.detection_only else ():
-            for model in given.models:
+            for model in given.models if not given.detection_only else ():
                 seed.run(model)
     console.print(detection_table(results, given.rows))
     for variant in VARIANTS[1:]:

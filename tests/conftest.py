@@ -279,7 +279,7 @@ def shared_crossed(criteo_file, prepared_criteo, tmp_path_factory):
 def made_crosses():
     """The members of the crosses that are prepared during a test."""
     with mock.patch("datamodules.tabular.cross_folders.prepare_cross", wraps=prepare_cross) as work:
-        yield lambda: [call.kwargs["members"] for call in work.call_args_list]
+        yield lambda: [call.kwargs["wanted"].members for call in work.call_args_list]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 from datamodules.prepared.arrays import Arrays
 from datamodules.prepared.engine import Engine
 from datamodules.prepared.folder import SPLITS, Manifest, build_once, key
-from datamodules.tabular.cross_options import CrossOptions
+from datamodules.tabular.cross_options import CrossFields, CrossOptions
 from datamodules.tabular.crosses import Cross, fit_cross, member_columns
 from datamodules.tabular.encoder import load_vocabulary
 from zoo.data.checksums import checksums, combined
@@ -26,9 +26,9 @@ from zoo.data.schema import JOINER, Schema
 Crosses = dict[Path, Callable[[Path], None]]  # by its folder, what fills it
 
 
-def cross_folder(base: Path, members: tuple[str, ...], crossing: CrossOptions) -> Path:
+def cross_folder(base: Path, cross: CrossFields, crossing: CrossOptions) -> Path:
     """Where the cross field that was fitted on the prepared data in `base` lies."""
-    return _keyed(base, crossing.options(members))
+    return _keyed(base, crossing.options(cross))
 
 
 def encoded_cross_folder(base: Path, encoder: Path) -> Path:
@@ -45,21 +45,21 @@ def _options(encoder: Path) -> dict[str, Any]:
 
 
 def fitted_crosses(
-    base: Path, interactions: list[tuple[str, ...]], crossing: CrossOptions, memory_limit: str
+    base: Path, wanted: list[CrossFields], crossing: CrossOptions, memory_limit: str
 ) -> Crosses:
     """The cross fields to be fitted on the prepared data in `base`.
 
     Args:
         base: Folder of the prepared rows.
-        interactions: Names of the fields of each cross.
+        wanted: The fields of each cross, and their bins.
         crossing: How crosses are fitted.
         memory_limit: Bound of the memory that the preparation uses, such as `1GB`.
     """
     return {
-        cross_folder(base, members, crossing): partial(
-            prepare_cross, base=base, members=members, crossing=crossing, memory_limit=memory_limit
+        cross_folder(base, cross, crossing): partial(
+            prepare_cross, base=base, wanted=cross, crossing=crossing, memory_limit=memory_limit
         )
-        for members in interactions
+        for cross in wanted
     }
 
 
@@ -90,7 +90,7 @@ def build_crosses(base: Path, crosses: Crosses, *, verify: bool) -> None:
 
 
 def prepare_cross(
-    folder: Path, *, base: Path, members: tuple[str, ...], crossing: CrossOptions, memory_limit: str
+    folder: Path, *, base: Path, wanted: CrossFields, crossing: CrossOptions, memory_limit: str
 ) -> None:
     """Fills an empty folder with a cross field fitted on the prepared data in `base`."""
     manifest = Manifest.load(base)
@@ -98,10 +98,12 @@ def prepare_cross(
     min_count = crossing.min_count(manifest.splits["train"]["rows"])
     with Engine(folder / "work", memory_limit) as engine:
         train = Arrays.open(base / "train")
-        cross = fit_cross(engine, train, schema, members, bins=crossing.bins, min_count=min_count)
+        cross = fit_cross(
+            engine, train, schema, wanted.members, bins=wanted.bins, min_count=min_count
+        )
         cross.save(engine, folder / "encoder")
         _write_splits(engine, cross, base, folder)
-    _save_manifest(folder, base, crossing.options(members), cross)
+    _save_manifest(folder, base, crossing.options(wanted), cross)
 
 
 def _encode(folder: Path, *, base: Path, encoder: Path, memory_limit: str) -> None:

@@ -16,7 +16,7 @@ from datamodules.tabular.cross_folders import (
     encoded_crosses,
     fitted_crosses,
 )
-from datamodules.tabular.cross_options import CrossOptions
+from datamodules.tabular.cross_options import CrossFields, CrossOptions, report
 from datamodules.tabular.crosses import Cross
 from datamodules.tabular.source import RawField
 from zoo.data.checksums import combined
@@ -31,10 +31,13 @@ class CrossedDataModule(PreparedDataModule):
         memory_limit: Bound of the memory that preparation uses, such as `1GB`.
         crosses: File interactions.json; its interactions become cross fields behind the
             categorical ones (see `datamodules.tabular.crosses`).
+            Where the file says which pay (see the command `gains`), the others are left out.
         top_k: Number of interactions to cross, in the order of the file; null crosses all.
-        cross_bins: Largest number of quantile bins of a numerical field in a cross.
+        cross_bins: Largest number of quantile bins of a numerical field in a cross; null takes what
+            the file says of each interaction, and else 100.
         cross_min_share: Share of the training rows that the count of a combination must exceed
             to get an id of its own.
+        cross_all: Whether to cross all interactions of a file that says which pay.
         shared: Options of `PreparedDataModule`; an encoder brings its crosses along.
     """
 
@@ -43,15 +46,16 @@ class CrossedDataModule(PreparedDataModule):
         memory_limit: str = "1GB",
         crosses: str | None = None,
         top_k: int | None = None,
-        cross_bins: int = 100,
+        cross_bins: int | None = None,
         cross_min_share: float = 1e-4,
+        cross_all: bool = False,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         if not re.fullmatch(r"\d+(\.\d+)? *[KMGT]i?B", memory_limit):
             raise ZooError(f"data.memory_limit {memory_limit!r} is not a size such as 1GB")
         file = Path(crosses) if crosses else None
-        self.crossing = CrossOptions(file, top_k, cross_bins, cross_min_share)
+        self.crossing = CrossOptions(file, top_k, cross_bins, cross_min_share, cross_all)
         self.memory_limit = memory_limit
 
     def raw_fields(self) -> list[RawField]:
@@ -88,18 +92,31 @@ class CrossedDataModule(PreparedDataModule):
             crosses = fitted_crosses(
                 self.folder, self._interactions, self.crossing, self.memory_limit
             )
+            self._check_gains()
         else:
             crosses = encoded_crosses(self.folder, self._cross_encoders, self.memory_limit)
         build_crosses(self.folder, crosses, verify=self.verify)
 
     @cached_property
-    def _interactions(self) -> list[tuple[str, ...]]:
+    def _interactions(self) -> list[CrossFields]:
         return self.crossing.interactions([field.name for field in self.raw_fields()])
+
+    def _check_gains(self) -> None:
+        """Says so where the gains in the file of interactions are of other rows than these."""
+        file = self.crossing.read([field.name for field in self.raw_fields()])
+        of = file.gains_of if file and not self.crossing.all else {}
+        if of:
+            manifest = Manifest.load(self._fitted_folder)
+            if any(combined(manifest.below(split)) != checksum for split, checksum in of.items()):
+                report(
+                    f"{self.crossing.path}: its gains were measured on other rows than these: "
+                    "measure them again with the command gains, or set data.cross_all to true"
+                )
 
     @property
     def _fitted_crosses(self) -> list[Path]:
         base = self._fitted_folder
-        return [cross_folder(base, members, self.crossing) for members in self._interactions]
+        return [cross_folder(base, cross, self.crossing) for cross in self._interactions]
 
     def _fitted(self) -> dict[str, str]:
         """The checksums of the rows' encoder and of the crosses; none unless all are prepared."""

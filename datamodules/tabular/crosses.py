@@ -92,7 +92,7 @@ class Cross:
         """
         folder.mkdir()
         if self.is_list:
-            values = int(_combinations(arrays, schema, self.members).sum())
+            values = int(combinations(arrays, schema, self.members).sum())
             with ListsWriter(folder, len(arrays), 1, values) as writer:
                 for lists in self.lists(engine, arrays, schema):
                     writer.write(lists)
@@ -113,7 +113,7 @@ class Cross:
 
     def lists(self, engine: Engine, arrays: Arrays, schema: Schema) -> Iterator[Lists]:
         """[R, 1] the lists of all rows, chunk by chunk; the engine holds the vocabulary."""
-        lengths = _combinations(arrays, schema, self.members)
+        lengths = combinations(arrays, schema, self.members)
         starts = _parts(arrays, schema, self.members)
         for ids, rows in zip(self.ids(engine, arrays, schema), starts, strict=True):
             mine = torch.from_numpy(lengths[rows])
@@ -143,7 +143,7 @@ def fit_cross(
     Raises:
         ZooError: Where lists make too many combinations in a row.
     """
-    most = int(_combinations(train, schema, members).max(initial=0))
+    most = int(combinations(train, schema, members).max(initial=0))
     if most > MOST_COMBINATIONS:
         raise ZooError(
             f"the cross {JOINER.join(members)} has {most:,} combinations of values in a row, more "
@@ -215,7 +215,7 @@ def _list_columns(schema: Schema, members: tuple[str, ...]) -> dict[int, int]:
     return {i: names.index(member) for i, member in enumerate(members) if member in names}
 
 
-def _combinations(arrays: Arrays, schema: Schema, members: tuple[str, ...]) -> np.ndarray:
+def combinations(arrays: Arrays, schema: Schema, members: tuple[str, ...]) -> np.ndarray:
     """int64 [n] number of combinations in each row; 1 where no member is of lists."""
     columns = [*_list_columns(schema, members).values()]
     if not columns or arrays.lists is None:
@@ -225,7 +225,7 @@ def _combinations(arrays: Arrays, schema: Schema, members: tuple[str, ...]) -> n
 
 def _parts(arrays: Arrays, schema: Schema, members: tuple[str, ...]) -> Iterator[slice]:
     """The rows in chunks of `ROWS_PER_CHUNK` rows and about as many combinations at most."""
-    ends = _combinations(arrays, schema, members).cumsum()
+    ends = combinations(arrays, schema, members).cumsum()
     start = 0
     while start < len(arrays):
         before = int(ends[start - 1]) if start else 0

@@ -15,6 +15,7 @@ from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import SPLITS, source_identity
 from datamodules.prepared.options import at_least
 from datamodules.tabular.cross_folders import encode_crosses
+from datamodules.tabular.cross_rows import PreparedCrossRows
 from datamodules.tabular.crossed import CrossedDataModule
 from datamodules.tabular.file_checks import check_numbers
 from datamodules.tabular.files import TableFiles
@@ -215,6 +216,13 @@ class CTRDataModule(CrossedDataModule):
         resident = fits(arrays, device) if self.resident == "auto" else self.resident
         keep = device if resident else None
         return BatchLoader(arrays, self.batch_size, device=keep, **options)
+
+    def cross_rows(self, rows: int) -> PreparedCrossRows:
+        """Rows on which the command `gains` tries out cross fields, once set up."""
+        folder = temporary_folder(self)
+        return PreparedCrossRows(
+            self._arrays, self.schema, self.crossing, rows, folder, self.memory_limit
+        )
 
     # Prediction
 

@@ -9,7 +9,17 @@ from support.tables import table, write
 
 import datamodules
 
-COMMANDS = ("prepare", "fit", "validate", "test", "predict", "detect", "explain", "inspect")
+COMMANDS = (
+    "prepare",
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "detect",
+    "explain",
+    "gains",
+    "inspect",
+)
 ROWS = ["--model=zoo.WideDeep", "--model.embedding_dim=4", "--model.hidden_units=[8]"]
 SESSIONS = ["--model=zoo.MeanSkip"]
 NOT_OFFERED = {
@@ -17,6 +27,11 @@ NOT_OFFERED = {
     "predict_dataloader",
     ("SkipSessions", "detect"): "error: detect explains models of rows, not of sessions",
     ("SyntheticSkipSessions", "detect"): "error: detect explains models of rows, not of sessions",
+} | {
+    (name, "gains"): f"error: {name} makes no cross fields, whose gains could be measured: "
+    "datamodules.Table does"
+    for name in datamodules.__all__
+    if name not in ("Avazu", "Criteo", "SyntheticCriteo", "Table")
 }
 
 
@@ -103,6 +118,9 @@ def test_a_datamodule_serves_a_command(name, subcommand, workplace_of, places, m
         line += ["--instances=1", "--permutations=0", "--output=found.json"]
     elif subcommand == "explain":
         line += ["--row=1", "--output=row.json"]
+    elif subcommand == "gains":
+        (folder / "none.json").write_text('{"format": 1, "interactions": []}')
+        line += ["--interactions=none.json", "--output=gains.json"]
     elif subcommand == "fit":  # goes on for an epoch
         line += ["--trainer.max_epochs=2"]
     elif subcommand == "predict" and raw:
@@ -133,5 +151,7 @@ def test_a_datamodule_serves_a_command(name, subcommand, workplace_of, places, m
                 parts = [*row["fields"], *row["interactions"], row["intercept"]]
                 found = sum(part["contribution"] for part in parts) + row["rest"]
                 assert found == pytest.approx(row["logit"], abs=1e-5)
+        case "gains":
+            assert json.loads((folder / "gains.json").read_text())["gains"]["logloss"] > 0
         case "inspect":
             assert json.loads(out)["scores"]["overall"]["rows"] > 0

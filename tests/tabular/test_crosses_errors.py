@@ -116,7 +116,7 @@ def test_crosses_made_before_an_interruption_stay(crossed, made_crosses, tmp_pat
     with (
         mock.patch(
             "datamodules.tabular.cross_folders.prepare_cross",
-            side_effect=lambda *a, **k: whole(*a, **k) if "C6" in k["members"] else 1 / 0,
+            side_effect=lambda *a, **k: whole(*a, **k) if "C6" in k["wanted"].members else 1 / 0,
         ),
         pytest.raises(ZeroDivisionError),
     ):

@@ -45,6 +45,11 @@ class Interaction:
         p: P-value of the share.
         q: The former, adjusted for all interactions that were tried.
         strongest: Rows in which it is strongest, the first of all first.
+        gain: What a cross field of it takes from the logloss of validation rows, beside those that
+            pay and come before it (see `zoo.glider.gains`).
+        gain_error: Standard error of the gain.
+        bins: Number of bins of its numerical fields with which the gain was measured.
+        pays: Whether a cross field of it is worth having.
     """
 
     fields: tuple[str, ...]
@@ -64,6 +69,10 @@ class Interaction:
     p: float | None = None
     q: float | None = None
     strongest: tuple[StrongRow, ...] = ()
+    gain: float | None = None
+    gain_error: float | None = None
+    bins: int | None = None
+    pays: bool | None = None
 
     @property
     def q_value(self) -> float | None:
@@ -106,6 +115,8 @@ class InteractionFile:
         fields: [d] names of the fields that were looked at, in the order of the matrix.
         matrix: [d][d] mean share of the variance of each pair, and on the diagonal of each field;
             empty where the file does not say.
+        gains_of: Checksums of the training and validation rows that gains were measured on; empty
+            where the file does not say.
     """
 
     file: str
@@ -117,3 +128,4 @@ class InteractionFile:
     fidelity: dict[str, float] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
     matrix: tuple[tuple[float, ...], ...] = ()
+    gains_of: dict[str, str] = field(default_factory=dict)

@@ -33,7 +33,8 @@ __all__ = [
 INTERACTIONS_FORMAT = 1
 EFFECTS = ("effect", "effect_low", "effect_high", "size", "share", "share_low", "share_high")
 MEASURED = (*EFFECTS, "p", "q")
-NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation", *MEASURED)
+GAINS = ("gain", "gain_error")
+NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation", *MEASURED, *GAINS)
 
 
 def write_interactions(path: Path, found: Mapping[str, Any]) -> None:
@@ -75,6 +76,7 @@ def read_interactions(path: Path, fields: Collection[str], option: str) -> Inter
         tuple(mains),
         _fidelity(content.get("fidelity")),
         *_matrix(content, path),
+        _gains_of(content.get("gains")),
     )
 
 
@@ -111,8 +113,21 @@ def _interaction(entry: Any, known: Collection[str], where: str) -> Interaction:
         raise ZooError(f"{where} has no text as its by: {by!r}")
     strongest = [_strong(row, where) for row in _list(entry, "strongest", where)]
     return Interaction(
-        tuple(fields), by=by, strongest=tuple(strongest), **_numbers(entry, NUMBERS, where)
+        tuple(fields),
+        by=by,
+        strongest=tuple(strongest),
+        **_numbers(entry, NUMBERS, where),
+        **_pays(entry, where),
     )
+
+
+def _pays(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    bins, pays = entry.get("bins"), entry.get("pays")
+    if bins is not None and (not isinstance(bins, int) or isinstance(bins, bool) or bins < 2):
+        raise ZooError(f"{where} has no whole number from 2 on as its bins: {bins!r}")
+    if pays is not None and not isinstance(pays, bool):
+        raise ZooError(f"{where} has neither true nor false as its pays: {pays!r}")
+    return {"bins": bins, "pays": pays}
 
 
 def _strong(entry: Any, where: str) -> StrongRow:
@@ -146,6 +161,12 @@ def _matrix(
     if not all(_is_number(value) for row in rows for value in row):
         raise ZooError(f'{path}: "matrix" holds what is no number')
     return tuple(names), tuple(map(tuple, rows))
+
+
+def _gains_of(found: Any) -> dict[str, str]:
+    data = found.get("data") if isinstance(found, Mapping) else None
+    plain = data.items() if isinstance(data, Mapping) else ()
+    return {name: value for name, value in plain if isinstance(value, str)}
 
 
 def _fidelity(found: Any) -> dict[str, float]:

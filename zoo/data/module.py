@@ -26,6 +26,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 
 from zoo.data.batch import Batch
 from zoo.data.batch_checks import check_labels
+from zoo.data.crossing import CrossRows
 from zoo.data.errors import ZooError, missing
 from zoo.data.schema import Schema
 
@@ -219,6 +220,17 @@ class ZooDataModule(LightningDataModule):
             table: The rows; of its columns, those of `table_columns` are read.
         """
         missing(self, "encode_table", "ids of rows in memory")
+
+    def cross_rows(self, rows: int) -> CrossRows:
+        """Rows on which the command `gains` tries out cross fields, once set up.
+
+        Args:
+            rows: Largest number of rows of a split; of more, some are taken.
+        """
+        raise ZooError(
+            f"{type(self).__name__} makes no cross fields, whose gains could be measured: "
+            "datamodules.Table does"
+        )
 
     def save_encoder(self, folder: Path) -> None:
         """Writes a new folder, kept in the run directory, that scores new raw files."""

@@ -1,4 +1,4 @@
-"""LightningCLI with run directories: fit, validate, test, predict, prepare, detect and explain."""
+"""LightningCLI with run directories: fit, predict, detect, explain, gains and the others."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class ZooCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The subcommands, and those of their arguments that are not options."""
-        names = ("fit", "validate", "test", "predict", "prepare", "detect", "explain")
+        names = ("fit", "validate", "test", "predict", "prepare", "detect", "explain", "gains")
         return {name: {"model", "datamodule"} for name in names}
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:

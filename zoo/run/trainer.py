@@ -252,6 +252,49 @@ class ZooTrainer(Trainer):
             Path(str(ckpt_path)),  # which the command line insists on
         )
 
+    def gains(
+        self,
+        model: LightningModule,
+        datamodule: ZooDataModule,
+        ckpt_path: str | None = None,
+        interactions: str = "interactions.json",
+        output: str | None = None,
+        beyond: Literal["fields", "model"] = "fields",
+        bins: list[int] = [10, 30, 100],  # noqa: B006  (which jsonargparse shows)
+        errors: float = 2.0,
+        most: int = 100,
+        rows: int = 1_000_000,
+    ) -> None:
+        """Measure which interactions pay as cross fields: what each gains on validation rows.
+
+        A table of one number for each id of the cross field is fitted to training rows and measured
+        on validation rows, beyond what its fields say by themselves and beside the others that
+        pay. `data.crosses` then takes those of the file that pay.
+
+        Args:
+            ckpt_path: Checkpoint of the model.
+            interactions: File of the interactions, as detect writes it; threes of fields of which
+                it has all pairs are tried too.
+            output: File for them and their gains; null adds the gains to the file they are in.
+            beyond: What a cross field must add to: what all fields say by themselves (fields), or
+                what the model says (model), with the fields by themselves on top.
+            bins: Numbers of quantile bins to try for the numerical fields of a cross.
+            errors: Number of standard errors that the gain of a cross field that pays exceeds.
+            most: Largest number of candidates; of more, the first are taken.
+            rows: Largest number of rows of a split that are used; of more, evenly spread ones are.
+        """
+        from zoo.glider.gains import GainConfig
+        from zoo.glider.gains_command import GainStep
+
+        config = GainConfig(tuple(bins), errors, most, rows)
+        source = Path(interactions)
+        GainStep(source, Path(output) if output else source, config, beyond).run(
+            self,
+            model,
+            datamodule,
+            Path(str(ckpt_path)),  # which the command line insists on
+        )
+
 
 def _print_summary(datamodule: ZooDataModule) -> None:
     summary = datamodule.summary()
