@@ -55,18 +55,17 @@ class Results:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        found = file.read_text().splitlines() if file.exists() else []
-        self.lines: list[Line] = [json.loads(line) for line in found]
 
     def add(self, line: Line) -> None:
         """Writes a line."""
-        self.lines.append(line)
         with open(self.file, "a") as file:
             file.write(json.dumps(line) + "\n")
 
     def of(self, **wanted: Any) -> list[Line]:
-        """The lines that hold these values."""
-        return [line for line in self.lines if wanted.items() <= line.items()]
+        """The lines that hold these values, those of other processes too."""
+        found = self.file.read_text().splitlines() if self.file.exists() else []
+        lines = [json.loads(line) for line in found]
+        return [line for line in lines if all(line.get(k) == v for k, v in wanted.items())]
 
 
 def fit(model: str, seed: int, rows: int, folder: Path, variant: str, *options: str) -> Line:
@@ -103,7 +102,7 @@ def command(name: str, run: Path, output: Path, *options: str) -> list[Line]:
 
 def significant(found: list[Line]) -> list[Line]:
     """Those of a file's interactions that are."""
-    return [row for row in found if (row.get("q") or row["q_permutation"]) < LEVEL]
+    return [row for row in found if row["q_permutation" if row.get("q") is None else "q"] < LEVEL]
 
 
 def judge(found: list[Line]) -> Line:
@@ -267,6 +266,7 @@ def options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--rows", type=int, default=600_000)
     parser.add_argument("--instances", type=int, default=100)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
@@ -288,7 +288,9 @@ def main() -> None:
     print_machine("torch", "pytorch-lightning")
     results = Results(given.output)
     if not given.tables:
-        seeds = [Seed(number, given, results) for number in range(given.seeds)]
+        seeds = [
+            Seed(number, given, results) for number in range(given.first, given.first + given.seeds)
+        ]
         for seed in seeds:
             seed.detect()
             for model in given.models if not given.detection_only else ():
