@@ -31,19 +31,18 @@ class Noise:
 
     Attributes:
         deviations: [R, 1] standard deviations of the scores.
-        scaled: [R, n] residuals, in units of these.
-        own: [R, 1] S_rr in units of the variances; `squares` is the sum of all S_rs^2.
+        gram: [R, R] S_rs, in units of the variances; `squares` is the sum of their squares.
+        own: [R, 1] S_rr.
         of_mean: Mean of all S_rs, in units of the scores; `mean_of_own` is that of the S_rr.
     """
 
     def __init__(self, residuals: np.ndarray, variances: np.ndarray, free: float) -> None:
         self.free = free
         self.deviations = np.sqrt(variances)[:, None]
-        self.scaled = _over(residuals, self.deviations)
-        self.own = np.square(self.scaled).sum(1, keepdims=True) / free
-        # of E E^T and E^T E, whose sums of squares are equal, the smaller one
-        e = self.scaled if len(self.scaled) < self.scaled.shape[1] else self.scaled.T
-        self.squares = float(np.square(e @ e.T).sum()) / free**2
+        scaled = _over(residuals, self.deviations)
+        self.gram = scaled @ scaled.T / free
+        self.own = self.gram.diagonal()[:, None]
+        self.squares = float(np.square(self.gram).sum())
         self.of_mean = float(np.square(residuals.mean(0)).sum()) / free
         self.mean_of_own = float(np.square(residuals).sum(1).mean()) / free
 
@@ -132,7 +131,8 @@ def _of_squares(
     S_rs^2 of the true u; those of the estimated ones hold 4 a^2 S_rs^2 more.
     """
     rows = len(values)
-    together = np.square(noise.scaled.T @ _over(values, noise.deviations)).sum(0) / noise.free
+    u = _over(values, noise.deviations)
+    together = ((noise.gram @ u) * u).sum(0)
     chance = 2 * np.square(a) * noise.squares / rows**2
     of_mean = np.maximum(4 * a * together / rows**2 - chance, chance)
     chance = 2 * np.square(a) * np.square(noise.own).mean()

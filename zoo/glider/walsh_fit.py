@@ -39,9 +39,13 @@ def products(z: np.ndarray, sets: Sequence[Set]) -> np.ndarray:
         z: [N, d] masks, -1 and 1.
         sets: The sets, C.
     """
-    found = np.empty((len(z), len(sets)))
-    for j, features in enumerate(sets):
-        found[:, j] = z[:, list(features)].prod(1)
+    longest = max(map(len, sets), default=0)
+    one = z.shape[1]  # a column of ones, with which shorter sets are filled
+    columns = np.array([[*s, *[one] * (longest - len(s))] for s in sets], int)
+    filled = np.hstack((z, np.ones((len(z), 1), z.dtype)))
+    found = np.ones((len(z), len(sets)), z.dtype)
+    for column in columns.reshape(len(sets), longest).T:
+        found *= filled[:, column]
     return found
 
 
@@ -77,6 +81,7 @@ class Design:
         sets: The empty set, the features and, if `has_pairs`, their pairs, P.
         has_pairs: Whether the pairs are among the sets.
         x: [N, P] their products, whitened.
+        coarse: [N, d] masks in float32, enough to look for sets.
         x_held_out: [M, P] those on the held-out masks, as they are.
         inverse: [P, P] inverse of the Gram matrix of x.
         random: Variance of a random pair, in units of that of the residual; 0 without any.
@@ -88,6 +93,7 @@ class Design:
     def __init__(self, z: np.ndarray, held_out: np.ndarray) -> None:
         n, d = z.shape
         self.z, self.held_out = z, held_out
+        self.coarse = z.astype(np.float32)
         self.sets: list[Set] = [(), *((i,) for i in range(d))]
         if n < SPARE * len(self.sets):
             raise ZooError(

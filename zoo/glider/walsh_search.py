@@ -120,7 +120,7 @@ def _pursued(fit: Fit, parents: Sequence[Set], variance: float, config: WalshCon
 
     A superset has one feature more. The strongest join first, with all that are nearly as strong.
     """
-    z, further = fit.design.z, list(fit.further)
+    z, further = fit.design.coarse, list(fit.further)
     pairs = any(len(parent) == 1 for parent in parents)
     inside = np.zeros((z.shape[1], len(parents)), bool)
     for j, parent in enumerate(parents):
@@ -132,7 +132,7 @@ def _pursued(fit: Fit, parents: Sequence[Set], variance: float, config: WalshCon
     while fit.free > 1:
         # the part of a product that the design does not explain has N - P of its N squares
         scale = (fit.design.gain(fit.free) if pairs else 1.0) / fit.free
-        sizes = np.abs(z.T @ (joined * fit.residual[:, None])) * scale
+        sizes = np.abs(z.T @ (joined * fit.residual[:, None].astype(z.dtype))) * scale
         sizes[inside] = 0
         chance = least * fit.deviation / math.sqrt(fit.free)
         enough = max(chance, math.sqrt(config.min_gain * variance) / 2, TOGETHER * sizes.max())

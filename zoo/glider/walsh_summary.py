@@ -117,7 +117,7 @@ def _of_fit(rows: WalshRows, masks: SharedMasks) -> tuple[dict[Set, Any], dict[S
         every = combinations(range(features), 2)
         while some := [*islice(every, BLOCK)]:
             free = noise.free / design.gain(noise.free)
-            values = _on(rows.residuals, products(design.z, some), free, rows, some)
+            values = _on(rows.residuals, products(design.coarse, some), free, rows, some)
             pairs |= Effects.of(values, 1 / noise.free, noise, config.min_gain).named(some)
     return mains.named(design.sets[1:end]), pairs
 
@@ -138,7 +138,7 @@ def _on(
 
     The residuals of a row do not have what its own further sets explain, which is added.
     """
-    values = residuals @ x / free
+    values = (residuals @ x).astype(float) / free
     column = {s: j for j, s in enumerate(sets)}
     for r, row in enumerate(rows.sets):
         for s, value, _ in row["further"]:
