@@ -129,3 +129,51 @@ class InteractionFile:
     fields: tuple[str, ...] = ()
     matrix: tuple[tuple[float, ...], ...] = ()
     gains_of: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ChangedRow:
+    """A row in which an interaction of two models differs most.
+
+    Attributes:
+        row: Its number among the rows that were explained.
+        first: What the interaction adds to the score of the first model.
+        second: What it adds to that of the second.
+        error: Standard error of the difference.
+    """
+
+    row: int
+    first: float
+    second: float
+    error: float
+
+
+@dataclass(frozen=True)
+class InteractionChange:
+    """An interaction in two models, on the same rows.
+
+    Shares are of the mean of both models' variances around a row, so that they compare.
+
+    Attributes:
+        fields: Names of the fields.
+        what: `appeared` (significant in the second model alone) or `vanished` (in the first
+            alone); of those in both `changed sign`, `grew`, `shrank` or `moved` (as strong, in
+            other rows); `same` where the difference is not significant.
+        first: The interaction in the first model.
+        second: In the second.
+        difference: In the difference of their scores, second less first.
+        growth: Share of the second less that of the first.
+        growth_low: Lower end of its 95 % interval.
+        growth_high: Upper end of it.
+        rows: Rows in which both differ most.
+    """
+
+    fields: tuple[str, ...]
+    what: str
+    first: Interaction
+    second: Interaction
+    difference: Interaction
+    growth: float
+    growth_low: float
+    growth_high: float
+    rows: tuple[ChangedRow, ...] = ()

@@ -13,7 +13,7 @@ Shapes: R rows, C sets, n masks.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import stats
@@ -105,6 +105,10 @@ class Effects:
             np.stack((share - half_share, share + half_share)).clip(0),
             p,
         )
+
+    def at(self, columns: np.ndarray) -> "Effects":
+        """Those of some of the sets."""
+        return Effects(*(getattr(self, field.name)[..., columns] for field in fields(self)))
 
     def named(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], dict[str, float]]:
         """As plain numbers, by set."""

@@ -5,20 +5,24 @@ Shapes: R rows, d features, C sets.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
 
 from zoo.data.interactions import SIGNIFICANCE_LEVEL
 from zoo.glider.detector import Result
-from zoo.glider.effects import Effects, Noise
 from zoo.glider.statistics import adjust, counts_of, not_found, without_subsets
 from zoo.glider.walsh import SharedMasks
+from zoo.glider.walsh_blocks import (
+    larger_block,
+    larger_sets,
+    main_block,
+    pair_blocks,
+    tried_sets,
+)
 from zoo.glider.walsh_detector import WalshRows
-from zoo.glider.walsh_fit import Set, products
+from zoo.glider.walsh_fit import Set
 
-BLOCK = 4096  # pairs whose effects are computed at once
 IN_MATRIX = 200  # fields, beyond which the matrix of all pairs is not written
 STRONGEST = 3  # rows of each interaction that are named
 
@@ -55,8 +59,7 @@ def summarise_effects(
     counts = counts_of(results, len(names), masks.config.max_order)
     mains, pairs = _of_fit(rows, masks)
     of = pairs | _of_larger(rows, masks)
-    tried = {tuple(s) for row in rows.sets for s in row["tried"]}
-    scaled = [effects["p"] * (len(pairs) + len(tried)) for effects in of.values()]
+    scaled = [effects["p"] * (len(pairs) + len(tried_sets(rows))) for effects in of.values()]
     for effects, q in zip(of.values(), adjust(scaled), strict=True):
         effects["q"] = q
     listed = [s for s in of if s in counts.of or of[s]["q"] < SIGNIFICANCE_LEVEL]
@@ -103,48 +106,17 @@ def _results(rows: WalshRows) -> Iterator[Result]:
 
 def _of_fit(rows: WalshRows, masks: SharedMasks) -> tuple[dict[Set, Any], dict[Set, Any]]:
     """The effects of all features, and of all pairs."""
-    design, config = masks.design, masks.config
-    features = design.z.shape[1]
-    further = sum(len(row["further"]) for row in rows.sets) / len(rows.sets)
-    noise = Noise(rows.residuals, rows.variance, len(design.z) - len(design.sets) - further)
-    inverse, end = design.inverse.diagonal(), 1 + features
-    mains = Effects.of(rows.values[:, 1:end], inverse[1:end], noise, config.min_gain)
-    pairs: dict[Set, Any] = {}
-    if design.has_pairs:
-        found = Effects.of(rows.values[:, end:], inverse[end:], noise, config.min_gain)
-        pairs = found.named(design.sets[end:])
-    else:
-        every = combinations(range(features), 2)
-        while some := [*islice(every, BLOCK)]:
-            free = noise.free / design.gain(noise.free)
-            values = _on(rows.residuals, products(design.coarse, some), free, rows, some)
-            pairs |= Effects.of(values, 1 / noise.free, noise, config.min_gain).named(some)
-    return mains.named(design.sets[1:end]), pairs
+    mains, least = main_block(rows, masks), masks.config.min_gain
+    noise, pairs = mains.noise(rows.variance), dict[Set, Any]()
+    for block in pair_blocks(rows, masks):
+        pairs |= block.effects(noise, least).named(block.sets)
+    return mains.effects(noise, least).named(mains.sets), pairs
 
 
 def _of_larger(rows: WalshRows, masks: SharedMasks) -> dict[Set, Any]:
     """The effects of the larger sets that were found, on the held-out masks."""
-    sets = sorted({tuple(s) for row in rows.sets for s, *_ in row["kept"] if len(s) > 2})
-    held_out = masks.design.held_out
-    noise = Noise(rows.rests, rows.variance, len(held_out))
-    values = _on(rows.rests, products(held_out, sets), len(held_out), rows, sets)
-    return Effects.of(values, 1 / len(held_out), noise, masks.config.min_gain).named(sets)
-
-
-def _on(
-    residuals: np.ndarray, x: np.ndarray, free: float, rows: WalshRows, sets: Sequence[Set]
-) -> np.ndarray:
-    """[R, C] the coefficients of sets, of residuals [R, n] and their products x [n, C].
-
-    The residuals of a row do not have what its own further sets explain, which is added.
-    """
-    values = (residuals @ x).astype(float) / free
-    column = {s: j for j, s in enumerate(sets)}
-    for r, row in enumerate(rows.sets):
-        for s, value, _ in row["further"]:
-            if tuple(s) in column:
-                values[r, column[tuple(s)]] += value
-    return values
+    block = larger_block(rows, masks, sorted(larger_sets(rows)))
+    return block.effects(block.noise(rows.variance), masks.config.min_gain).named(block.sets)
 
 
 def _strongest(rows: WalshRows, positions: Sequence[int]) -> dict[Set, list[dict[str, Any]]]:

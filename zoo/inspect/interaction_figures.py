@@ -89,9 +89,7 @@ def _share_bars(shown: Sequence[Interaction]) -> Any:
 
     values = [item.share or 0 for item in shown]
     ends = [(item.share_low, item.share_high) for item in shown]
-    line = {"type": "data", "symmetric": False, "color": plots.ORANGE}
-    line["array"] = [0 if b is None else b - x for x, (_, b) in zip(values, ends, strict=True)]
-    line["arrayminus"] = [0 if a is None else x - a for x, (a, _) in zip(values, ends, strict=True)]
+    line = plots.error_bars(values, ends, plots.ORANGE)
     plot = _bars(shown, values, "share %{x:.2%}", error_x=line)
     plot.update_xaxes(title="share of the variance of the scores", tickformat=".1%")
     return plot

@@ -47,6 +47,21 @@ def bars(labels: Iterable[str], values: Sequence[float], **options: Any) -> go.F
     return plot
 
 
+def error_bars(
+    values: Iterable[float], ends: Iterable[tuple[float | None, float | None]], colour: str = GREY
+) -> dict[str, Any]:
+    """What plotly takes for the intervals of values; none where an end is None."""
+    both = [(value, *end) for value, end in zip(values, ends, strict=True)]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [0 if high is None else high - x for x, _, high in both],
+        "arrayminus": [0 if low is None else x - low for x, low, _ in both],
+        "color": colour,
+        "thickness": 1,
+    }
+
+
 def share_bars(shares: Mapping[str, float], title: str) -> go.Figure:
     """Horizontal bars of shares by name, the first on top."""
     plot = go.Figure(

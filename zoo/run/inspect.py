@@ -70,6 +70,13 @@ def parser(data: bool = True, config: str | None = None) -> ZooParser:
         "computed, at most; 0 leaves these out",
     )
     made.add_argument(
+        "--explain",
+        type=NonNegativeInt,
+        default=0,
+        help="with two checkpoints, rows of the split around which both are explained: which "
+        "interactions of fields appeared, vanished, grew; 0 leaves this out",
+    )
+    made.add_argument(
         "--interactions",
         help="file of the interactions that were found in the model: the output of "
         "`train.py detect`",
@@ -161,13 +168,18 @@ def _check(options: Any) -> None:
     """Refuses options that do not go together."""
     if len(options.checkpoints) > 2:
         raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
-    for option, plain in (("by", None), ("split", "val"), ("sample", ROWS_EXPLAINED)):
+    plain_values = {"by": None, "split": "val", "sample": ROWS_EXPLAINED, "explain": 0}
+    for option, plain in plain_values.items():
         if options.get("data") is None and options[option] != plain:
             raise ZooError(f"--{option} needs data: give --config RUN/config.yaml, or --data")
     if options.html is not None and not Path(options.html).absolute().parent.is_dir():
         raise ZooError(f"--html: there is no folder {Path(options.html).absolute().parent}")
     if options.interactions is not None and len(options.checkpoints) == 2:
         raise ZooError("--interactions shows those of one checkpoint, not of two")
+    if options.explain and len(options.checkpoints) == 1:
+        raise ZooError(
+            "--explain compares two checkpoints; the command detect finds the interactions of one"
+        )
 
 
 # What it does

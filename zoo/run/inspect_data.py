@@ -36,6 +36,11 @@ def add_data_facts(
     """
     data = _data(loaded, made, options)
     found["scores"] = _score(loaded, data, options)
+    if options.explain:
+        from zoo.run.inspect_changes import compare
+
+        first, second = loaded
+        found["changes"] = compare(first, second, data, options.split, options.explain)
     interactions = found["interactions"]
     if isinstance(interactions, DetectedInteractions):
         found["interactions"] = with_values(interactions, loaded[0], data)
