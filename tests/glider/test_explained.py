@@ -21,6 +21,7 @@ from zoo.glider.perturb import NotFinite
 from zoo.glider.session_switches import SessionMeans, SessionOnOff
 from zoo.glider.walsh import SharedMasks
 from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.weaker import AllPairs, Weaker
 from zoo.models.sessions import SessionModule
 
 SESSIONS = [name for name, model in MODELS.items() if issubclass(model, SessionModule)]
@@ -66,10 +67,11 @@ def test_every_model_is_explained(name):
         WalshConfig(max_order=4),
     )
     for instance in explainer.instances(batch):
-        found = explainer.explain(instance).found
+        explained = explainer.explain(instance)
+        found = explained.found
         spread = np.sqrt(sum(c.value**2 for c in (*found.mains, *found.interactions)) + 1e-9)
-        unexplained = max(1 - found.r2[2], 0)
-        assert abs(found.rest) <= spread * (12 * np.sqrt(unexplained) + 1e-2)
+        unexplained = max(1 - found.r2[0], 0)
+        assert abs(explained.rest) <= spread * (12 * np.sqrt(unexplained) + 1e-2)
 
 
 # Against all 2^d masks
@@ -151,6 +153,46 @@ def test_errors_cover_the_truth():
                 inside.append(abs(c.value - wanted) <= 1.972 * c.error)
     assert len(inside) == draws * (features + 1)
     assert 0.93 <= np.mean(inside) <= 0.97
+
+
+def test_many_weak_pairs_are_shown_together():
+    """Around the row they are next to nothing; at the row itself they add up."""
+    features = 12
+    pairs = [*itertools.combinations(range(features), 2)]
+
+    def scores(z):
+        return z.sum(1) + sum(0.03 * z[:, i] * z[:, j] for i, j in pairs)
+
+    masks = SharedMasks(features, WalshConfig(), 0)
+    y = scores(2 * masks.masks.double().numpy() - 1)
+    shown = masks.explain(y)
+    assert shown.interactions == ()
+    assert shown.rest == pytest.approx(66 * 0.03, abs=0.05)
+    weaker = AllPairs(masks.design).weaker(y[1:1501], shown)
+    assert weaker.count == 66
+    assert weaker.value == pytest.approx(shown.rest, abs=1e-9)
+    few = SharedMasks(features, WalshConfig(masks=60), 0)
+    y = scores(2 * few.masks.double().numpy() - 1)
+    assert AllPairs(few.design).weaker(y[1:61], few.explain(y)) == Weaker()
+
+
+def test_the_error_of_weak_pairs_covers_what_they_add():
+    features, inside, random = 10, [], np.random.default_rng(1)
+    low = [s for size in range(3) for s in itertools.combinations(range(features), size)]
+    high = [s for size in (3, 4, 5) for s in itertools.combinations(range(features), size)]
+    for seed in range(50):
+        masks = SharedMasks(features, WalshConfig(masks=250, held_out=50, max_order=2), seed)
+        every = AllPairs(masks.design)
+        z = 2 * masks.masks.double().numpy() - 1
+        x, rest = (np.stack([z[:, [*s]].prod(1) for s in sets], 1) for sets in (low, high))
+        for _ in range(10):
+            truth = random.normal(size=len(low), scale=0.1)
+            y = x @ truth + rest @ random.normal(scale=0.05, size=len(high))
+            shown = masks.explain(y)
+            weaker = every.weaker(y[1:251], shown)
+            told = sum(c.value for c in (shown.intercept, *shown.mains, *shown.interactions))
+            inside.append(abs(told + weaker.value - truth.sum()) <= 1.972 * weaker.error)
+    assert 0.92 <= np.mean(inside) <= 0.98
 
 
 # Sessions

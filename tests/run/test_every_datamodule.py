@@ -149,7 +149,7 @@ def test_a_datamodule_serves_a_command(name, subcommand, workplace_of, places, m
         case "explain":
             for row in json.loads((folder / "row.json").read_text())["rows"]:
                 parts = [*row["fields"], *row["interactions"], row["intercept"]]
-                found = sum(part["contribution"] for part in parts) + row["rest"]
+                found = sum(part["contribution"] for part in [*parts, row["weaker"]]) + row["rest"]
                 assert found == pytest.approx(row["logit"], abs=1e-5)
         case "gains":
             assert json.loads((folder / "gains.json").read_text())["gains"]["logloss"] > 0

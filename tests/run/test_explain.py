@@ -69,7 +69,7 @@ def line(run, *more):
 def total(row):
     """The sum of the contributions of a row of a JSON file, and what they leave open."""
     parts = [*row["fields"], *row["interactions"], row["intercept"]]
-    return sum(part["contribution"] for part in parts) + row["rest"]
+    return sum(part["contribution"] for part in [*parts, row["weaker"]]) + row["rest"]
 
 
 def edit(run, change):

@@ -15,8 +15,9 @@ from zoo.glider.perturb import NotFinite, OnOff, features_of, score
 from zoo.glider.session_switches import Features, SessionMeans, SessionOnOff
 from zoo.glider.walsh import Coefficient, SharedMasks, WalshExplanation
 from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.weaker import AllPairs, Weaker
 
-INTERCEPT, REST = "(intercept)", "(rest)"
+INTERCEPT, WEAKER, REST = "(intercept)", "(weaker interactions)", "(rest)"
 Line = tuple[str, float, float, float]  # fields, contribution, error, share
 
 
@@ -43,13 +44,20 @@ class Explained:
         instance: What has the logit.
         names: Names of the features.
         found: What they add to it.
+        weaker: What the interactions add that are not among these.
         masks: Number of copies that were fitted, and of those that R^2 is of.
     """
 
     instance: Instance
     names: list[str]
     found: WalshExplanation
+    weaker: Weaker
     masks: tuple[int, int]
+
+    @property
+    def rest(self) -> float:
+        """What all that was fitted leaves open of the logit."""
+        return self.found.rest - self.weaker.value
 
     def members(self, coefficient: Coefficient) -> tuple[str, ...]:
         """The names of the features of a coefficient."""
@@ -61,11 +69,14 @@ class Explained:
         return sorted((*self.found.mains, *self.found.interactions), key=lambda c: -abs(c.value))
 
     def lines(self) -> Iterator[Line]:
-        """Lines of a table, which add up to the logit; the share of the rest is 1 - R^2."""
+        """Lines of a table, which add up to the logit; the share of the rest is 1 - R^2 of all."""
         for c in (self.found.intercept, *self.largest_first):
             name = JOINER.join(self.members(c)) or INTERCEPT
             yield name, c.value, c.error, c.share if c.features else math.nan
-        yield REST, self.found.rest, math.nan, 1 - self.found.r2[2]
+        weaker = self.weaker
+        if weaker.count:
+            yield WEAKER, weaker.value, weaker.error, weaker.share
+        yield REST, self.rest, math.nan, 1 - self.found.r2[0]
 
 
 class Explainer:
@@ -93,7 +104,7 @@ class Explainer:
         self.config, self.seed = config, seed
         self.features: Features = features
         self.position = position
-        self._masks: dict[int, SharedMasks] = {}
+        self._masks: dict[int, tuple[SharedMasks, AllPairs]] = {}
 
     def instances(self, batch: AnyBatch) -> Iterator[Instance]:
         """The rows of a batch, or the tracks of its sessions."""
@@ -125,7 +136,7 @@ class Explainer:
             track = position - 1
             switches = SessionOnOff.of(self.model.schema, self.means, track, self.features)
             names = switches.names(one)
-        masks = self._masks_of(len(names))
+        masks, pairs = self._masks_of(len(names))
         rows: Any = switches.apply(one, masks.masks)  # pyright: ignore[reportArgumentType]  # one of each
 
         def scores(rows: Any) -> Tensor:
@@ -133,15 +144,17 @@ class Explainer:
 
         y = score(scores, rows).double().numpy()
         counts = len(masks.design.z), len(masks.design.held_out)
-        return Explained(instance, names, masks.explain(y), counts)
+        found = masks.explain(y)
+        return Explained(instance, names, found, pairs.weaker(y[1 : counts[0] + 1], found), counts)
 
-    def _masks_of(self, features: int) -> SharedMasks:
+    def _masks_of(self, features: int) -> tuple[SharedMasks, AllPairs]:
         if features < 2:
             raise ZooError(
                 f"an explanation shares a prediction among fields: {features} are too few"
             )
         if features not in self._masks:
-            self._masks[features] = SharedMasks(features, self.config, self.seed)
+            masks = SharedMasks(features, self.config, self.seed)
+            self._masks[features] = masks, AllPairs(masks.design)
         return self._masks[features]
 
 

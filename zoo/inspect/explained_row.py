@@ -16,7 +16,8 @@ LINES = 20  # of the largest contributions, in the terminal and in the waterfall
 LONGEST = 24  # characters of a value
 DOUBTFUL = 0.9  # R^2 below which a warning is given
 COLUMNS = ("fields", "on", "off", "contribution", "error", "share")
-OTHERS, REST = "(others)", "(rest)"
+INTERCEPT, OTHERS, REST = "(intercept)", "(others)", "(rest)"
+WEAKER = "(weaker interactions)"
 ON_OFF = (
     "Each contribution is what the fields add to the logit by being on, as they are in this row, "
     "where the other fields are on or off at random: half of what switching a field off would take "
@@ -44,6 +45,23 @@ class Contribution:
     def name(self) -> str:
         """The fields, such as `item x hour`."""
         return JOINER.join(self.fields)
+
+
+@dataclass(frozen=True)
+class Weaker:
+    """What the interactions add that were fitted and are too weak to be shown, together.
+
+    Attributes:
+        count: Number of them.
+        contribution: What they add.
+        error: Standard error of that.
+        share: Share of the variance of the logits around the row.
+    """
+
+    count: int
+    contribution: float
+    error: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,8 @@ class ExplainedRow(Shown):
         logit: Its logit, the sum of all contributions and the rest.
         intercept: Mean logit of copies of the row in which each field is on or off at random.
         contributions: Those of all fields, and of the interactions that are kept, largest first.
-        rest: What they leave open of the logit.
+        weaker: What the other interactions add that were fitted.
+        rest: What all these leave open of the logit.
         r2: How well they explain the logits around the row.
         masks: Number of copies of the row that were fitted, and of those that R^2 is of.
         on: What each field is in this row, by name.
@@ -91,6 +110,7 @@ class ExplainedRow(Shown):
     logit: float
     intercept: Contribution
     contributions: tuple[Contribution, ...]
+    weaker: Weaker
     rest: float
     r2: RSquared
     masks: tuple[int, int]
@@ -167,27 +187,31 @@ class ExplainedRow(Shown):
         return text_table(title, COLUMNS, [*map(self._cells, self.lines()), total], 3)
 
     def lines(self) -> list[Contribution]:
-        """Intercept, the largest contributions, the sum of all others, and the rest."""
-        intercept, *found, rest = self.all_lines()
-        others = found[LINES:]
+        """As `all_lines`, with the smaller contributions in one."""
+        others = self.contributions[LINES:]
+        intercept, *found = self.all_lines()
         if len(others) < 2:
-            return [intercept, *found, rest]
+            return [intercept, *found]
         total = sum(c.contribution for c in others)
+        error = math.sqrt(sum(c.error**2 for c in others))
         shares = sum(c.share or 0.0 for c in others)
-        rows = Contribution((f"{OTHERS}: {len(others)}",), total, math.nan, shares)
-        return [intercept, *found[:LINES], rows, rest]
+        line = Contribution((f"{OTHERS}: {len(others)}",), total, error, shares)
+        return [intercept, *found[:LINES], line, *found[len(self.contributions) :]]
 
     def all_lines(self) -> list[Contribution]:
-        """Intercept, all contributions and the rest, whose share is what stays unexplained."""
-        rest = Contribution((REST,), self.rest, math.nan, 1 - self.r2.with_interactions)
-        return [self.intercept, *self.contributions, rest]
+        """Intercept, all contributions, and the rest, whose share is what stays unexplained."""
+        weaker = Contribution(
+            (WEAKER,), self.weaker.contribution, self.weaker.error, self.weaker.share
+        )
+        rest = Contribution((REST,), self.rest, math.nan, 1 - self.r2.all)
+        return [self.intercept, *self.contributions, *([weaker] * bool(self.weaker.count)), rest]
 
     def _cells(self, line: Contribution) -> tuple[str, ...]:
         one = line.fields[0] if len(line.fields) == 1 else ""
         error = "" if math.isnan(line.error) else f"{line.error:.4f}"
         share = "" if line.share is None else f"{line.share:.4f}"
         on, off = (_text(words[one]) if one in words else "" for words in (self.on, self.off))
-        name = line.name or "(intercept)"
+        name = line.name or INTERCEPT
         return name, on, off, f"{line.contribution:+.4f}", error, share
 
     def labelled_warnings(self) -> Iterator[tuple[str, str]]:
@@ -223,6 +247,7 @@ class ExplainedRow(Shown):
             "intercept": intercept,
             "fields": fields,
             "interactions": interactions,
+            "weaker": asdict(self.weaker),
             "rest": self.rest,
             "r2": asdict(self.r2),
             "masks": list(self.masks),
@@ -245,7 +270,7 @@ def _waterfall(row: ExplainedRow) -> Any:
     names, values, errors = [], [], []
     for line in row.lines():
         on = row.on.get(line.name)
-        names.append((line.name or "(intercept)") + ("" if on is None else f" = {_text(on)}"))
+        names.append((line.name or INTERCEPT) + ("" if on is None else f" = {_text(on)}"))
         values.append(line.contribution)
         errors.append(0.0 if math.isnan(line.error) else line.error)
     return contribution_plots.waterfall(names, values, errors, "logit")

@@ -6,7 +6,7 @@ import torch
 
 from zoo.glider.explained import Explained, Instance
 from zoo.glider.walsh import Coefficient
-from zoo.inspect.explained_row import Contribution, ExplainedRow, RSquared
+from zoo.inspect.explained_row import Contribution, ExplainedRow, RSquared, Weaker
 from zoo.models.base import ZooModule
 from zoo.run.explained_values import Words
 
@@ -24,7 +24,7 @@ def explained_row(
         on: What each feature is in the row.
         off: What it is where it is off.
     """
-    walsh = found.found
+    walsh, weaker = found.found, found.weaker
     return ExplainedRow(
         model=type(model).__name__,
         source=source,
@@ -34,7 +34,8 @@ def explained_row(
         logit=walsh.score,
         intercept=_contribution(found, walsh.intercept),
         contributions=tuple(_contribution(found, c) for c in found.largest_first),
-        rest=walsh.rest,
+        weaker=Weaker(weaker.count, weaker.value, weaker.error, weaker.share),
+        rest=found.rest,
         r2=RSquared(*walsh.r2),
         masks=found.masks,
         on=on,

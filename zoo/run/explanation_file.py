@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 
 from zoo.data.errors import ZooError
 from zoo.data.files import atomic_file
-from zoo.glider.explained import INTERCEPT
-from zoo.inspect.explained_row import REST, ExplainedRow
+from zoo.inspect.explained_row import INTERCEPT, REST, ExplainedRow
 from zoo.inspect.report import write
 
 FORMAT = 1

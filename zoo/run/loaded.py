@@ -107,8 +107,9 @@ class LoadedRun:
 
         The contributions of a row add up to its logit: those of the fields and of the interactions
         that are kept (see `zoo.glider.walsh`); of `(intercept)`, the mean logit of copies of the
-        row in which each field is on or off at random; and of `(rest)`, what these do not explain.
-        Off is the training mean of a number, and a zero embedding of a category.
+        row in which each field is on or off at random; of `(weaker interactions)`, all other pairs
+        together; and of `(rest)`, what these do not explain. Off is the training mean of a number,
+        and a zero embedding of a category.
 
         Args:
             df: The rows, as `predict` takes them.
@@ -121,8 +122,7 @@ class LoadedRun:
             For each row of `df` some lines with its index: `fields`, such as `item x hour`;
             `contribution`; `error`, its standard error, NaN of the rest; `share`, the share of the
             variance around the row, of the rest the share that stays unexplained (1 - R^2 on rows
-            that the coefficients were not fitted on). The largest come first, between the intercept
-            and the rest.
+            that the coefficients were not fitted on). The largest come first, after the intercept.
 
         Raises:
             ZooError: as `predict`, and where there are too few fields or the scores are not
