@@ -162,6 +162,17 @@ def test_pairs_among_more_features_than_masks_allow(features, masks):
     assert found.r2[2] > 0.95
 
 
+def test_three_features_that_act_together_alone():
+    """No pair of them has a term; among 39 features, with noise of a fifth."""
+    random = np.random.default_rng(0)
+    shared = SharedMasks(39, WalshConfig(), seed=0)
+    z = 2 * shared.masks.double().numpy() - 1
+    y = z[:, 5] + 0.3 * z[:, [3, 17, 38]].prod(1) + 0.2 * random.normal(size=len(z))
+    (found,) = shared.explain(y).interactions
+    assert found.features == (3, 17, 38)
+    assert found.value == pytest.approx(0.3, abs=4 * found.error)
+
+
 def test_noise_is_no_interaction():
     """Additive with noise, 100 draws: at a level of 1 % of rows, no more than a few of them."""
     random, false = np.random.default_rng(1), 0

@@ -12,9 +12,9 @@ all coefficients, which are thus signed contributions to it.
 The coefficients of all fields and pairs are fitted by least squares on random masks, which are
 shared by all instances: their normal equations are factorised once. Where there are too few masks
 for all pairs, a pursuit finds those that explain the residuals of the fields: the correlations of
-all pairs with residuals e are Z^T diag(e) Z, [d, d]. Larger sets are looked for in the same way
-among those that contain a set that was found, and kept where masks that the fit has not seen
-confirm them.
+all pairs with residuals e are Z^T diag(e) Z, [d, d]. Sets of three are looked for in the same way,
+among all up to 64 features, and larger ones among those that contain a set that was found; they are
+kept where masks that the fit has not seen confirm them.
 
 Shapes: N masks, M held-out masks, d features, R instances.
 """

@@ -196,42 +196,40 @@ class Fit:
 
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """[P, K] slopes, [N, K] columns apart, and [K, K] inverse of their Gram matrix."""
-        if not self.further:
-            none = np.zeros((len(self.base), 0)), np.zeros((len(self.left), 0))
-            return *none, np.zeros((0, 0))
-        columns = [self.design.column(s) for s in self.further]
-        slopes = np.stack([column.slopes for column in columns], 1)
-        apart = np.stack([column.apart for column in columns], 1)
-        return slopes, apart, np.linalg.inv(apart.T @ apart)
+        """[K, P] slopes, [K, N] columns apart, and [K, K] inverse of their Gram matrix."""
+        slopes = self._of_columns("slopes", len(self.base))
+        apart = self._of_columns("apart", len(self.left))
+        return slopes, apart, np.linalg.inv(apart @ apart.T)
+
+    def _of_columns(self, part: str, length: int) -> np.ndarray:
+        """[K, length] a part of the columns of the further sets."""
+        parts = [getattr(self.design.column(s), part) for s in self.further]
+        return np.array(parts).reshape(len(parts), length)
 
     @cached_property
     def values(self) -> np.ndarray:
         """[P + K] coefficients, by the block inverse of the joint normal equations."""
         slopes, apart, joint = self._columns
-        extra = joint @ (apart.T @ self.left)
-        return np.concatenate((self.base - slopes @ extra, extra))
+        extra = joint @ (apart @ self.left)
+        return np.concatenate((self.base - extra @ slopes, extra))
 
     @cached_property
     def residual(self) -> np.ndarray:
         """[N] what they leave of the scores, times V^-1."""
-        return self._without(self.seen, [self.design.column(s).seen for s in self.further])
+        seen = self._of_columns("seen", len(self.seen))
+        return self.seen - self.values[len(self.base) :] @ seen
 
     @cached_property
     def rest(self) -> np.ndarray:
         """[M] what they, and the random pairs, leave of the scores of the held-out masks."""
-        columns = [self.design.column(s).apart_held_out for s in self.further]
-        return self._without(self.left_held_out, columns)
-
-    def _without(self, left: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
-        """What further columns, with their coefficients, leave of what is left."""
-        return left - np.stack(columns, 1) @ self.values[len(self.base) :] if columns else left
+        apart = self._of_columns("apart_held_out", len(self.left_held_out))
+        return self.left_held_out - self.values[len(self.base) :] @ apart
 
     @cached_property
     def errors(self) -> np.ndarray:
         """[P + K] standard errors of the coefficients, without what V has a fitted pair vary."""
         slopes, _, joint = self._columns
-        variances = self.design.inverse.diagonal() + ((slopes @ joint) * slopes).sum(1)
+        variances = self.design.inverse.diagonal() + ((joint @ slopes) * slopes).sum(0)
         random = [self.design.random if len(s) == 2 else 0.0 for s in self.further]
         squares = np.concatenate((variances, joint.diagonal() - random))
         return np.sqrt(squares.clip(0)) * self.deviation

@@ -15,6 +15,7 @@ from zoo.data.errors import ZooError
 from zoo.glider.walsh_fit import Fit, Set, products
 
 WALSH = "walsh"
+ALL_TRIPLES = 64  # features up to which all sets of three are looked at
 TOGETHER = 0.5  # candidates this close to the strongest one join the fit with it
 
 
@@ -73,8 +74,8 @@ class Found(NamedTuple):
 def search(fit: Fit, variance: float, config: WalshConfig) -> Found:
     """The interactions of an instance, from the fit of its features (and pairs).
 
-    Larger sets are looked for among those with one feature more than a set that is kept, pairs
-    too where the fit has none.
+    Larger sets are looked for among those with one feature more than a set that is kept; of three
+    features, where these are not too many, among all.
 
     Args:
         fit: The fit, without further sets.
@@ -87,10 +88,12 @@ def search(fit: Fit, variance: float, config: WalshConfig) -> Found:
     parents: list[Set] = [(i,) for i in range(fit.design.z.shape[1])]
     kept = _kept(fit, variance, config)
     for order in range(2, config.max_order + 1):
+        if order == 2 and fit.design.has_pairs:
+            continue
         if order > 2:
             parents = [s for s in kept if len(s) == order - 1]
-        elif fit.design.has_pairs:
-            continue
+        if order == 3:
+            parents = sorted({*parents, *_pairs_of_triples(fit, variance, config)})
         wider = _pursued(fit, parents, variance, config)
         added = wider.further[len(fit.further) :]
         if order > 2:
@@ -122,20 +125,14 @@ def _pursued(fit: Fit, parents: Sequence[Set], variance: float, config: WalshCon
     """
     z, further = fit.design.coarse, list(fit.further)
     pairs = any(len(parent) == 1 for parent in parents)
-    inside = np.zeros((z.shape[1], len(parents)), bool)
-    for j, parent in enumerate(parents):
-        inside[list(parent), j] = True
+    inside = _inside(parents, z.shape[1])
     if inside.all():  # there is no superset
         return fit
     joined = products(z, parents)
-    least = stats.t.isf(config.level / 2 / (~inside).sum(), fit.free)
+    tests = int((~inside).sum())
     while fit.free > 1:
-        # the part of a product that the design does not explain has N - P of its N squares
-        scale = (fit.design.gain(fit.free) if pairs else 1.0) / fit.free
-        sizes = np.abs(z.T @ (joined * fit.residual[:, None].astype(z.dtype))) * scale
-        sizes[inside] = 0
-        chance = least * fit.deviation / math.sqrt(fit.free)
-        enough = max(chance, math.sqrt(config.min_gain * variance) / 2, TOGETHER * sizes.max())
+        sizes = _sizes(fit, joined, inside) * (fit.design.gain(fit.free) if pairs else 1.0)
+        enough = max(_enough(fit, tests, variance, config), TOGETHER * sizes.max())
         chosen = zip(*np.nonzero(sizes > enough), strict=True)
         new = {tuple(sorted((*parents[j], int(i)))) for i, j in chosen} - {*further}
         if not new:
@@ -143,6 +140,45 @@ def _pursued(fit: Fit, parents: Sequence[Set], variance: float, config: WalshCon
         further += sorted(new)
         fit = fit.with_sets(further)
     return fit
+
+
+def _pairs_of_triples(fit: Fit, variance: float, config: WalshConfig) -> list[Set]:
+    """The pairs of those sets of three that explain more of the residual than chance, of all."""
+    features = fit.design.z.shape[1]
+    if features < 3 or features > ALL_TRIPLES:
+        return []
+    enough = _enough(fit, math.comb(features, 3), variance, config)
+    z = fit.design.coarse
+    residual = fit.residual.astype(z.dtype)
+    found = set()
+    for i in range(features - 2):
+        others = z[:, i + 1 :]
+        sizes = np.abs(others.T @ (others * (residual * z[:, i])[:, None])) / fit.free
+        found |= {(i, i + 1 + int(j)) for j, _ in np.argwhere(sizes > enough)}
+    return sorted(found)
+
+
+def _inside(parents: Sequence[Set], features: int) -> np.ndarray:
+    """[d, K] whether a feature is inside a parent."""
+    inside = np.zeros((features, len(parents)), bool)
+    for j, parent in enumerate(parents):
+        inside[list(parent), j] = True
+    return inside
+
+
+def _sizes(fit: Fit, joined: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """[d, K] sizes of the coefficients of a feature with parents, whose products are [N, K]."""
+    # the part of a product that the design does not explain has N - P of its N squares
+    residual = fit.residual.astype(joined.dtype)
+    sizes = np.abs(fit.design.coarse.T @ (joined * residual[:, None])) / fit.free
+    sizes[inside] = 0
+    return sizes
+
+
+def _enough(fit: Fit, tests: int, variance: float, config: WalshConfig) -> float:
+    """The size from which on one of so many coefficients is no chance, and worth a test."""
+    chance = stats.t.isf(config.level / 2 / tests, fit.free) * fit.deviation / math.sqrt(fit.free)
+    return max(chance, math.sqrt(config.min_gain * variance) / 2)
 
 
 def _confirmed(fit: Fit, added: Sequence[Set], level: float) -> list[Set]:
