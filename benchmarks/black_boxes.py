@@ -107,7 +107,7 @@ class Explained:
         return Instance(self.model, take(self.rows, slice(i, i + 1)), self.neighbours)
 
 
-def demo_run(model: str, rows: int, seed: int, folder: Path) -> Path:
+def demo_run(model: str, rows: int, seed: int, folder: Path, *options: str) -> Path:
     """The run directory of a demo model, trained where it is not there yet.
 
     Args:
@@ -115,13 +115,14 @@ def demo_run(model: str, rows: int, seed: int, folder: Path) -> Path:
         rows: Number of generated rows.
         seed: Seed of truth, rows and weights.
         folder: Where data and runs lie.
+        options: Further options of the command.
     """
     here = folder / f"demo_{rows}_{seed}"
     run = here / "runs" / f"{model}_{seed}" / "version_0"
     if not (run / "metrics.json").exists():
         config = PROJECT / "configs" / "demo" / f"{model}.yaml"
-        options = (f"--data.synthetic.rows={rows}", f"--data.synthetic.seed={seed}")
-        fit_ours(config, here / "train.txt", seed, here, *options)
+        data = (f"--data.synthetic.rows={rows}", f"--data.synthetic.seed={seed}")
+        fit_ours(config, here / "train.txt", seed, here, *data, *options)
     return run
 
 

@@ -1,118 +1,113 @@
-"""Instances explained per second, against one network at a time.
+"""What `detect` costs: rows per second, whole commands, memory.
 
-    python benchmarks/detection_speed.py --instances 64 --fields 39
+    python benchmarks/detection_speed.py
 
-Each instance has a black box of its own: main effects and 30 unanimity games of two or three of
-the fields, each half as large as the one before. It costs nothing and has a strongest interaction;
-among nearly equal ones, rounding would decide which comes first. It has 5,000 neighbours to train
-and 500 to validate a network of 256-128-64 (Adam 1e-2, batches of 100, L1 1e-4, early stopping).
-Both contestants get the same samples, settings, threads, initial weights and order of samples.
-`seconds` are those of training and ranking, neighbours and scores left out; they take turns, and
-the figure is the median over the repeats.
+A DeepFM and an AutoInt of the demo are trained for an epoch on 200,000 generated rows (39 fields).
 
-- zoo: `zoo.glider.surrogate_training.fit`, many networks at once.
-- loop: one `nn.Sequential` at a time, with `torch.optim.Adam`, and the same rule for stopping.
-
-`same top` is the share of instances whose strongest interaction is the same for both.
+- rows per second: the detectors alone, of a DeepFM, black box included: Walsh regression (2,000
+  scores of a row) beside networks (`--detector nid`, 6,000 scores, one permutation).
+- whole command: `train.py detect` of 1,000 rows, from start to interactions.json.
+- memory: of 20 rows of a black box of numbers with planted pairs among 200 and 1,000 fields, the
+  largest resident size of a process of its own, beside that of a process that only imports.
 """
 
 import argparse
-import copy
-import statistics
+import math
+import resource
+import subprocess
+import sys
+import tempfile
 import time
-from itertools import islice
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
 
+import black_boxes
+import numpy as np
 import torch
-from common import console, make_table, print_machine
-from rich.progress import track
-from torch import Tensor, nn
+from black_boxes import Explained
+from common import PROJECT, console, make_table, print_machine
 
-from zoo.glider.nid import Candidate, nid
-from zoo.glider.perturb import bernoulli_masks, generator
-from zoo.glider.surrogate import NID, SurrogateNetworks
-from zoo.glider.surrogate_training import Samples, fit, standardise
+from zoo.data.batch import Batch
+from zoo.glider.detector import Detector
+from zoo.glider.madex import MadexConfig
+from zoo.glider.madex_detector import MadexDetector
+from zoo.glider.perturb import OnOff
+from zoo.glider.walsh import walsh
+from zoo.glider.walsh_detector import WalshDetector
+from zoo.glider.walsh_search import WalshConfig
 
-TRAIN, VAL = 5000, 500
-GAMES = 30
-TOP = 50  # interactions that MADEX asks for
-
-
-def make_samples(instances: int, fields: int) -> tuple[Samples, Samples]:
-    """Training and validation samples of all instances."""
-    xs, ys = [], []
-    for i in range(instances):
-        random = generator(0, i)
-        x = bernoulli_masks(TRAIN + VAL, fields, random)
-        y = x @ torch.randn(fields, generator=random)
-        for game in range(GAMES):
-            order = torch.randperm(fields, generator=random)[: 2 + game % 2]
-            y += 3 * 0.5**game * x[:, order].prod(1)
-        xs.append(x)
-        ys.append(y)
-    x, y = torch.stack(xs), torch.stack(ys)
-    train, val = standardise(
-        Samples(x[:, :TRAIN], y[:, :TRAIN]), Samples(x[:, TRAIN:], y[:, TRAIN:])
-    )
-    return train, val
+MODELS = ("deepfm", "autoint")
+WIDE = (0, 200, 1000)  # fields; 0 for imports alone
 
 
-def explain_together(train: Samples, val: Samples, chunk: int) -> list[list[Candidate]]:
-    """Rankings by batched networks, some instances at a time."""
-    rankings = []
-    for first in range(0, len(train.x), chunk):
-        part = torch.arange(first, min(first + chunk, len(train.x)))
-        generators = [generator(1, i) for i in part.tolist()]
-        networks, _ = fit(train.of(part), val.of(part), NID, generators)
-        rankings += [list(islice(ranking, TOP)) for ranking in nid(networks)]
-    return rankings
+def rows_per_second(
+    kind: Callable[..., Detector], config: object, permutations: int, explained: Explained
+) -> float:
+    """Of the detector alone, all rows in the chunks of the command.
+
+    Args:
+        kind: The detector.
+        config: Its settings.
+        permutations: Number of permutations.
+        explained: The model, with the rows.
+    """
+    count = len(explained.rows.label)
+    with tempfile.TemporaryDirectory() as folder:
+        given = (explained.model, explained.rows, explained.neighbours, config, Path(folder))
+        detector = kind(*given, permutations)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            for first in detector.chunk_starts(1):
+                detector.predict_step(torch.tensor(first))
+        return count / (time.perf_counter() - start)
 
 
-def explain_one_by_one(train: Samples, val: Samples) -> list[list[Candidate]]:
-    """Rankings by one network at a time."""
-    rankings = []
-    for i in range(len(train.x)):
-        network = fit_sequential(train.x[i], train.y[i], val.x[i], val.y[i], generator(1, i))
-        linears = [layer for layer in network if isinstance(layer, nn.Linear)]
-        layers = [(x.weight.detach().T[None], x.bias.detach()[None, None]) for x in linears]
-        rankings += [list(islice(r, TOP)) for r in nid(SurrogateNetworks(NID, layers, None))]
-    return rankings
+def whole_command(run: Path, instances: int, folder: Path) -> float:
+    """Seconds of `train.py detect` of so many rows.
+
+    Args:
+        run: The run directory.
+        instances: Number of rows.
+        folder: Where interactions.json goes.
+    """
+    command = [sys.executable, str(PROJECT / "train.py"), "detect"]
+    command += ["--config", str(run / "config.yaml")]
+    command += ["--ckpt_path", str(run / "checkpoints" / "best.ckpt")]
+    command += ["--instances", str(instances), "--trainer.enable_progress_bar", "false"]
+    command += ["--output", str(folder / f"{run.parent.name}.json")]
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return time.perf_counter() - start
 
 
-def start(features: int, random: torch.Generator) -> nn.Sequential:
-    """A network with the initial weights of ours."""
-    layers: list[nn.Module] = []
-    for weight, bias in SurrogateNetworks.random(features, NID, [random]).layers:
-        linear = nn.Linear(*weight.shape[1:])
-        linear.weight.data, linear.bias.data = weight[0].T.contiguous(), bias[0, 0].clone()
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+def wide(fields: int) -> tuple[float, float, int]:
+    """Largest resident size in MB, seconds a row, and how many of 20 planted pairs are found.
 
+    Args:
+        fields: Number of fields.
+    """
+    seconds, found = math.nan, 0
+    if fields:
+        random = np.random.default_rng(fields)
+        planted = random.permutation(fields)[:40].reshape(20, 2)
+        weights = torch.from_numpy(random.normal(size=fields)).float() / math.sqrt(fields)
+        a, b = torch.from_numpy(planted.T)
 
-def fit_sequential(
-    x: Tensor, y: Tensor, val_x: Tensor, val_y: Tensor, random: torch.Generator
-) -> nn.Sequential:
-    """The plain way."""
-    network = start(x.shape[1], random)
-    weights = [p for name, p in network.named_parameters() if name.endswith("weight")]
-    optimizer = torch.optim.Adam(network.parameters(), lr=NID.learning_rate)
-    best, lowest, stale = copy.deepcopy(network.state_dict()), float("inf"), 0
-    for _ in range(NID.max_epochs):
-        for rows in torch.randperm(len(x), generator=random).split(NID.batch_size):
-            loss = (network(x[rows]).squeeze(1) - y[rows]).square().mean()
-            loss = loss + NID.l1 * sum(weight.abs().sum() for weight in weights)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            error = (network(val_x).squeeze(1) - val_y).square().mean().item()
-        if error < lowest:
-            best, lowest, stale = copy.deepcopy(network.state_dict()), error, 0
-        else:
-            stale += 1
-            if stale == NID.patience:
-                break
-    network.load_state_dict(best)
-    return network
+        def scores(rows: Batch) -> torch.Tensor:
+            z = rows.numerical
+            return z @ weights + 0.4 * (z[:, a] * z[:, b]).sum(1)
+
+        rows = [Batch(torch.ones(1, fields), torch.zeros(1, 0).int(), torch.zeros(1))] * 20
+        start = time.perf_counter()
+        explanations = walsh(scores, rows, OnOff(torch.zeros(fields)))
+        seconds = (time.perf_counter() - start) / len(rows)
+        sets = {c.features for c in explanations[0].interactions}
+        found = len(sets & {tuple(sorted(pair)) for pair in planted.tolist()})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of Linux, in KB
+    return peak, seconds, found
 
 
 def main() -> None:
@@ -120,34 +115,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--instances", type=int, default=64)
-    parser.add_argument("--fields", type=int, default=39)
-    parser.add_argument("--chunk", type=int, default=32, help="networks trained at once")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--instances", type=int, default=1000, help="rows of the whole commands")
+    parser.add_argument("--walsh_rows", type=int, default=512, help="of the detector alone")
+    parser.add_argument("--nid_rows", type=int, default=32, help="of the other detector alone")
+    parser.add_argument("--rows", type=int, default=200_000, help="generated rows")
+    parser.add_argument("--folder", type=Path, help="of data and runs, kept; without it, a new one")
     options = parser.parse_args()
-    print_machine("torch")
-    train, val = make_samples(options.instances, options.fields)
-    contestants = {
-        "zoo": lambda: explain_together(train, val, options.chunk),
-        "loop": lambda: explain_one_by_one(train, val),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    tops: dict[str, list[tuple[int, ...]]] = {}
-    for _ in track(range(options.repeats), "repeats", console=console):
-        for name, contestant in contestants.items():
-            start = time.perf_counter()
-            rankings = contestant()
-            seconds[name].append(time.perf_counter() - start)
-            tops[name] = [ranking[0].features for ranking in rankings]
-    title = f"{options.instances} instances of {options.fields} fields"
-    table = make_table(title, "", "seconds", "instances/s", "1000 instances, s")
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    for name, median in medians.items():
-        rate = options.instances / median
-        table.add_row(name, f"{median:.1f}", f"{rate:.2f}", f"{1000 / rate:,.0f}")
+    print_machine("torch", "numpy")
+    console.print(f"{torch.get_num_threads()} threads", highlight=False)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        epoch = ("--trainer.max_epochs=1",)
+        runs = {m: black_boxes.demo_run(m, options.rows, 0, folder, *epoch) for m in MODELS}
+        table = make_table("the detector alone, DeepFM, 39 fields", "", "rows", "rows per second")
+        walsh_config, nid = WalshConfig(), MadexConfig()
+        kinds = {
+            "walsh": (WalshDetector, walsh_config, 0, options.walsh_rows),
+            "nid": (MadexDetector, nid, 1, options.nid_rows),
+        }
+        for name, (kind, config, permutations, count) in kinds.items():
+            explained = Explained.of(runs["deepfm"], count, 0)
+            speed = rows_per_second(kind, config, permutations, explained)
+            table.add_row(name, str(count), f"{speed:.3g}")
+        console.print(table)
+        table = make_table("whole command", "", "rows", "seconds")
+        for model, run in runs.items():
+            seconds = whole_command(run, options.instances, Path(temporary))
+            table.add_row(model, f"{options.instances:,}", f"{seconds:.1f}")
+        console.print(table)
+    columns = ("MB", "seconds a row", "pairs found of 20")
+    table = make_table("20 rows, memory of the process", "fields", *columns)
+    for fields in WIDE:
+        with get_context("spawn").Pool(1) as pool:
+            peak, seconds, found = pool.apply(wide, (fields,))
+        cells = (f"{peak:,.0f}", f"{seconds:.3f}", str(found)) if fields else (f"{peak:,.0f}",)
+        table.add_row(str(fields) if fields else "imports", *cells)
     console.print(table)
-    same = statistics.mean(a == b for a, b in zip(*tops.values(), strict=True))
-    console.print(f"ratio {medians['loop'] / medians['zoo']:.2f}, same top {same:.0%}")
 
 
 if __name__ == "__main__":
