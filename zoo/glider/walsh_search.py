@@ -178,7 +178,7 @@ def _sizes(fit: Fit, joined: np.ndarray, inside: np.ndarray) -> np.ndarray:
 def _enough(fit: Fit, tests: int, variance: float, config: WalshConfig) -> float:
     """The size from which on one of so many coefficients is no chance, and worth a test."""
     chance = stats.t.isf(config.level / 2 / tests, fit.free) * fit.deviation / math.sqrt(fit.free)
-    return max(chance, math.sqrt(config.min_gain * variance) / 2)
+    return max(float(chance), math.sqrt(config.min_gain * variance) / 2)
 
 
 def _confirmed(fit: Fit, added: Sequence[Set], level: float) -> list[Set]:
