@@ -157,7 +157,7 @@ def run_models(
         planted = {tuple(sorted(map(explained.names.index, cross))) for cross in CROSSES}
         for i in track(range(count), model, console=console):
             sets = {s for found, _ in results.values() for s in found[i]} | planted
-            true = black_boxes.truth(explained.instance(i), screen, sets, seed + i, PURE)
+            true = black_boxes.truth(explained.instance(i), screen, sets, seed + i)
             for found, tally in results.values():
                 tally.add(found[i], true, planted)
         for name, (_, tally) in results.items():
