@@ -195,6 +195,15 @@ def test_an_interrupted_detection_goes_on_where_it_stopped(kind, planted):
     assert json.loads(Path("interactions.json").read_text())["instances"] == 3
 
 
+def test_pairs_are_also_looked_at_with_all_others_on_and_off(planted, capsys):
+    command(*given(planted, *FEW, "--contexts=true"), *QUIET)
+    first, *_ = json.loads(Path("interactions.json").read_text())["interactions"]
+    assert (first["fields"], first["by"], first["count"]) == (["C1", "C2"], "both", 3)
+    # C1 x C2 adds 4 where both are on, whatever the others are: a quarter of it, squared, of 3
+    assert first["context_share"] == pytest.approx(1 / 3, abs=0.05)
+    assert "both" in capsys.readouterr().out
+
+
 def test_a_field_that_is_crossed_takes_its_cross_along(crossed):
     crosses = crossed.parents[2] / "interactions.json"
     command(*given(crossed, *ONE, f"--data.crosses={crosses}"), *QUIET)

@@ -44,6 +44,8 @@ class Interaction:
         share_high: Upper end of it.
         p: P-value of the share.
         q: The former, adjusted for all interactions that were tried.
+        context_share: Share of the variance that a pair has with all other fields on and with all
+            off, mean over both and over the rows.
         strongest: Rows in which it is strongest, the first of all first.
         gain: What a cross field of it takes from the logloss of validation rows, beside those that
             pay and come before it (see `zoo.glider.gains`).
@@ -68,6 +70,7 @@ class Interaction:
     share_high: float | None = None
     p: float | None = None
     q: float | None = None
+    context_share: float | None = None
     strongest: tuple[StrongRow, ...] = ()
     gain: float | None = None
     gain_error: float | None = None

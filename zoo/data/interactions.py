@@ -32,7 +32,7 @@ __all__ = [
 
 INTERACTIONS_FORMAT = 1
 EFFECTS = ("effect", "effect_low", "effect_high", "size", "share", "share_low", "share_high")
-MEASURED = (*EFFECTS, "p", "q")
+MEASURED = (*EFFECTS, "p", "q", "context_share")
 GAINS = ("gain", "gain_error")
 NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation", *MEASURED, *GAINS)
 

@@ -43,6 +43,7 @@ class Detection:
     permutations: int = 1
     top_k: int | None = None
     seed: int = 0
+    contexts: bool = False
 
     def __post_init__(self) -> None:
         if not self.output.name or self.output.suffix == ".html" or self.output.is_dir():
@@ -78,7 +79,6 @@ class Detection:
         means = torch.from_numpy(datamodule.numerical_means())
         load_weights(model, checkpoint, datamodule)
         lists = instances.lists or ()
-        self._begin(checkpoint, [instances.numerical, instances.categorical, *lists, means])
         kind = WalshDetector if isinstance(self.settings, WalshConfig) else MadexDetector
         detector = kind(
             model.eval(),
@@ -89,9 +89,12 @@ class Detection:
             self.permutations,
             self.seed,
         )
-        chunks = DataLoader(
-            cast(Dataset[int], detector.chunk_starts(trainer.world_size)), batch_size=None
-        )
+        if isinstance(detector, WalshDetector):
+            detector.contexts = self.contexts
+        device, processes = trainer.strategy.root_device, trainer.world_size
+        data = [instances.numerical, instances.categorical, *lists, means]
+        detector.chunk = self._begin(checkpoint, data, detector.chunk_on(device, processes))
+        chunks = DataLoader(cast(Dataset[int], detector.chunk_starts(processes)), batch_size=None)
         # Lightning's own, whatever a subclass of Trainer takes
         Trainer.predict(trainer, detector, dataloaders=chunks, return_predictions=False)
         trainer.strategy.barrier("all explained")
@@ -106,10 +109,16 @@ class Detection:
         check_instances(self.instances, rows, fields)
         return sample_positions(rows, self.instances, self.seed)
 
-    def _begin(self, checkpoint: Path, data: Sequence[Tensor]) -> None:
+    def _begin(self, checkpoint: Path, data: Sequence[Tensor], chunk: int) -> int:
         """Makes the folder of the results, or checks that those in it are of this detection.
 
-        `data` are the rows to explain and what their fields are where they are off.
+        Args:
+            checkpoint: The checkpoint.
+            data: The rows to explain and what their fields are where they are off.
+            chunk: Number of rows that are explained at once, here.
+
+        Returns:
+            The same, or the number of the unfinished detection, whose files hold so many.
         """
         digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
         content = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in data))
@@ -118,13 +127,16 @@ class Detection:
         mine = json.loads(json.dumps(plain, default=str))
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "options"
-        if file.exists() and json.loads(file.read_text()) != mine:
+        begun = json.loads(file.read_text()) if file.exists() else mine
+        chunk = begun.pop("chunk", chunk)
+        if begun != mine:
             raise ZooError(
                 f"{self.folder} holds an unfinished detection of another model, of other data or "
                 "with other options: repeat that command to finish it, remove the folder, or give "
                 "another --output"
             )
-        write_text(file, json.dumps(mine))
+        write_text(file, json.dumps(mine | {"chunk": chunk}))
+        return chunk
 
     def _found(
         self, detector: Detector, names: list[str], positions: np.ndarray

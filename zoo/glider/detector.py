@@ -96,6 +96,11 @@ class Detector(LightningModule):
             last = min(start + self.chunk, len(self.instances.label))
             self.write(file, range(start, last))
 
+    def chunk_on(self, device: torch.device, processes: int) -> int:
+        """Number of instances that are explained at once on a device of each of the processes."""
+        del device, processes
+        return self.chunk
+
     @abstractmethod
     def write(self, file: Path, indices: Sequence[int]) -> None:
         """Explains some instances, given by their numbers, into a file that appears when whole."""

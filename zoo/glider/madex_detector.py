@@ -17,8 +17,9 @@ from torch import Tensor
 from zoo.data.errors import ZooError
 from zoo.data.files import write_text
 from zoo.glider.detector import PERMUTATIONS, Detector, Result, permuted
-from zoo.glider.madex import Explanation, MadexConfig, explain
+from zoo.glider.madex import DETECTORS, Explanation, MadexConfig, explain
 from zoo.glider.perturb import NotFinite, generator, score
+from zoo.glider.surrogate_training import networks_at_once
 
 LEFT_OUT = "left_out"
 NEIGHBOURS, SURROGATES = 1, 2  # what a generator is for
@@ -29,6 +30,15 @@ class MadexDetector(Detector):
 
     suffix = ".json"
     config: MadexConfig
+
+    def chunk_on(self, device: torch.device, processes: int) -> int:
+        """Number of instances at once: on a GPU what its memory holds, and a share for each."""
+        if device.type != "cuda":
+            return self.chunk
+        features = len(self.neighbours.centre(self.instance(0)))
+        surrogate = self.config.surrogate or DETECTORS[self.config.detector]
+        most = networks_at_once(surrogate, features, self.config.samples, device)
+        return min(most, -(-len(self.instances.label) // processes))
 
     def write(self, file: Path, indices: Sequence[int]) -> None:
         """Explains some instances into a file."""

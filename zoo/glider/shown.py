@@ -52,6 +52,13 @@ def is_significant(row: dict[str, Any]) -> bool:
 def _effects(row: dict[str, Any], permuted: bool) -> dict[str, str]:
     low, high = (f"{100 * row[f'share_{end}']:.2f}" for end in ("low", "high"))
     null = {"permuted": f"{row['null_count']:g}"} if permuted else {}
+    second = {}
+    if "context_share" in row:
+        share = row["context_share"]
+        second = {
+            "contexts, %": "-" if share is None else f"{100 * share:.2f}",
+            "by": row["by"],
+        }
     return {
         "rows": f"{row['count']:,}",
         **null,
@@ -60,6 +67,7 @@ def _effects(row: dict[str, Any], permuted: bool) -> dict[str, str]:
         "share, %": f"{100 * row['share']:.2f}",
         "95 % interval": f"{low} to {high}",
         "q": f"{row['q']:.2g}",
+        **second,
     }
 
 

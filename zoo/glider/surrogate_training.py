@@ -4,7 +4,7 @@ Shapes: K networks, N samples, d features.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from zoo.glider.surrogate import SurrogateConfig, SurrogateNetworks
 from zoo.nn.linear import onednn_products
 from zoo.nn.memory import keep_freed_memory
+
+AT_MOST = 512  # networks at once on a GPU: from there on launches cost less than products
+SHARE = 4  # of the memory of a GPU, one part in so many
 
 
 class Samples(NamedTuple):
@@ -56,6 +59,39 @@ def standardise(train: Samples, *others: Samples) -> list[Samples]:
     # rounding of a constant must not become a target
     deviation = torch.where(deviation > 1e-6 * (1 + mean.abs()), deviation, torch.inf)
     return [s._replace(y=(s.y - mean) / deviation) for s in (train, *others)]
+
+
+def networks_at_once(
+    config: SurrogateConfig, features: int, samples: Sequence[int], device: torch.device
+) -> int:
+    """How many networks are trained side by side on a GPU.
+
+    There a step costs its launches, whatever the number: as many as a part of its memory holds,
+    a power of two. It is the memory of the device, not what is free of it, so that all processes,
+    and a run that goes on after another, come to the same number.
+
+    Args:
+        config: Shape of the networks; see `SurrogateConfig`.
+        features: Number of features.
+        samples: Numbers of training, validation and further samples of a network.
+        device: The GPU.
+    """
+    _, memory = torch.cuda.mem_get_info(device)
+    fit_in = memory // SHARE // bytes_of(config, features, samples)
+    return min(AT_MOST, 1 << max(fit_in.bit_length() - 1, 0))
+
+
+def bytes_of(config: SurrogateConfig, features: int, samples: Sequence[int]) -> int:
+    """Bytes that the training of a network takes: float32 numbers, of which it holds
+
+    weights five times (their gradients, two moments, the best), its samples and these in another
+    order, and what enters and leaves each layer in a step or a validation, with gradients.
+    """
+    widths = [features, *config.hidden_units, 1]
+    weights = sum((inputs + 1) * outputs for inputs, outputs in pairwise(widths))
+    kept = (sum(samples) + samples[0]) * (features + 2)
+    passed = 3 * max(config.batch_size, *samples[1:]) * sum(widths)
+    return 4 * (5 * weights + kept + passed)
 
 
 def error(predicted: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:

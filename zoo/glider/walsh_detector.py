@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from zoo.data.files import atomic_file
+from zoo.glider.contexts import strengths
 from zoo.glider.detector import PERMUTATIONS, Detector, permuted
 from zoo.glider.perturb import NotFinite, generator
 from zoo.glider.walsh import SharedMasks, WalshFit
@@ -36,6 +37,8 @@ class WalshRows:
         rests: [R, M] what they leave of those of the held-out masks.
         sets: Of each row, `further` and `kept` ([features, coefficient, error] each), `tried` and,
             for each permutation, `null` (features).
+        contexts: [R, C] strengths of all pairs in the contexts (see `zoo.glider.contexts`), no
+            columns where these were not looked at.
     """
 
     instance: np.ndarray
@@ -44,11 +47,16 @@ class WalshRows:
     values: np.ndarray
     residuals: np.ndarray
     rests: np.ndarray
+    contexts: np.ndarray
     sets: list[dict[str, Any]]
 
     @classmethod
     def of(
-        cls, indices: Sequence[int], found: Sequence[WalshFit], null: Sequence[list[list[Set]]]
+        cls,
+        indices: Sequence[int],
+        found: Sequence[WalshFit],
+        null: Sequence[list[list[Set]]],
+        contexts: Sequence[np.ndarray],
     ) -> "WalshRows":
         """Those of some instances, given by their numbers.
 
@@ -56,6 +64,7 @@ class WalshRows:
             indices: The numbers.
             found: What was found around each.
             null: What was found in permuted scores of each.
+            contexts: Strengths of the pairs of each in the contexts.
         """
         fits = [each.fit for each in found]
         return cls(
@@ -65,6 +74,7 @@ class WalshRows:
             np.array([fit.values[: len(fit.base)] for fit in fits]),
             np.array([fit.residual for fit in fits], np.float32),
             np.array([fit.rest for fit in fits], np.float32),
+            np.array(contexts, np.float32),
             [_sets(each, of_each) for each, of_each in zip(found, null, strict=True)],
         )
 
@@ -101,6 +111,7 @@ class WalshDetector(Detector):
 
     suffix = ".npz"
     config: WalshConfig
+    contexts: bool = False  # whether pairs are also looked at with all other fields on, and off
 
     @cached_property
     def masks(self) -> SharedMasks:
@@ -109,19 +120,26 @@ class WalshDetector(Detector):
 
     def write(self, file: Path, indices: Sequence[int]) -> None:
         """Explains some instances into a file."""
-        scores = self._scores(indices)
+        scores, contexts = self._scores(indices)
         y = np.stack([*scores.values()]) if scores else np.empty((0, len(self.masks.masks)))
         null = [self._null(i, y) for i, y in scores.items()]
-        rows = WalshRows.of([*scores], self.masks.fits(y), null)
+        rows = WalshRows.of([*scores], self.masks.fits(y), null, contexts)
         rows.write(file, [i for i in indices if i not in scores])
 
-    def _scores(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
-        """[1 + N + M] the scores of the masks of each instance, where they are finite."""
-        found = {}
+    def _scores(self, indices: Sequence[int]) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
+        """[1 + N + M] the scores of the masks of each instance, where they are finite, and [C] the
+        strengths of its pairs in the contexts."""
+        found, contexts = {}, []
         for i in indices:
+            instance = self.instance(i)
             with suppress(NotFinite):
-                found[i] = self.masks.scores(self.scores, self.instance(i), self.neighbours)
-        return found
+                y = self.masks.scores(self.scores, instance, self.neighbours)
+                of_pairs = np.empty(0)
+                if self.contexts:
+                    of_pairs = strengths(self.scores, instance, self.neighbours, y)
+                found[i] = y
+                contexts.append(of_pairs)
+        return found, contexts
 
     def _null(self, i: int, y: np.ndarray) -> list[list[Set]]:
         """What is found in permuted scores of an instance, for each permutation."""

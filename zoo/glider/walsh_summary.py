@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data.interactions import SIGNIFICANCE_LEVEL
+from zoo.glider.contexts import in_contexts
 from zoo.glider.detector import Result
 from zoo.glider.statistics import adjust, counts_of, not_found, without_subsets
 from zoo.glider.walsh import SharedMasks
@@ -40,8 +41,13 @@ def summarise_effects(
       the root of the mean of its square.
     - `share`: mean share of the variance of the scores around a row.
     - `count`: number of rows in which the interaction was found.
+    - `by`: `walsh`, `contexts` where a pair was found by its mixed differences with all other
+      fields on and with all off alone, or `both`; `context_share` is its share in these contexts
+      (see `zoo.glider.contexts`), and `count` the number of rows that have it there, where Walsh
+      regression found it in none.
     - `p`: p-value of the hypothesis that the mean share is no larger than `min_gain`. `q` adjusts
-      it by Benjamini & Hochberg (1995) over all pairs and all larger sets that were tried.
+      it by Benjamini & Hochberg (1995) over all pairs and all larger sets that were tried, and
+      over all pairs in the contexts; of two tests of a pair, the one of the smaller `q` counts.
 
     Args:
         rows: What was found around each row.
@@ -59,11 +65,19 @@ def summarise_effects(
     counts = counts_of(results, len(names), masks.config.max_order)
     mains, pairs = _of_fit(rows, masks)
     of = pairs | _of_larger(rows, masks)
-    scaled = [effects["p"] * (len(pairs) + len(tried_sets(rows))) for effects in of.values()]
-    for effects, q in zip(of.values(), adjust(scaled), strict=True):
-        effects["q"] = q
-    listed = [s for s in of if s in counts.of or of[s]["q"] < SIGNIFICANCE_LEVEL]
-    listed.sort(key=lambda s: (-of[s]["share"], len(s), s))
+    seen = in_contexts(rows.contexts, rows.variance, len(names), masks.config.min_gain)
+    tests = [*of.values(), *seen.values()]
+    scaled = [test["p"] * (len(pairs) + len(tried_sets(rows)) + len(seen)) for test in tests]
+    for test, q in zip(tests, adjust(scaled), strict=True):
+        test["q"] = q
+    by = {s: "walsh" for s in of if s in counts.of or of[s]["q"] < SIGNIFICANCE_LEVEL}
+    for s, found in seen.items():
+        of[s]["context_share"] = found["share"]
+        if found["q"] < SIGNIFICANCE_LEVEL:
+            by[s] = "both" if s in by else "contexts"
+            p = min(of[s], found, key=lambda test: test["q"])
+            of[s] |= {"p": p["p"], "q": p["q"]}
+    listed = sorted(by, key=lambda s: (-_size(of[s], by[s]), len(s), s))
     if top is not None:
         listed = without_subsets(listed, top)
     permutations = len(results[0].null)
@@ -86,14 +100,21 @@ def summarise_effects(
             {
                 "fields": [names[f] for f in s],
                 "order": len(s),
-                "by": "walsh",
+                "by": by[s],
+                **({"context_share": None} if seen else {}),
                 **of[s],
                 **(counts.of.get(s) or not_found(permutations)),
+                **({"count": seen[s]["count"]} if by[s] == "contexts" else {}),
                 "strongest": strongest[s],
             }
             for s in listed
         ],
     }
+
+
+def _size(effects: dict[str, float], by: str) -> float:
+    """The share by which an interaction has its rank."""
+    return effects["share"] if by == "walsh" else max(effects["share"], effects["context_share"])
 
 
 def _results(rows: WalshRows) -> Iterator[Result]:

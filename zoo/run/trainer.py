@@ -124,7 +124,8 @@ class ZooTrainer(Trainer):
         min_gain: float = 1e-3,
         patience: int = 1,
         prune_subsets: bool = False,
-        region_points: int = 0,
+        contexts: bool = False,
+        region_points: int = 100,
         permutations: int | None = None,
         top_k: int | None = None,
         bf16: bool = False,
@@ -153,6 +154,9 @@ class ZooTrainer(Trainer):
                 after which no more are tried.
             prune_subsets: Whether nid leaves out interactions of a row that lie inside others of
                 it.
+            contexts: Whether walsh also looks at each pair with all other fields on and with all
+                off, where groups of many fields show that no random mask shows; for d fields it
+                takes d (d + 1) + 2 further scores of the model a row.
             region_points: Number of neighbours that gradient_nid averages over; 0 takes the row
                 alone.
             permutations: Number of explanations of permuted scores for each row; null is 1 for nid
@@ -178,6 +182,8 @@ class ZooTrainer(Trainer):
                 raise ZooError(f"{option} is an option of nid and gradient_nid: leave it out")
             settings = WalshConfig(max_order=max_order or 4, min_gain=min_gain)
         else:
+            if contexts:
+                raise ZooError("contexts is an option of walsh: leave it out")
             explainer = replace(DETECTORS[detector], bf16=bf16)
             settings = MadexConfig(
                 detector,
@@ -191,7 +197,9 @@ class ZooTrainer(Trainer):
             )
         if permutations is None:
             permutations = 0 if detector == WALSH else 1
-        Detection(Path(output), settings, sampler, instances, permutations, top_k, seed).run(
+        Detection(
+            Path(output), settings, sampler, instances, permutations, top_k, seed, contexts
+        ).run(
             self,
             model,
             datamodule,
