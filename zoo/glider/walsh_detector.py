@@ -56,7 +56,7 @@ class WalshRows:
         indices: Sequence[int],
         found: Sequence[WalshFit],
         null: Sequence[list[list[Set]]],
-        contexts: Sequence[np.ndarray],
+        contexts: Sequence[np.ndarray] | None = None,
     ) -> "WalshRows":
         """Those of some instances, given by their numbers.
 
@@ -64,7 +64,8 @@ class WalshRows:
             indices: The numbers.
             found: What was found around each.
             null: What was found in permuted scores of each.
-            contexts: Strengths of the pairs of each in the contexts.
+            contexts: Strengths of the pairs of each in the contexts; None where these were not
+                looked at.
         """
         fits = [each.fit for each in found]
         return cls(
@@ -74,7 +75,7 @@ class WalshRows:
             np.array([fit.values[: len(fit.base)] for fit in fits]),
             np.array([fit.residual for fit in fits], np.float32),
             np.array([fit.rest for fit in fits], np.float32),
-            np.array(contexts, np.float32),
+            np.array(contexts or np.empty((len(found), 0)), np.float32),
             [_sets(each, of_each) for each, of_each in zip(found, null, strict=True)],
         )
 
