@@ -135,14 +135,14 @@ def run_products(seeds: int) -> None:
     """x1^2 x2 x3^2 x4 + x5^2 x6 x7^2 x8, whose second derivatives at the origin are zero."""
     function, interactions = PRODUCTS
     truth = truth_of(interactions, 8)
-    of_paper = replace(GRADIENT_NID, patience=5)
+    of_paper = replace(GRADIENT_NID, patience=5, max_epochs=100)
     contestants = {
         "NID": lambda f, x, seed: nid_pairs(trained(x, f(x), 5000, NID, seed)[0])[0],
         "NID, network of 2018": lambda f, x, s: nid_pairs(trained(x, f(x), 5000, OF_PAPER, s)[0])[
             0
         ],
         "GradientNID, the origin, patience 5": lambda f, x, s: curved(f, x, s, of_paper, 0),
-        "GradientNID, 100 points, patience 20": lambda f, x, s: curved(f, x, s, GRADIENT_NID, 100),
+        "GradientNID, 100 points, patience 50": lambda f, x, s: curved(f, x, s, GRADIENT_NID, 100),
         "mixed differences, one context": lambda f, x, _: np.square(
             mixed_differences(f, x[0], Between(x[1]), torch.ones(1, 8))[0]
         ),

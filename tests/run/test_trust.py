@@ -77,7 +77,7 @@ def line(name, run, criteo_file):
     more = {
         "fit": ["--trainer.max_epochs=3"],
         "predict": [f"--data.predict_path={criteo_file}"],
-        "detect": ["--instances=1", "--detector=gradient_nid"],
+        "detect": ["--instances=1"],
         "explain": ["--row=0"],
     }
     return [name, *config, f"--ckpt_path={checkpoint}", *QUIET, *more.get(name, [])]

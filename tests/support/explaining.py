@@ -24,5 +24,6 @@ def instance(seed=0):
 
 def small_surrogates():
     """A context in which `detect` trains narrow networks, for tests of all but what it finds."""
-    few = {name: replace(config, hidden_units=(64, 32, 16)) for name, config in DETECTORS.items()}
+    small = {"hidden_units": (64, 32, 16), "max_epochs": 30}
+    few = {name: replace(config, **small) for name, config in DETECTORS.items()}
     return mock.patch.dict(DETECTORS, few)
