@@ -18,6 +18,8 @@ def waterfall(
 ) -> go.Figure:
     """Bars that begin where the one above ends, the first at zero; below them their sum.
 
+    The axis shows where they end.
+
     Args:
         labels: What each value is.
         values: The values; the first is grey, as what all begins with.
@@ -49,7 +51,8 @@ def waterfall(
     )
     shown = names(short(label, 40) for label in [*labels, total])
     plot.update_yaxes(autorange="reversed", tickvals=places, ticktext=shown, showgrid=False)
-    plot.update_xaxes(title=total, zeroline=True)
+    margin = 0.08 * (max(ends) - min(ends)) or 1.0  # the bars from zero may begin outside
+    plot.update_xaxes(title=total, range=[min(ends) - margin, max(ends) + margin])
     plot.update_layout(height=140 + 22 * len(places), showlegend=False)
     return plot
 
@@ -82,7 +85,8 @@ def matrix(fields: Sequence[str], values: Mapping[tuple[str, ...], float]) -> go
         )
     )
     ticks, shown = list(range(len(fields))), names(short(field, 16) for field in fields)
-    plot.update_xaxes(tickvals=ticks, ticktext=shown, showgrid=False)
-    plot.update_yaxes(tickvals=ticks, ticktext=shown, showgrid=False, autorange="reversed")
+    axis = {"tickvals": ticks, "ticktext": shown, "showgrid": False, "zeroline": False}
+    plot.update_xaxes(**axis)
+    plot.update_yaxes(**axis, autorange="reversed")
     plot.update_layout(height=max(340, 140 + 22 * len(fields)))
     return plot

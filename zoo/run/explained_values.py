@@ -9,11 +9,12 @@ from torch import Tensor
 
 from zoo.data.batch import Batch, SessionBatch
 from zoo.data.encoder import value_names
-from zoo.data.schema import Schema
+from zoo.data.schema import SKIP, Schema
 from zoo.glider.explained import Explained
 from zoo.glider.session_switches import Features, SessionMeans, SessionOnOff
 from zoo.inspect.with_data.values import ids_of, shown
 
+THERE, SKIPPED, NOT_SKIPPED = "there", "skipped", "not skipped"
 ABSENT, EMPTY, MEANS, ZERO = "absent", "empty list", "their means", "zero embedding"
 FEW = 3  # fields of a group, whose values are shown
 Words = Mapping[str, float | str]
@@ -79,7 +80,16 @@ class Values:
                 on[name] = _said(labels, values[:, list(columns)])
                 off[name] = MEANS if len(labels) > 1 else _said(labels, means[None, list(columns)])
         events = [name for name in found.names if name not in on]
-        return {**dict.fromkeys(events, "there"), **on}, {**dict.fromkeys(events, ABSENT), **off}
+        there = dict(zip(events, self._events(past), strict=False))
+        return {**there, **on}, {**dict.fromkeys(events, ABSENT), **off}
+
+    def _events(self, past: Tensor) -> list[str]:
+        """What each event [T, N] of the past is."""
+        names = [field.name for field in self.schema.numerical]
+        if SKIP not in names:
+            return [THERE] * len(past)
+        skipped = past[:, names.index(SKIP)] > 0.5
+        return [SKIPPED if skip else NOT_SKIPPED for skip in skipped.tolist()]
 
 
 def _said(labels: list[str], values: Tensor) -> str:
