@@ -71,7 +71,9 @@ def gathered(parts):
     """The first of these metrics, which gathers the states of all when it is computed."""
     none = [torch.tensor([])]  # which a process without a state sends
     names = ("logits", "labels", "weights", "groups")
-    states = iter([[torch.cat(getattr(part, name) or none) for part in parts] for name in names])
+    kept = [[torch.cat(getattr(part, name) or none) for part in parts] for name in names]
+    counted = [[getattr(part, name) for part in parts] for name in ("counts", "sums")]
+    states = iter([*kept, *counted])
     first = parts[0]
     first.distributed_available_fn = lambda: True
     first.dist_sync_fn = lambda *_, **__: next(states)
@@ -89,6 +91,55 @@ def test_auc_equals_that_of_scikit_learn_on_one_process_and_two(seed, rows, cut)
     for part, piece in zip(parts, (slice(None, cut), slice(cut, None)), strict=True):
         part.update(logits[piece], labels[piece])
     assert float(gathered(parts).compute()["auc"]) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.integers(0, 2**32), st.integers(2, 200), st.integers(0, 50), st.booleans(), st.integers(1, 9)
+)
+def test_rows_that_are_counted_in_bins_measure_as_exactly_as_is_said(
+    seed, rows, exact, weighted, size
+):
+    """In batches on two processes, one of which may have kept all of its rows."""
+    logits, labels, weight, _ = drawn_groups(seed, rows)
+    logits = logits.nan_to_num(posinf=1e5, neginf=-1e5)
+    columns = [logits, labels, *([weight] if weighted else [])]
+    parts = [ClickMetrics(exact), ClickMetrics(exact)]
+    for i, batch in enumerate(zip(*(column.split(size) for column in columns), strict=True)):
+        parts[i % 5 == 0].update(*batch)
+    for part in parts:
+        if any(len(other.counts) for other in parts) and len(part.logits):
+            part._count()  # as `sync` does
+    if not all(len(part.logits) for part in parts):
+        return
+    found = {k: float(v) for k, v in gathered(parts).compute().items()}
+    one = ClickMetrics()
+    one.update(*columns)
+    wanted = {k: float(v) for k, v in one.compute().items()}
+    assert found["logloss"] == pytest.approx(wanted["logloss"], rel=1e-9, nan_ok=True)
+    error = found.get("auc_error", 0.0)
+    assert found["auc"] == pytest.approx(wanted["auc"], abs=error + 1e-12, nan_ok=True)
+    assert ("auc_error" in found) == any(len(part.counts) for part in parts)
+
+
+def test_bins_of_many_rows_are_fine_enough():
+    """A million rows as a model scores them: within 2e-6, it says, and few rows are kept."""
+    random = np.random.default_rng(0)
+    logits = torch.from_numpy(random.normal(-2, 1, 1_000_000).astype(np.float32))
+    labels = (torch.from_numpy(random.random(1_000_000)) < logits.sigmoid()).float()
+    metric, exact = ClickMetrics(150_000), ClickMetrics()
+    for batch in zip(logits.split(10_000), labels.split(10_000), strict=True):
+        metric.update(*batch)
+        assert sum(map(len, metric.logits)) <= 150_000
+    exact.update(logits, labels)
+    found, wanted = metric.compute(), exact.compute()
+    assert found["auc_error"] < 2e-6
+    assert abs(float(found["auc"] - wanted["auc"])) < 1e-8
+    metric.reset()
+    metric.update(logits[:100], labels[:100])
+    assert "auc_error" not in metric.compute()
+    metric.update(torch.full((150_000,), NAN), torch.zeros(150_000))
+    assert math.isnan(float(metric.compute()["auc"]))
 
 
 def drawn_groups(seed, rows):

@@ -3,15 +3,18 @@
 Shapes: B batch, R rows of a split, Q queries, T tracks of a session.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from zoo.data.errors import ZooError
+from zoo.models.histogram import counted, measured
 from zoo.models.measures import click_metrics, cross_entropy, total
+
+EXACT_ROWS = 20_000_000  # of a process: 160 MB of logits and labels
 
 
 class MetricDict(nn.ModuleDict):
@@ -30,6 +33,12 @@ class ClickMetrics(Metric):
     are kept, in batches, and gathered from all ranks when the metrics are computed. They are ranked
     as the model gives them: those of a model in half precision tie where they are rounded to one
     number.
+
+    Rows beyond a number are counted in bins of their logits instead (see `zoo.models.histogram`),
+    and `auc_error` says by how much the AUC may be off. Rows with groups are kept in any number.
+
+    Args:
+        exact_rows: Number of rows of a process up to which they are kept.
     """
 
     full_state_update = False
@@ -38,11 +47,17 @@ class ClickMetrics(Metric):
     labels: list[Tensor]
     weights: list[Tensor]
     groups: list[Tensor]
+    counts: Tensor
+    sums: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, exact_rows: int = EXACT_ROWS) -> None:
         super().__init__()
+        self.exact_rows = exact_rows
+        self._kept = 0
         for state in ("logits", "labels", "weights", "groups"):
             self.add_state(state, [], dist_reduce_fx="cat")
+        for state in ("counts", "sums"):  # of no bins until they are needed
+            self.add_state(state, torch.zeros(0, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -62,10 +77,45 @@ class ClickMetrics(Metric):
             self.weights.append(weight)
         if group is not None:
             self.groups.append(group)
+            return
+        self._kept += len(logits)
+        if self._kept > self.exact_rows:
+            self._count()
+
+    def reset(self) -> None:
+        """Forgets all rows."""
+        super().reset()
+        self._kept = 0
+
+    def _count(self) -> None:
+        """Counts the rows that are kept, and lets them go."""
+        columns = [self.logits, self.labels, *([self.weights] if self.weights else [])]
+        logits, labels, *weight = (dim_zero_cat(column) for column in columns)
+        found = counted(logits, labels, weight[0] if weight else None)
+        if len(self.counts):
+            found = self.counts + found[0], self.sums + found[1]
+        self.counts, self.sums = found
+        for column in columns:
+            column[:] = [column[0][:0]]  # ranks gather columns, of no rows too
+        self._kept = 0
+
+    def sync(self, *arguments: Any, **options: Any) -> None:
+        """Gathers the states of all ranks; where one has counted its rows, all have to."""
+        if distributed.is_available() and distributed.is_initialized():
+            counting = torch.tensor(len(self.counts) > 0, device=self.device).int()
+            distributed.all_reduce(counting, distributed.ReduceOp.MAX)
+            if counting:
+                self._count()
+        super().sync(*arguments, **options)
 
     def compute(self) -> dict[str, Tensor]:
-        """`auc` (NaN where only one class is present, or a logit is NaN), `logloss`, and `gauc`
-        (NaN where no group has both classes) of rows with groups."""
+        """`auc` (NaN where only one class is present, or a logit is NaN), `logloss`, of rows that
+        were counted in bins `auc_error`, and of rows with groups `gauc` (NaN where no group has
+        both classes)."""
+        if len(self.counts):
+            if self._kept:  # of a single process; `sync` has counted those of several
+                self._count()
+            return measured(self.counts, self.sums)
         states = (self.logits, self.labels, self.weights, self.groups)
         logits, labels, *rest = (dim_zero_cat(s) if len(s) else None for s in states)
         if logits is None or labels is None:

@@ -18,7 +18,7 @@ from zoo.data.schema import Schema
 from zoo.models.base import ZooModule
 from zoo.models.class_spec import ClassSpec
 from zoo.models.description import Description, FieldRows
-from zoo.models.metrics import ClickMetrics, MetricDict, RankingMetrics
+from zoo.models.metrics import EXACT_ROWS, ClickMetrics, MetricDict, RankingMetrics
 from zoo.models.pretrained import Pretrained, checked, take_vectors
 from zoo.nn.numbers import NumericalEncoding, encoding_of
 from zoo.nn.pooling import Pooling
@@ -59,8 +59,11 @@ class RowModule(ZooModule):
             `auto`: on one device, with an optimizer for which this changes no result (adagrad,
             sgd), without `embedding_weight_decay` and without gradient clipping. NCCL cannot reduce
             sparse gradients, so several GPUs need dense ones; nor can they be clipped.
-        train_metrics: Log the exact AUC and logloss (and GAUC) of the training rows too, each as
-            scored just before its step.
+        train_metrics: Log the AUC and logloss (and GAUC) of the training rows too, each as scored
+            just before its step.
+        exact_rows: Number of rows of a split, on each process, up to which AUC is exact. More are
+            counted in two million bins of their logits, in bounded memory: `auc_error` is logged,
+            by which the AUC may be off. Rows with groups are always kept.
         shared: Options of `ZooModule`.
 
     Attributes:
@@ -88,6 +91,7 @@ class RowModule(ZooModule):
         learning_rate: float = 0.01,
         sparse_gradients: Literal["auto"] | bool = "auto",
         train_metrics: bool = True,
+        exact_rows: int = EXACT_ROWS,
         **shared: Any,
     ) -> None:
         super().__init__(schema, optimizer, learning_rate, **shared)
@@ -97,6 +101,7 @@ class RowModule(ZooModule):
             "embedding_dropout must be at least 0 and less than 1",
             embedding_dropout,
         )
+        require(exact_rows >= 0, "exact_rows must be at least 0", exact_rows)
         if sparse_gradients is True:
             require(
                 self.optimizer in SPARSE_OPTIMIZERS,
@@ -140,7 +145,7 @@ class RowModule(ZooModule):
             frozen=frozen,
         )
         splits = ("train/", "val/", "test/") if train_metrics else ("val/", "test/")
-        self.metrics = MetricDict({split: ClickMetrics() for split in splits})
+        self.metrics = MetricDict({split: ClickMetrics(exact_rows) for split in splits})
         # no modules, which summaries of a model would list; of data without lists there are none
         self.ranking: dict[str, RankingMetrics] = {}
 
