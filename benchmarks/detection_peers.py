@@ -7,7 +7,7 @@ Rows of trained demo models (200,000 generated rows, a fresh seed). Truth is tha
 `black_boxes.py`: coefficients of 0.1 % of the variance around the row, by contexts; within a fifth
 of that line a set counts as either. F1 of the pairs and of the triples of all rows together; R^2 on
 1,500 fresh masks of all that was estimated (the intercept free), and of main effects with what is
-reported; seconds a row, black box included.
+reported; seconds of the processor a row, black box included.
 
 Peers estimate a polynomial of on/off features, or Banzhaf indices, which are Walsh coefficients
 but for a power of two; what they report are coefficients of at least 0.1 % of the variance. Their
@@ -198,11 +198,11 @@ def run_model(
                 continue
             score = scores[budget, name] = Score()
             for instance, truth in zip(instances, truths, strict=True):
-                start = time.perf_counter()
+                start = time.process_time()
                 found = method(instance, fresh)
-                score.seconds += time.perf_counter() - start
+                score.seconds += time.process_time() - start
                 score.add(found, truth, fresh, instance(fresh))
-            console.print(budget, name, *score.cells(), highlight=False)
+            console.print(budget, name, *score.cells(), highlight=False, soft_wrap=True)
     return scores
 
 
