@@ -46,6 +46,38 @@ def test_all_that_a_file_holds_is_read(tmp_path):
     ]
 
 
+def test_what_several_checkpoints_say(tmp_path):
+    each = [{"count": 8, "share": 0.03, "q": 1e-7}, {"count": 1, "share": 0.001, "q": 0.3}]
+    pair = PAIR | {"checkpoints": each, "spread": 0.02, "agreement": None}
+    content = FOUND | {"interactions": [pair], "checkpoints": ["1.ckpt", "2.ckpt"]}
+    found = read(tmp_path, content)
+    assert found.checkpoints == ("1.ckpt", "2.ckpt")
+    (pair,) = found.interactions
+    assert [(of.count, of.share, of.q) for of in pair.checkpoints] == [
+        (8, 0.03, 1e-7),
+        (1, 0.001, 0.3),
+    ]
+    assert (pair.significant_in, pair.spread, pair.agreement) == (1, 0.02, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "of_pair", "sentence"),
+    [
+        ({"checkpoints": 3}, {}, '"checkpoints" is not a list'),
+        ({"checkpoints": [3]}, {}, '"checkpoints" is not a list of names'),
+        ({"checkpoints": ["1.ckpt"]}, {}, "interaction 1 has numbers of 0 checkpoints, the file"),
+        ({}, {"checkpoints": [{}]}, "interaction 1 has numbers of 1 checkpoints, the file names 0"),
+        ({}, {"checkpoints": [3]}, "interaction 1: checkpoint 1 is no mapping: 3"),
+        ({}, {"checkpoints": [{"q": "low"}]}, "checkpoint 1 has no number as its q: 'low'"),
+        ({}, {"spread": []}, "interaction 1 has no number as its spread: []"),
+    ],
+)
+def test_checkpoints_that_are_none(change, of_pair, sentence, tmp_path):
+    with pytest.raises(ZooError) as error:
+        read(tmp_path, FOUND | {"interactions": [PAIR | of_pair]} | change)
+    assert sentence in str(error.value)
+
+
 def test_a_file_need_not_hold_more_than_fields(tmp_path):
     found = read(tmp_path, {"interactions": [{"fields": ["a", "c"]}]})
     assert found.interactions == (Interaction(("a", "c")),)

@@ -17,6 +17,7 @@ from zoo.data.interactions import write_interactions
 from zoo.inspect import interaction_figures, load
 from zoo.inspect.interactions import interactions_in
 from zoo.inspect.network import Edge, circle, network
+from zoo.inspect.page import Figure
 from zoo.inspect.report import report
 from zoo.run.inspect_data import with_values
 
@@ -100,6 +101,31 @@ def test_the_strongest_rows_show_their_values(detected, checkpoint_of, tmp_path)
 def test_a_browser_draws_shares_network_matrix_and_counts(detected, tmp_path):
     page = report(interactions_in(detected, ROWS))
     assert len(browse(page, 390, tmp_path)["plots"]) == 4
+
+
+def test_what_several_checkpoints_have_learned(detected):
+    content = json.loads(detected.read_text())
+    content["checkpoints"] = ["<b>1.ckpt", "2.ckpt"]
+    for entry, learned in zip(content["interactions"], (2, 1), strict=True):
+        each = [{"share": 0.01 * (i + 1), "q": 0.01 if i < learned else 1} for i in range(2)]
+        entry |= {"checkpoints": each, "spread": 0.007, "agreement": 0.5}
+    detected.write_text(json.dumps(content))
+    found = interactions_in(detected, ROWS)
+    text = re.sub(" +", " ", shown(found))
+    assert "│ n0 x [red]c0[/red] │ 2 of 2 │ 1.00% │ 2.00% │ 0.70% │ 0.50 │" in text
+    assert "│ [red]c0[/red] x <b>c1</b> │ 1 of 2 │ 1.00% │ 2.00% │" in text
+    assert "1: &lt;b&gt;1.ckpt; 2: 2.ckpt" in report(found)
+    (figure,) = [c for c in [*found.sections()][1].content if isinstance(c, Figure)]
+    (drawn,) = figure.draw().data
+    assert drawn.x == (0.01, 0.02, 0.01, 0.02)
+    assert drawn.marker.color == ("#4c8bf5", "#4c8bf5", "#e8833a", "#e8833a")
+    many = [{"share": 0.01 * i, "q": 1} for i in range(1, 9)]
+    content["checkpoints"] = [f"{i}.ckpt" for i in range(8)]
+    for entry in content["interactions"]:
+        entry["checkpoints"] = many
+    detected.write_text(json.dumps(content))
+    text = re.sub(" +", " ", shown(interactions_in(detected, ROWS)))
+    assert "│ 0 of 8 │ 1.00% │ 8.00% │" in text
 
 
 @pytest.mark.parametrize("change", [{"fields": ["n0", "C7", "C8"]}, {"mains": [{"field": "C7"}]}])

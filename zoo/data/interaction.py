@@ -24,6 +24,34 @@ class StrongRow:
 
 
 @dataclass(frozen=True)
+class InCheckpoint:
+    """An interaction in one of several checkpoints; a number is None where the file lacks it.
+
+    Attributes:
+        count: Number of rows in which it was found.
+        effect: What it adds to the score of a row, mean over the rows.
+        size: Root of the mean square of what it adds.
+        share: Share of the variance of the scores around a row, mean over the rows.
+        share_low: Lower end of the 95 % interval of the share.
+        share_high: Upper end of it.
+        q: Q-value of the share.
+    """
+
+    count: float | None = None
+    effect: float | None = None
+    size: float | None = None
+    share: float | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    q: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the q-value is below the level."""
+        return self.q is not None and self.q < SIGNIFICANCE_LEVEL
+
+
+@dataclass(frozen=True)
 class Interaction:
     """Fields that a model was found to join; a number is None where the file does not have it.
 
@@ -47,6 +75,10 @@ class Interaction:
         context_share: Share of the variance that a pair has with all other fields on and with all
             off, mean over both and over the rows.
         strongest: Rows in which it is strongest, the first of all first.
+        checkpoints: What it is in each of several checkpoints; empty of one.
+        spread: Standard deviation of its share between them.
+        agreement: Whether they say the same of the same rows: the mean cosine of what it adds in
+            two of them.
         gain: What a cross field of it takes from the logloss of validation rows, beside those that
             pay and come before it (see `zoo.glider.gains`).
         gain_error: Standard error of the gain.
@@ -72,6 +104,9 @@ class Interaction:
     q: float | None = None
     context_share: float | None = None
     strongest: tuple[StrongRow, ...] = ()
+    checkpoints: tuple[InCheckpoint, ...] = ()
+    spread: float | None = None
+    agreement: float | None = None
     gain: float | None = None
     gain_error: float | None = None
     bins: int | None = None
@@ -86,6 +121,11 @@ class Interaction:
     def significant(self) -> bool:
         """Whether the q-value is below the level."""
         return self.q_value is not None and self.q_value < SIGNIFICANCE_LEVEL
+
+    @property
+    def significant_in(self) -> int:
+        """Number of the checkpoints in which it is significant."""
+        return sum(each.significant for each in self.checkpoints)
 
 
 @dataclass(frozen=True)
@@ -120,6 +160,7 @@ class InteractionFile:
             empty where the file does not say.
         gains_of: Checksums of the training and validation rows that gains were measured on; empty
             where the file does not say.
+        checkpoints: Paths of the checkpoints that were compared; empty of one.
     """
 
     file: str
@@ -132,6 +173,7 @@ class InteractionFile:
     fields: tuple[str, ...] = ()
     matrix: tuple[tuple[float, ...], ...] = ()
     gains_of: dict[str, str] = field(default_factory=dict)
+    checkpoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from zoo.data.errors import ZooError
 from zoo.data.files import write_text
 from zoo.data.interaction import (
     SIGNIFICANCE_LEVEL,
+    InCheckpoint,
     Interaction,
     InteractionFile,
     Main,
@@ -34,7 +35,10 @@ INTERACTIONS_FORMAT = 1
 EFFECTS = ("effect", "effect_low", "effect_high", "size", "share", "share_low", "share_high")
 MEASURED = (*EFFECTS, "p", "q", "context_share")
 GAINS = ("gain", "gain_error")
-NUMBERS = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation", *MEASURED, *GAINS)
+STABILITY = ("spread", "agreement")
+IN_CHECKPOINT = ("count", "effect", "size", "share", "share_low", "share_high", "q")
+COUNTED = ("count", "null_count", "p_uniform", "p_permutation", "q_permutation")
+NUMBERS = (*COUNTED, *MEASURED, *STABILITY, *GAINS)
 
 
 def write_interactions(path: Path, found: Mapping[str, Any]) -> None:
@@ -77,6 +81,7 @@ def read_interactions(path: Path, fields: Collection[str], option: str) -> Inter
         _fidelity(content.get("fidelity")),
         *_matrix(content, path),
         _gains_of(content.get("gains")),
+        _checkpoints(content, path),
     )
 
 
@@ -112,10 +117,12 @@ def _interaction(entry: Any, known: Collection[str], where: str) -> Interaction:
     if by is not None and not isinstance(by, str):
         raise ZooError(f"{where} has no text as its by: {by!r}")
     strongest = [_strong(row, where) for row in _list(entry, "strongest", where)]
+    each = enumerate(_list(entry, "checkpoints", where), 1)
     return Interaction(
         tuple(fields),
         by=by,
         strongest=tuple(strongest),
+        checkpoints=tuple(_in_checkpoint(x, f"{where}: checkpoint {i}") for i, x in each),
         **_numbers(entry, NUMBERS, where),
         **_pays(entry, where),
     )
@@ -138,6 +145,27 @@ def _strong(entry: Any, where: str) -> StrongRow:
     if effect is None:
         raise ZooError(f'{where}: row {row} has no "effect"')
     return StrongRow(row, effect, error)
+
+
+def _in_checkpoint(entry: Any, where: str) -> InCheckpoint:
+    if not isinstance(entry, Mapping):
+        raise ZooError(f"{where} is no mapping: {entry!r}")
+    return InCheckpoint(**_numbers(entry, IN_CHECKPOINT, where))
+
+
+def _checkpoints(content: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    """The checkpoints that were compared, each of which every interaction has its numbers of."""
+    named = _list(content, "checkpoints", f"{path}:")
+    if not all(isinstance(name, str) for name in named):
+        raise ZooError(f'{path}: "checkpoints" is not a list of names')
+    for number, entry in enumerate(content["interactions"], 1):
+        count = len(entry.get("checkpoints") or ())
+        if count != len(named):
+            raise ZooError(
+                f"{path}: interaction {number} has numbers of {count} checkpoints, the file names "
+                f"{len(named)}"
+            )
+    return tuple(named)
 
 
 def _main(entry: Any, where: str) -> Main:

@@ -26,7 +26,9 @@ from zoo.glider.madex import MadexConfig
 from zoo.glider.madex_detector import MadexDetector, read_results
 from zoo.glider.perturb import OnOff, features_of
 from zoo.glider.shown import picture, report
+from zoo.glider.stability import common, summarise_checkpoints
 from zoo.glider.statistics import summarise
+from zoo.glider.walsh import SharedMasks
 from zoo.glider.walsh_detector import WalshDetector, WalshRows
 from zoo.glider.walsh_search import WalshConfig
 from zoo.glider.walsh_summary import summarise_effects
@@ -44,8 +46,11 @@ class Detection:
     top_k: int | None = None
     seed: int = 0
     contexts: bool = False
+    also: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.also and not isinstance(self.settings, WalshConfig):
+            raise ZooError("also: several checkpoints are compared by the detector walsh alone")
         if not self.output.name or self.output.suffix == ".html" or self.output.is_dir():
             raise ZooError(
                 f"output: {self.output} must name a file such as interactions.json; a picture "
@@ -77,29 +82,48 @@ class Detection:
         positions = self._positions(datamodule, len(names))
         instances = rows_at(datamodule.val_dataloader(), positions)
         means = torch.from_numpy(datamodule.numerical_means())
-        load_weights(model, checkpoint, datamodule)
+        checkpoints = (checkpoint, *self.also)
+        for path in self.also:  # a mistake is refused before anything is explained
+            try:
+                load_weights(model, path, datamodule)
+            except ZooError as error:
+                raise ZooError(f"also: {path}: {error}") from error
         lists = instances.lists or ()
+        data = [instances.numerical, instances.categorical, *lists, means]
+        switches = OnOff.of(schema, means, self.sampler)
+        device, processes = trainer.strategy.root_device, trainer.world_size
+        detector, chunk = None, None
+        for path, folder in zip(checkpoints, self._folders, strict=True):
+            load_weights(model, path, datamodule)
+            detector = self._detector(folder, model.eval(), instances, switches)
+            if chunk is None:
+                chunk = self._begin(checkpoints, data, detector.chunk_on(device, processes))
+            detector.chunk = chunk
+            folder.mkdir(exist_ok=True)
+            starts = cast(Dataset[int], detector.chunk_starts(processes))
+            chunks = DataLoader(starts, batch_size=None)
+            # Lightning's own, whatever a subclass of Trainer takes
+            Trainer.predict(trainer, detector, dataloaders=chunks, return_predictions=False)
+            trainer.strategy.barrier("all explained")
+        if trainer.is_global_zero and detector is not None:
+            found = self._found(detector, names, positions)
+            self._finish(type(model).__name__, checkpoint, *found)
+
+    def _detector(
+        self, folder: Path, model: LightningModule, instances: Batch, switches: OnOff
+    ) -> Detector:
+        """What explains the rows of a model into a folder."""
         kind = WalshDetector if isinstance(self.settings, WalshConfig) else MadexDetector
-        detector = kind(
-            model.eval(),
-            instances,
-            OnOff.of(schema, means, self.sampler),
-            self.settings,
-            self.folder,
-            self.permutations,
-            self.seed,
-        )
+        options = self.settings, folder, self.permutations, self.seed
+        detector = kind(model, instances, switches, *options)
         if isinstance(detector, WalshDetector):
             detector.contexts = self.contexts
-        device, processes = trainer.strategy.root_device, trainer.world_size
-        data = [instances.numerical, instances.categorical, *lists, means]
-        detector.chunk = self._begin(checkpoint, data, detector.chunk_on(device, processes))
-        chunks = DataLoader(cast(Dataset[int], detector.chunk_starts(processes)), batch_size=None)
-        # Lightning's own, whatever a subclass of Trainer takes
-        Trainer.predict(trainer, detector, dataloaders=chunks, return_predictions=False)
-        trainer.strategy.barrier("all explained")
-        if trainer.is_global_zero:
-            self._finish(type(model).__name__, *self._found(detector, names, positions))
+        return detector
+
+    @property
+    def _folders(self) -> list[Path]:
+        """Where the results of each checkpoint lie."""
+        return [self.folder, *(self.folder / f"also_{i}" for i, _ in enumerate(self.also, 1))]
 
     def _positions(self, datamodule: ZooDataModule, fields: int) -> np.ndarray:
         """The numbers of the rows to explain, drawn from the validation rows."""
@@ -109,20 +133,25 @@ class Detection:
         check_instances(self.instances, rows, fields)
         return sample_positions(rows, self.instances, self.seed)
 
-    def _begin(self, checkpoint: Path, data: Sequence[Tensor], chunk: int) -> int:
+    def _begin(self, checkpoints: Sequence[Path], data: Sequence[Tensor], chunk: int) -> int:
         """Makes the folder of the results, or checks that those in it are of this detection.
 
         Args:
-            checkpoint: The checkpoint.
+            checkpoints: The checkpoints.
             data: The rows to explain and what their fields are where they are off.
             chunk: Number of rows that are explained at once, here.
 
         Returns:
             The same, or the number of the unfinished detection, whose files hold so many.
         """
-        digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in checkpoints]
+        for i, digest in enumerate(digests):
+            if digest in digests[:i]:
+                first = checkpoints[digests.index(digest)]
+                raise ZooError(f"also: {checkpoints[i]} is the same checkpoint as {first}")
         content = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in data))
-        plain = asdict(self) | {"checkpoint": digest, "data": content.hexdigest()}
+        plain = asdict(self) | {"checkpoint": digests[0], "data": content.hexdigest()}
+        plain["also"] = digests[1:]
         del plain["output"], plain["top_k"]  # which change no result
         mine = json.loads(json.dumps(plain, default=str))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -143,17 +172,29 @@ class Detection:
     ) -> tuple[dict[str, Any] | None, int]:
         """What was found in all rows, None where there are none, and how many were left out."""
         if isinstance(detector, WalshDetector):
-            rows, left_out = WalshRows.read(self.folder)
-            self._check_all(left_out + (0 if rows is None else len(rows.instance)))
-            if rows is None:
-                return None, left_out
-            masks = detector.masks
-            return summarise_effects(rows, masks, names, positions.tolist(), self.top_k), left_out
+            return self._measured(detector.masks, names, positions.tolist())
         results, left_out = read_results(self.folder)
         self._check_all(left_out + len(results))
         order = 2 if self.settings.detector == "gradient_nid" else self.settings.max_order
         found = summarise(results, names, order, self.top_k) if results else None
         return found, left_out
+
+    def _measured(
+        self, masks: SharedMasks, names: list[str], positions: list[int]
+    ) -> tuple[dict[str, Any] | None, int]:
+        """The same by Walsh regression, of one checkpoint or of several."""
+        found = list[WalshRows]()
+        for folder in self._folders:
+            rows, left_out = WalshRows.read(folder)
+            self._check_all(left_out + (0 if rows is None else len(rows.instance)))
+            found += [] if rows is None else [rows]
+        kept = common(found) if len(found) == len(self._folders) else []
+        if not kept or not len(kept[0].instance):
+            return None, self.instances
+        left_out = self.instances - len(kept[0].instance)
+        if len(kept) > 1:
+            return summarise_checkpoints(kept, masks, names, positions, self.top_k), left_out
+        return summarise_effects(kept[0], masks, names, positions, self.top_k), left_out
 
     def _check_all(self, explained: int) -> None:
         if explained < self.instances:
@@ -162,7 +203,9 @@ class Detection:
                 "not limit the batches"
             )
 
-    def _finish(self, model: str, found: dict[str, Any] | None, left_out: int) -> None:
+    def _finish(
+        self, model: str, checkpoint: Path, found: dict[str, Any] | None, left_out: int
+    ) -> None:
         if found is None:
             shutil.rmtree(self.folder)
             raise ZooError(
@@ -177,6 +220,8 @@ class Detection:
             "left_out": left_out,
             **found,
         }
+        if self.also:
+            found["checkpoints"] = [str(path) for path in (checkpoint, *self.also)]
         write_interactions(self.output, found)
         with atomic_file(self.output.with_suffix(".html")) as partial:
             picture(found).write_html(partial, include_plotlyjs=True)

@@ -5,14 +5,14 @@ Shapes: R rows, d features, C sets.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from zoo.data.interactions import SIGNIFICANCE_LEVEL
 from zoo.glider.contexts import in_contexts
 from zoo.glider.detector import Result
-from zoo.glider.statistics import adjust, counts_of, not_found, without_subsets
+from zoo.glider.statistics import Counts, adjust, counts_of, not_found, without_subsets
 from zoo.glider.walsh import SharedMasks
 from zoo.glider.walsh_blocks import (
     larger_block,
@@ -61,13 +61,60 @@ def summarise_effects(
         What `zoo.data.interactions.write_interactions` takes; the caller adds what it knows of
         model and options.
     """
-    results = [*_results(rows)]
-    counts = counts_of(results, len(names), masks.config.max_order)
+    found = measured(rows, masks)
+    listed = sorted(found.by, key=lambda s: (-found.rank(s), len(s), s))
+    if top is not None:
+        listed = without_subsets(listed, top)
+    return plain(found, listed, rows, masks, names, positions)
+
+
+class Measured(NamedTuple):
+    """The interactions of a model over rows.
+
+    Attributes:
+        counts: In how many rows each was found.
+        mains: Effects of the features, by set.
+        of: Effects of all pairs, and of the larger sets that were found, with p- and q-values.
+        by: How each interaction was found that was found around a row, or is significant.
+        seen: What the contexts say of all pairs; empty where these were not looked at.
+    """
+
+    counts: Counts
+    mains: dict[Set, dict[str, float]]
+    of: dict[Set, dict[str, float]]
+    by: dict[Set, str]
+    seen: dict[Set, dict[str, float]]
+
+    def count(self, s: Set) -> int:
+        """Number of rows that have an interaction: in the contexts, where it was found by these."""
+        if self.by.get(s) == "contexts":
+            return int(self.seen[s]["count"])
+        return self.counts.of[s]["count"] if s in self.counts.of else 0
+
+    def rank(self, s: Set) -> float:
+        """The share by which an interaction has its rank."""
+        share = self.of[s]["share"]
+        return share if self.by.get(s, "walsh") == "walsh" else max(share, self.seen[s]["share"])
+
+
+def measured(rows: WalshRows, masks: SharedMasks, others: Sequence[WalshRows] = ()) -> Measured:
+    """The interactions of a model.
+
+    Args:
+        rows: What was found around each row.
+        masks: The masks, which all rows share.
+        others: What was found around the same rows in other models, whose larger sets are measured
+            in this one too.
+    """
+    every = (rows, *others)
+    larger = sorted(set[Set]().union(*map(larger_sets, every)))
+    tried = set[Set]().union(*map(tried_sets, every))
+    counts = counts_of([*_results(rows)], masks.design.z.shape[1], masks.config.max_order)
     mains, pairs = _of_fit(rows, masks)
-    of = pairs | _of_larger(rows, masks)
-    seen = in_contexts(rows.contexts, rows.variance, len(names), masks.config.min_gain)
+    of = pairs | _of_larger(rows, masks, larger)
+    seen = in_contexts(rows.contexts, rows.variance, masks.design.z.shape[1], masks.config.min_gain)
     tests = [*of.values(), *seen.values()]
-    scaled = [test["p"] * (len(pairs) + len(tried_sets(rows)) + len(seen)) for test in tests]
+    scaled = [test["p"] * (len(pairs) + len(tried) + len(seen)) for test in tests]
     for test, q in zip(tests, adjust(scaled), strict=True):
         test["q"] = q
     by = {s: "walsh" for s in of if s in counts.of or of[s]["q"] < SIGNIFICANCE_LEVEL}
@@ -77,44 +124,47 @@ def summarise_effects(
             by[s] = "both" if s in by else "contexts"
             p = min(of[s], found, key=lambda test: test["q"])
             of[s] |= {"p": p["p"], "q": p["q"]}
-    listed = sorted(by, key=lambda s: (-_size(of[s], by[s]), len(s), s))
-    if top is not None:
-        listed = without_subsets(listed, top)
-    permutations = len(results[0].null)
-    strongest = _strongest(rows, positions)
+    return Measured(counts, mains, of, by, seen)
+
+
+def plain(
+    found: Measured,
+    listed: Sequence[Set],
+    rows: WalshRows,
+    masks: SharedMasks,
+    names: Sequence[str],
+    positions: Sequence[int],
+) -> dict[str, Any]:
+    """Some of the interactions as plain data; see `summarise_effects`."""
+    permutations, strongest = len(rows.sets[0]["null"]), _strongest(rows, positions)
     fidelity = rows.fidelity.mean(0).tolist()
     return {
         "fields": list(names),
-        "instances": len(results),
+        "instances": len(rows.instance),
         "masks": [len(masks.design.z), len(masks.design.held_out)],
         "min_gain": masks.config.min_gain,
         "permutations": permutations,
-        "critical_count": counts.critical,
+        "critical_count": found.counts.critical,
         "fidelity": dict(zip(("all", "linear", "with_interactions"), fidelity, strict=True)),
         "mains": [
-            {"field": name, "effect": mains[(i,)]["effect"], "share": mains[(i,)]["share"]}
+            {"field": name, **{k: found.mains[(i,)][k] for k in ("effect", "share")}}
             for i, name in enumerate(names)
         ],
-        "matrix": _matrix(mains | pairs, len(names)),
+        "matrix": _matrix(found, len(names)),
         "interactions": [
             {
                 "fields": [names[f] for f in s],
                 "order": len(s),
-                "by": by[s],
-                **({"context_share": None} if seen else {}),
-                **of[s],
-                **(counts.of.get(s) or not_found(permutations)),
-                **({"count": seen[s]["count"]} if by[s] == "contexts" else {}),
+                "by": found.by.get(s, "walsh"),
+                **({"context_share": None} if found.seen else {}),
+                **found.of[s],
+                **(found.counts.of.get(s) or not_found(permutations)),
+                "count": found.count(s),
                 "strongest": strongest[s],
             }
             for s in listed
         ],
     }
-
-
-def _size(effects: dict[str, float], by: str) -> float:
-    """The share by which an interaction has its rank."""
-    return effects["share"] if by == "walsh" else max(effects["share"], effects["context_share"])
 
 
 def _results(rows: WalshRows) -> Iterator[Result]:
@@ -125,18 +175,22 @@ def _results(rows: WalshRows) -> Iterator[Result]:
         yield Result(int(i), found, null, tuple(fidelity))
 
 
-def _of_fit(rows: WalshRows, masks: SharedMasks) -> tuple[dict[Set, Any], dict[Set, Any]]:
+def _of_fit(
+    rows: WalshRows, masks: SharedMasks
+) -> tuple[dict[Set, dict[str, float]], dict[Set, dict[str, float]]]:
     """The effects of all features, and of all pairs."""
     mains, least = main_block(rows, masks), masks.config.min_gain
-    noise, pairs = mains.noise(rows.variance), dict[Set, Any]()
+    noise, pairs = mains.noise(rows.variance), dict[Set, dict[str, float]]()
     for block in pair_blocks(rows, masks):
         pairs |= block.effects(noise, least).named(block.sets)
     return mains.effects(noise, least).named(mains.sets), pairs
 
 
-def _of_larger(rows: WalshRows, masks: SharedMasks) -> dict[Set, Any]:
-    """The effects of the larger sets that were found, on the held-out masks."""
-    block = larger_block(rows, masks, sorted(larger_sets(rows)))
+def _of_larger(
+    rows: WalshRows, masks: SharedMasks, larger: Sequence[Set]
+) -> dict[Set, dict[str, float]]:
+    """The effects of larger sets, on the held-out masks."""
+    block = larger_block(rows, masks, larger)
     return block.effects(block.noise(rows.variance), masks.config.min_gain).named(block.sets)
 
 
@@ -152,11 +206,13 @@ def _strongest(rows: WalshRows, positions: Sequence[int]) -> dict[Set, list[dict
     return found
 
 
-def _matrix(of: dict[Set, Any], features: int) -> list[list[float]] | None:
+def _matrix(of: Measured, features: int) -> list[list[float]] | None:
     """[d][d] mean shares of the pairs, and on the diagonal of the features; of many fields none."""
     if features > IN_MATRIX:
         return None
     found = np.empty((features, features))
-    for s, effects in of.items():
-        found[s[0], s[-1]] = found[s[-1], s[0]] = float(f"{effects['share']:.6g}")
+    for s, effects in (of.mains | of.of).items():
+        if len(s) <= 2:
+            one, two = min(s), max(s)
+            found[one, two] = found[two, one] = float(f"{effects['share']:.6g}")
     return found.tolist()

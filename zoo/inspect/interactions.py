@@ -10,6 +10,7 @@ from zoo.data.interaction import Interaction, Main
 from zoo.data.interactions import read_interactions
 from zoo.data.schema import JOINER, Schema
 from zoo.inspect import interaction_figures as figures
+from zoo.inspect import stability
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.shown import Shown
 from zoo.inspect.table import TextTable, text_table, titled
@@ -34,6 +35,7 @@ class DetectedInteractions(Shown):
         mains: What each field adds by itself; none where the file does not say.
         fields: [d] names of the fields that were looked at, in the order of the matrix.
         matrix: [d][d] mean share of the variance of each pair; empty where the file does not say.
+        checkpoints: Paths of the checkpoints that were compared; empty of one.
         values: Values of the fields of the rows in which interactions are strongest, by the number
             of the row; empty without data.
     """
@@ -46,6 +48,7 @@ class DetectedInteractions(Shown):
     mains: tuple[Main, ...] = ()
     fields: tuple[str, ...] = ()
     matrix: tuple[tuple[float, ...], ...] = ()
+    checkpoints: tuple[str, ...] = ()
     values: dict[int, Values] = field(default_factory=dict)
 
     @property
@@ -63,6 +66,7 @@ class DetectedInteractions(Shown):
             yield Section("interactions", [self.figure(), self._counts()])
             return
         yield Section("interactions", [self.figure(), self._shares(), *self._fit()])
+        yield from stability.sections(self.found, self.checkpoints)
         if any(item.significant for item in self.found):
             yield Section("network", [figures.network(self.found, self.mains)])
         if self.matrix:
@@ -182,4 +186,5 @@ def interactions_in(path: Path, schema: Schema) -> DetectedInteractions:
         read.mains,
         read.fields,
         read.matrix,
+        read.checkpoints,
     )

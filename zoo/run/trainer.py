@@ -12,6 +12,7 @@ from rich.table import Table
 
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
+from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
 from zoo.run.checkpoint_io import AtomicCheckpointIO
 
@@ -130,6 +131,7 @@ class ZooTrainer(Trainer):
         top_k: int | None = None,
         bf16: bool = False,
         seed: int = 0,
+        also: list[str] | None = None,
         output: str = "interactions.json",
     ) -> None:
         """Find the interactions of fields that a model has learned (GLIDER).
@@ -165,6 +167,9 @@ class ZooTrainer(Trainer):
                 none inside another; null keeps all.
             bf16: Whether to train the surrogate networks in bfloat16.
             seed: Seed of the choice of rows, of the neighbours and of the surrogate networks.
+            also: Further checkpoints of the same config, trained with other seeds, which walsh
+                explains around the same rows: which interactions all have learned, and which are
+                luck of the seed.
             output: File of the interactions; a picture is written beside it.
         """
         from zoo.glider.command import Detection
@@ -197,9 +202,11 @@ class ZooTrainer(Trainer):
             )
         if permutations is None:
             permutations = 0 if detector == WALSH else 1
-        Detection(
-            Path(output), settings, sampler, instances, permutations, top_k, seed, contexts
-        ).run(
+        others = tuple(Path(path) for path in also or ())
+        for path in others:
+            read(path)  # which refuses what could run code
+        options = settings, sampler, instances, permutations, top_k, seed, contexts, others
+        Detection(Path(output), *options).run(
             self,
             model,
             datamodule,
