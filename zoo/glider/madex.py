@@ -39,7 +39,7 @@ class MadexConfig:
         min_gain: Share of the variance that an interaction must explain on the validation
             samples, beyond the others.
         patience: Number of candidates in a row that do not reach it, after which no more are
-            tried.
+            tried; of the paper 1.
         pure: Require of an interaction a term of its own, which its parts do not explain, and try
             the parts of each candidate too; the paper does neither. See `zoo.glider.threshold`.
         prune_subsets: Leave out interactions that lie inside others of the instance.
@@ -54,7 +54,7 @@ class MadexConfig:
     max_order: int | None = None
     max_interactions: int = 50
     min_gain: float = 1e-3
-    patience: int = 1
+    patience: int = 5
     pure: bool = True
     prune_subsets: bool = False
     lime_weights: bool = False

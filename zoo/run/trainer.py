@@ -123,7 +123,7 @@ class ZooTrainer(Trainer):
         lime_weights: bool = False,
         max_order: int | None = None,
         min_gain: float = 1e-3,
-        patience: int = 1,
+        patience: int = 5,
         prune_subsets: bool = False,
         contexts: bool = False,
         region_points: int = 100,
@@ -182,7 +182,7 @@ class ZooTrainer(Trainer):
                 "prune_subsets": prune_subsets,
                 "bf16": bf16,
             }
-            others = {**surrogates, "sampler": sampler != "bernoulli", "patience": patience != 1}
+            others = {**surrogates, "sampler": sampler != "bernoulli", "patience": patience != 5}
             for option in (name for name, given in others.items() if given):
                 raise ZooError(f"{option} is an option of nid and gradient_nid: leave it out")
             settings = WalshConfig(max_order=max_order or 4, min_gain=min_gain)
