@@ -39,6 +39,12 @@ def test_two_processes_make_the_steps_of_one_with_batches_twice_as_large(two):
     assert not torch.allclose(two["weights from disk"]["bias"], weights["bias"], rtol=1e-3)
 
 
+def test_processes_exchange_the_rows_of_their_batches_and_no_tables(two):
+    """Of ten steps of 8 rows and one field: sizes, at most 6 distinct ids, 3 columns of each."""
+    assert 10 * (1 + 1 + 3) <= two["exchanged"][100] <= 10 * (1 + 6 + 6 * 3)
+    assert two["exchanged"][100_000] == two["exchanged"][100]
+
+
 @pytest.mark.parametrize("of", ["of weighted rows", "accumulated"])
 def test_two_processes_weigh_rows_as_one(two, of):
     weights = state_of(fit(Diary(), data=WeightedRows(16), max_epochs=2))[0]

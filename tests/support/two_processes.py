@@ -3,13 +3,43 @@
 import sys
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import torch
+from torch import distributed
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.resuming import Diary, SmallRows, WeightedRows, fit, state_of
 
+from zoo import Field, Schema
+
 TWO = {"devices": 2, "strategy": "ddp", "max_epochs": 2, "num_sanity_val_steps": 0}
+
+
+class Wrapped(Diary):
+    """Also what DDP leaves alone."""
+
+    def on_train_start(self, trainer, module):
+        self.left_alone = trainer.strategy.model.parameters_to_ignore
+
+
+def sent(ids):
+    """Numbers that a process gets of the others in a fit of ten steps of a table of so many ids."""
+    count, diary = 0, Wrapped()
+    gather = distributed.all_gather_into_tensor
+    data = SmallRows(8)
+    data.schema = Schema((Field("n", "numerical"), Field("c", "categorical", ids)))
+
+    def gathering(found, part, *rest):
+        nonlocal count
+        count += len(part.flatten())
+        return gather(found, part, *rest)
+
+    with mock.patch.object(distributed, "all_gather_into_tensor", gathering):
+        trainer = fit(diary, data=data, **TWO)
+    assert diary.left_alone == {"embedding.table"}
+    assert trainer.lightning_module._row_hooks == []  # as before the fit
+    return count
 
 
 def main(folder):
@@ -29,9 +59,13 @@ def main(folder):
     disk = state_of(fit(Diary(), data=SmallRows(8, resident=False), **TWO))
     weighted = state_of(fit(Diary(), data=WeightedRows(8), **TWO))
     accumulated = state_of(fit(Diary(), data=WeightedRows(4), accumulate_grad_batches=2, **TWO))
+    exchanged = {}
+    for ids in (100, 100_000):
+        exchanged[ids] = sent(ids)
     if torch.distributed.get_rank() == 0:
         result = {"equal": equal, "weights": expected[0], "weights from disk": disk[0]}
         result |= {"of weighted rows": weighted[0], "accumulated": accumulated[0]}
+        result["exchanged"] = exchanged
         torch.save(result, folder / "result.pt")
 
 

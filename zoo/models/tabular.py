@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from zoo.data.schema import Schema
 from zoo.models.base import ZooModule
 from zoo.models.class_spec import ClassSpec
 from zoo.models.description import Description, FieldRows
+from zoo.models.exchanged import RowExchange
 from zoo.models.metrics import EXACT_ROWS, ClickMetrics, MetricDict, RankingMetrics
 from zoo.models.pretrained import Pretrained, checked, take_vectors
 from zoo.nn.numbers import NumericalEncoding, encoding_of
@@ -29,7 +31,7 @@ SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are
 RANKED = ("val/", "test/")  # the splits whose lists are ranked
 
 
-class RowModule(ZooModule):
+class RowModule(RowExchange, ZooModule):
     """A model of P(y = 1) = sigmoid(logit) of one row.
 
     Args:
@@ -55,10 +57,10 @@ class RowModule(ZooModule):
         optimizer: Optimizer of all parameters: the name of one of torch's, such as `adagrad`,
             `adam`, `adamw` or `sgd`, or a class_path with init_args; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
-        sparse_gradients: Let gradients of the embedding table hold the rows of the batch alone.
-            `auto`: on one device, with an optimizer for which this changes no result (adagrad,
-            sgd), without `embedding_weight_decay` and without gradient clipping. NCCL cannot reduce
-            sparse gradients, so several GPUs need dense ones; nor can they be clipped.
+        sparse_gradients: Let gradients of the embedding table hold the rows of the batch alone, and
+            let processes (DDP) exchange these alone. `auto`: with an optimizer for which this
+            changes no result (adagrad, sgd), without `embedding_weight_decay` and without gradient
+            clipping, which sparse gradients do not allow.
         train_metrics: Log the AUC and logloss (and GAUC) of the training rows too, each as scored
             just before its step.
         exact_rows: Number of rows of a split, on each process, up to which AUC is exact. More are
@@ -202,13 +204,17 @@ class RowModule(ZooModule):
         if stage == "fit":
             self._fit_bins()
             self._take_vectors()
+        several = self.trainer.world_size > 1
+        of_ddp = isinstance(self.trainer.strategy, DDPStrategy)
         if isinstance(self.sparse_gradients, bool):
             self.embedding.sparse = self.sparse_gradients
         else:
-            alone = self.trainer.world_size == 1
             clipped = self.trainer.gradient_clip_val is not None
             fits = self.optimizer in SPARSE_OPTIMIZERS and not self.embedding_weight_decay
-            self.embedding.sparse = alone and not clipped and fits
+            self.embedding.sparse = (of_ddp or not several) and not clipped and fits
+        if stage == "fit" and several and of_ddp and self.embedding.sparse:
+            tables = (name for name, _ in self.named_parameters() if name.endswith(".table"))
+            self.exchange_rows([name for name in tables if name.startswith("embedding.")])
 
     def _fit_bins(self) -> None:
         """Fits the bins of numbers, unless they are those of weights that were loaded."""

@@ -1,0 +1,43 @@
+"""Tables whose gradients processes exchange row by row, where DDP would exchange whole tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_lightning import LightningModule
+from torch import distributed
+
+from zoo.nn.exchange import gathered
+
+
+class RowExchange(LightningModule):
+    """A module some of whose parameters have sparse gradients, under `DDPStrategy`.
+
+    DDP leaves these parameters alone: their gradients become the mean over all processes in each
+    backward pass, and in the beginning all processes take those of the first.
+    """
+
+    def __init__(self, *options: Any, **more: Any) -> None:
+        super().__init__(*options, **more)
+        self._row_hooks: list[Any] = []
+        self._ddp_params_and_buffers_to_ignore: list[str] = []  # as DDP calls it
+
+    def exchange_rows(self, names: Sequence[str]) -> None:
+        """Begins to exchange the gradients of parameters, given by their names.
+
+        To be called in `setup`, before DDP looks at the parameters.
+        """
+        self._ddp_params_and_buffers_to_ignore = [*names]
+        self._row_hooks = [self.get_parameter(name).register_hook(gathered) for name in names]
+
+    def on_fit_start(self) -> None:
+        """Gives all processes the parameters of the first."""
+        super().on_fit_start()
+        for name in self._ddp_params_and_buffers_to_ignore:
+            distributed.broadcast(self.get_parameter(name).data, 0)
+
+    def teardown(self, stage: str) -> None:
+        """Leaves the gradients as they are again."""
+        super().teardown(stage)
+        for hook in self._row_hooks:
+            hook.remove()
+        self._row_hooks, self._ddp_params_and_buffers_to_ignore = [], []
