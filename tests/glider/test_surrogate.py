@@ -64,6 +64,13 @@ def test_greedy_ranking_equals_its_definition(features, units, seed):
     assert strengths == sorted(strengths, reverse=True)
 
 
+def test_networks_are_ranked_beside_others_as_alone():
+    networks = SurrogateNetworks.random(7, SMALL, [generator(i) for i in range(4)])
+    for k, ranking in enumerate(nid(networks)):
+        (alone,) = nid(networks[k : k + 1])
+        assert dict(ranking) == pytest.approx(dict(alone), rel=1e-5)
+
+
 def test_gradient_nid_is_the_squared_mixed_derivative():
     torch.manual_seed(0)
     weights = [torch.randn(3, 4), torch.randn(4, 5), torch.randn(5, 1)]
