@@ -18,14 +18,15 @@
   al. (ICLR 2020, Tables 9 and 10), beside the published figures. NID's neighbours stay in
   [-1, 1]^10, outside of which the black boxes have learned nothing; GradientNID's need not. The
   paper's figures are of `--sigmas 0.6 --region_points 0 --unbounded nid gradient_nid --pure
-  false`. `walsh`: Walsh regression between the instance and 30 rows of the data; `seconds` are
-  those of an instance, scores of the black box included.
+  false`. `walsh`: Walsh regression between the instance and 30 rows of the data; `CPU seconds`
+  are those of an instance, scores of the black box included.
 - games: sums of unanimity games v(S) = sum_i c_i [T_i subset of S], c_i ~ U(-1, 1), whose terms
   are their interactions (Moebius transform): recall of the true terms among as many detected at
   most.
 """
 
 import argparse
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -38,13 +39,12 @@ from zoo.glider.madex import MadexConfig, explain
 from zoo.glider.perturb import bernoulli_masks, generator
 
 
-def run_games(seeds: int) -> None:
+def run_games(seeds: int, detectors: Sequence[str], pure: bool) -> None:
     """B4."""
-    table = make_table(
-        f"recall of unanimity games, {seeds} seeds", "features, games", "nid", "gradient_nid"
-    )
+    title = f"recall of unanimity games, {seeds} seeds"
+    table = make_table(title, "features, games", *detectors)
     for features, games in ((10, 5), (20, 10), (39, 20)):
-        recalls: dict[str, list[float]] = {"nid": [], "gradient_nid": []}
+        recalls: dict[str, list[float]] = {detector: [] for detector in detectors}
         for seed in range(seeds):
             random = np.random.default_rng((features, seed))
             terms = {
@@ -59,8 +59,9 @@ def run_games(seeds: int) -> None:
             weights = dict(zip(sorted(terms), random.uniform(-1, 1, len(terms)), strict=True))
             x = bernoulli_masks(6000, features, generator(seed))
             y = sum(c * x[:, list(term)].prod(1) for term, c in weights.items())
-            for detector, truth in (("nid", terms), ("gradient_nid", pairs)):
-                config = MadexConfig(detector, patience=5)
+            for detector in detectors:
+                truth = terms if detector == "nid" else pairs
+                config = MadexConfig(detector, patience=5, pure=pure)
                 (found,) = explain(
                     x[None], y[None], torch.ones(1, features), config, [generator(seed, 1)]
                 )
@@ -106,8 +107,11 @@ def main() -> None:
         )
         sizes = (options.trials, options.instances, options.sigmas, options.unbounded)
         run_madex(Settings(options.black_boxes, options.detectors, *sizes, config))
+    elif options.benchmark == "games":
+        neural = [detector for detector in options.detectors if detector in NEURAL]
+        run_games(options.seeds, neural, options.pure == "true")
     else:
-        pairs.get(options.benchmark, run_games)(options.seeds)
+        pairs[options.benchmark](options.seeds)
 
 
 if __name__ == "__main__":
