@@ -58,6 +58,9 @@ def test_what_several_checkpoints_say(tmp_path):
         (1, 0.001, 0.3),
     ]
     assert (pair.significant_in, pair.spread, pair.agreement) == (1, 0.02, None)
+    added = {"fields": ["a", "c"], "gain": 0.1}  # as the command gains adds them
+    found = read(tmp_path, content | {"interactions": [*content["interactions"], added]})
+    assert found.interactions[1].checkpoints == ()
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,11 @@ def test_what_several_checkpoints_say(tmp_path):
     [
         ({"checkpoints": 3}, {}, '"checkpoints" is not a list'),
         ({"checkpoints": [3]}, {}, '"checkpoints" is not a list of names'),
-        ({"checkpoints": ["1.ckpt"]}, {}, "interaction 1 has numbers of 0 checkpoints, the file"),
+        (
+            {"checkpoints": ["1.ckpt"]},
+            {"checkpoints": [{}, {}]},
+            "interaction 1 has numbers of 2 checkpoints, the file names 1",
+        ),
         ({}, {"checkpoints": [{}]}, "interaction 1 has numbers of 1 checkpoints, the file names 0"),
         ({}, {"checkpoints": [3]}, "interaction 1: checkpoint 1 is no mapping: 3"),
         ({}, {"checkpoints": [{"q": "low"}]}, "checkpoint 1 has no number as its q: 'low'"),

@@ -154,13 +154,13 @@ def _in_checkpoint(entry: Any, where: str) -> InCheckpoint:
 
 
 def _checkpoints(content: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    """The checkpoints that were compared, each of which every interaction has its numbers of."""
+    """The checkpoints that were compared; an interaction has its numbers in all or in none."""
     named = _list(content, "checkpoints", f"{path}:")
     if not all(isinstance(name, str) for name in named):
         raise ZooError(f'{path}: "checkpoints" is not a list of names')
     for number, entry in enumerate(content["interactions"], 1):
         count = len(entry.get("checkpoints") or ())
-        if count != len(named):
+        if count not in (0, len(named)):
             raise ZooError(
                 f"{path}: interaction {number} has numbers of {count} checkpoints, the file names "
                 f"{len(named)}"

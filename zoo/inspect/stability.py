@@ -24,7 +24,8 @@ def sections(found: Sequence[Interaction], checkpoints: Sequence[str]) -> Iterat
         found: The interactions, those that most have learned first.
         checkpoints: Paths of the checkpoints; nothing is shown of one.
     """
-    if checkpoints:
+    found = [item for item in found if item.checkpoints]
+    if found:
         named = "; ".join(f"{i}: {path}" for i, path in enumerate(checkpoints, 1))
         content = [figure(found), READING, named, table(found, len(checkpoints))]
         yield Section("stability", content)
