@@ -138,7 +138,9 @@ def _matrix(names: Sequence[str], shares: Sequence[Sequence[float]]) -> Any:
     from zoo.inspect import plots
 
     pairs = [[None if i == j else x for j, x in enumerate(row)] for i, row in enumerate(shares)]
-    return plots.heat(pairs, names, names, "%{z:.2%}")
+    plot = plots.heat(pairs, names, names, "%{z:.2%}")
+    plot.update_traces(colorbar_tickformat=".1%")
+    return plot
 
 
 def _network(drawn: Sequence[Interaction], mains: Sequence[Main]) -> Any:

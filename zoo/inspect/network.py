@@ -123,6 +123,7 @@ def _add_points(
         marker={
             "size": [SMALLEST + (LARGEST - SMALLEST) * s for s in share],
             "color": GREY,
+            "opacity": 1,  # which would be less with sizes of their own
             "line": {"color": "white", "width": 1},
         },
         text=plots.names(plots.short(name, 18) for name in places),

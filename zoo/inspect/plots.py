@@ -143,8 +143,8 @@ def heat(
         ticks = list(range(0, len(labels), every))
         shown = names(short(label, 16) for label in labels[::every])
         plot.update_layout({axis: {"tickvals": ticks, "ticktext": shown}})
-    plot.update_yaxes(autorange="reversed", showgrid=False)
-    plot.update_xaxes(showgrid=False)
+    plot.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
+    plot.update_xaxes(showgrid=False, zeroline=False)
     plot.update_layout(height=max(340, 140 + 14 * len(rows)))
     return plot
 
