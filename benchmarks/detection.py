@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--black_boxes", nargs="+", choices=BLACK_BOXES, default=[*BLACK_BOXES])
     parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=DETECTORS)
     parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="number of the first trial")
     parser.add_argument("--instances", type=int, default=20)
     parser.add_argument("--sigmas", type=float, nargs="+", default=[2.0])
     parser.add_argument(
@@ -105,7 +106,13 @@ def main() -> None:
             prune_subsets=True,
             region_points=options.region_points,
         )
-        sizes = (options.trials, options.instances, options.sigmas, options.unbounded)
+        sizes = (
+            options.first,
+            options.trials,
+            options.instances,
+            options.sigmas,
+            options.unbounded,
+        )
         run_madex(Settings(options.black_boxes, options.detectors, *sizes, config))
     elif options.benchmark == "games":
         neural = [detector for detector in options.detectors if detector in NEURAL]

@@ -96,6 +96,7 @@ class Settings:
     Attributes:
         black_boxes: Names of what has learned the functions.
         detectors: Names of the detectors.
+        first: Number of the first fit of each black box.
         trials: Number of fits of each black box.
         instances: Number of points of a trial.
         sigmas: Widths of the region of `nid` and `gradient_nid`.
@@ -105,6 +106,7 @@ class Settings:
 
     black_boxes: Sequence[str]
     detectors: Sequence[str]
+    first: int
     trials: int
     instances: int
     sigmas: Sequence[float]
@@ -132,7 +134,7 @@ def run_madex(settings: Settings) -> None:
         found = {row: [list[float]() for _ in LOCAL] for row in rows}
         calls, seconds = dict.fromkeys(rows, 0), {row: list[float]() for row in rows}
         for f, (function, truth) in enumerate(track(LOCAL, name, console=console)):
-            for trial in range(settings.trials):
+            for trial in range(settings.first, settings.first + settings.trials):
                 random = generator(f, trial)
                 x = 2 * torch.rand(10_000, FEATURES, generator=random) - 1
                 scores = BLACK_BOXES[name](x, function(x), trial)
