@@ -184,6 +184,12 @@ def test_a_config_that_names_a_planted_optimizer(option, name, planted, criteo_f
     command(*line("validate", planted, criteo_file))  # which trains nothing
 
 
+def test_a_checkpoint_among_several_names_no_module(planted, criteo_file):
+    changed(planted, lambda config: config["data"].update(class_path="evil.Data"))
+    message = error_of(*line("detect", planted, criteo_file), "--also=[evil.ckpt]")
+    assert "names evil.Data, which is not imported" in message
+
+
 def test_a_checkpoint_that_names_what_builds_it(planted, criteo_file):
     path = planted / "checkpoints/best.ckpt"
     content = torch.load(path, weights_only=True)

@@ -5,6 +5,7 @@ takes a class or a function, also in files that a config names in turn; it asks 
 import paths each time, and that list is made here.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,7 @@ from zoo.models.installed import below, folders_of, installed_packages
 
 FILES = ("--config", "-c", "--ckpt_path")  # whose values are files
 NAMES = re.compile(r"(?<![\w./\\-])[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+(?![\w./\\-])")
+CHECKPOINTS = re.compile(r"[^\s,\[\]'\"]+\.ckpt")  # several of them, as of detect's --also
 NOT_ALLOWED = re.compile(r"Importing '([\w.]+)' is not allow")
 # they install and run what a config would name
 NEVER = {*sys.stdlib_module_names, "jsonargparse", "pip", "pkg_resources", "setuptools"}
@@ -121,7 +123,8 @@ def _parts(arguments: Iterable[str]) -> tuple[list[Path], list[Path], set[str]]:
         if option in FILES and len(value) < 4096 and Path(value).is_file():
             (checkpoints if option == "--ckpt_path" else configs).append(Path(value))
         else:
-            named |= {*NAMES.findall(value)}
+            checkpoints += map(Path, filter(os.path.isfile, CHECKPOINTS.findall(value)))
+            named |= {name for name in NAMES.findall(value) if not name.endswith(".ckpt")}
     return configs, checkpoints, named
 
 
