@@ -5,6 +5,7 @@ import re
 
 import pytest
 from support.inspection import changed, command, lightning_warnings, refusal, shown
+from support.running import ROOT
 from support.small_checkpoints import ROWS
 
 from zoo import ZooError
@@ -44,6 +45,18 @@ def test_interactions_are_listed(detected, checkpoint_of, tmp_path, capsys):
     assert re.search(r"│ \[red\]c0\[/red\] x <b>c1</b> +│ +3 │ +0 │", text)
     page = (tmp_path / "r.html").read_text()
     assert "<td class=word>[red]c0[/red] x &lt;b&gt;c1&lt;/b&gt;</td><td>3</td>" in page
+
+
+def test_a_file_of_counts_alone_shows_as_before():
+    """As `detect` wrote it before there were effects and shares."""
+    found = interactions_in(ROOT / "tests/legacy/interactions.json", ROWS)
+    (section,) = found.sections()
+    _, table = section.content
+    columns = ["fields", "count", "permuted", "p uniform", "p permutation", "q permutation"]
+    assert [*table.columns] == columns
+    assert table.rows[0][:4] == ["[red]c0[/red] x <b>c1</b>", "3", "0", "0.21"]
+    assert [row[1] for row in table.rows] == ["3", "1", "1"]
+    assert not any(item.significant for item in found.found)
 
 
 def test_a_list_by_hand_and_an_empty_one_will_do(detected):
