@@ -3,8 +3,8 @@
     python tests/kills.py --quick    # 6 kills and 2 terminations
     python tests/kills.py            # 100 kills and 20 terminations, in a few minutes
 
-Each trial runs `prepare`, `fit`, `detect` or `predict` in a folder of its own, ends it by SIGKILL
-or SIGTERM at a moment drawn from its usual duration, and repeats the command (a fit with
+Each trial runs `prepare`, `fit`, `detect`, `predict` or `explain` in a folder of its own, ends it
+by SIGKILL or SIGTERM at a moment drawn from its usual duration, and repeats the command (a fit with
 `--ckpt_path last.ckpt`, where there is one). What is left then must be that of an undisturbed run:
 weights and optimizer to the last bit, files to the last byte, and nothing beside them. Every other
 trial has its `TMPDIR` on another file system, where there is one. Commands run in forks of this
@@ -24,6 +24,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,8 @@ from zoo.glider.madex import DETECTORS
 from zoo.run import cli  # noqa: F401  (so that forks need not)
 from zoo.run.main import main
 
-COMMANDS = {"prepare": 0.25, "fit": 0.45, "detect": 0.15, "predict": 0.15}  # share of the trials
+# share of the trials
+COMMANDS = {"prepare": 0.2, "fit": 0.4, "detect": 0.15, "predict": 0.15, "explain": 0.1}
 RUN = "runs/t/version_0"
 SHARED_MEMORY = Path("/dev/shm")
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -56,6 +58,7 @@ LINES = {
     "fit": ["fit", *FIT],
     "detect": ["detect", *SCORED, "--instances=40", "--permutations=0"],
     "predict": ["predict", *SCORED, "--data.predict_path=../train.txt", *QUIET],
+    "explain": ["explain", *SCORED, "--rows=../few.txt", "--output=explained.json"],
 }
 
 
@@ -130,6 +133,8 @@ def left_by(command: str, folder: Path) -> object:
     if command == "detect":
         page = (folder / "interactions.html").read_text()
         return hashlib.sha256((folder / "interactions.json").read_bytes()).hexdigest(), page[-8:]
+    if command == "explain":  # whose head says which checkpoint they are of
+        return json.loads((folder / "explained.json").read_text())["rows"]
     if command == "predict":  # whose files also say which checkpoint they are of
         found = sorted((folder / RUN / "predictions").iterdir())
         return [(path.name, pq.read_table(path).to_pydict()) for path in found]
@@ -181,6 +186,8 @@ class Trials:
         self.root = root
         self.landed = 0  # trials that were not done before their signal came
         PlantedClicks(rows=4000).write(root / "train.txt")
+        with open(root / "train.txt") as rows, open(root / "few.txt", "w") as few:
+            few.writelines(islice(rows, 60))
         self.whole, self.seconds = {}, {}
         place = self.place("whole", "prepare")
         for command, line in LINES.items():
@@ -198,7 +205,7 @@ class Trials:
         done = self.root / "whole"
         if command != "prepare":
             shutil.copytree(done / "prepared", place / "prepared")
-        if command in ("detect", "predict"):
+        if command in ("detect", "predict", "explain"):
             keep = shutil.ignore_patterns("predictions")
             shutil.copytree(done / "runs", place / "runs", ignore=keep)
         return place

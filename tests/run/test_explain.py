@@ -160,7 +160,7 @@ def test_the_same_seed_gives_the_same_file(trained, few):
 MISTAKES = {
     ("--row=9999999", "--split=test"): "row: there is no row 9999999 in the test split: it has ",
     ("--rows=few.parquet", "--row=7"): "there is no row 7 in few.parquet: it has 7, numbered from",
-    ("--rows=none.txt",): "no such file: none.txt",
+    ("--rows=none.txt",): "no such file: none.txt (--rows)",
     ("--rows=short.csv",): "short.csv has no column 'price' (field price): it has item",
     ("--row=0", "--masks=5"): "masks: 5 are too few for 4 fields: take ",
     ("--row=0", "--position=1"): "position is of sessions, and these are rows: leave it out",

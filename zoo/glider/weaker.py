@@ -21,13 +21,15 @@ import numpy as np
 from zoo.glider.walsh import WalshExplanation
 from zoo.glider.walsh_fit import SPARE, Design, products
 
+MOST = 6000  # features and pairs that are fitted, in some hundred megabytes
+
 
 @dataclass(frozen=True)
 class Weaker:
     """What the pairs that are not shown add to the score of an instance.
 
     Attributes:
-        count: Number of them; 0 where there are too few masks to fit all pairs.
+        count: Number of them; 0 where there are too few masks to fit all pairs, or too many pairs.
         value: What they add.
         error: Standard error of that.
         share: Share of the variance of the scores around the instance.
@@ -50,9 +52,10 @@ class AllPairs:
         self.z = design.z
         n, d = design.z.shape
         self.pairs = math.comb(d, 2)
-        sets = [(), *((i,) for i in range(d)), *combinations(range(d), 2)]
-        self.fits = bool(self.pairs) and n >= SPARE * len(sets)
+        every = 1 + d + self.pairs
+        self.fits = self.pairs > 0 and every <= min(n / SPARE, MOST)
         if self.fits:
+            sets = [(), *((i,) for i in range(d)), *combinations(range(d), 2)]
             self._x = products(design.z, sets)
             self._inverse = np.linalg.inv(self._x.T @ self._x)
             self._weights = self._x @ self._inverse.sum(1)

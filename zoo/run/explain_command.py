@@ -1,5 +1,6 @@
 """What `train.py explain` does: rows in, what their fields add to the predictions out."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -114,7 +115,11 @@ class Explanation:
             if not data.offers("predict"):
                 raise ZooError(f"rows: {type(data).__name__} reads no raw files: give --row N")
             data.predict_path = self.rows
-            data.setup("predict")
+            try:
+                data.setup("predict")
+            except ZooError as error:  # which names the option of the datamodule
+                said = re.sub(r"\bdata\.(predict_)?path\b", "--rows", str(error))
+                raise ZooError(said) from error
             found = ((row_numbers(b).tolist(), b) for b in data.batches("predict"))
         else:
             if not data.offers(self.split):
