@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zoo.data.batch import Batch, take
 from zoo.data.errors import ZooError
@@ -23,6 +24,7 @@ from zoo.inspect.with_data.sample import SEED, sample
 from zoo.inspect.with_data.source import batches_of, encoder_of
 from zoo.inspect.with_data.values import values_of
 from zoo.models.base import ZooModule
+from zoo.run.explain import training_means
 
 
 def compare(
@@ -92,8 +94,9 @@ def _means(data: ZooDataModule) -> dict[str, float]:
     numbers = [field.name for field in data.schema.numerical]
     if not numbers:
         return {}
-    data.setup("fit")
-    return dict(zip(numbers, data.numerical_means().tolist(), strict=True))
+    means = training_means(data, data.schema)
+    assert isinstance(means, Tensor)  # as these are no sessions
+    return dict(zip(numbers, means.tolist(), strict=True))
 
 
 @torch.inference_mode()
