@@ -65,11 +65,11 @@ def test_an_unfinished_detection_keeps_its_number_at_once(tmp_path):
     checkpoint = tmp_path / "a.ckpt"
     checkpoint.write_bytes(b"weights")
     detection = Detection(tmp_path / "found.json", MadexConfig(), instances=700)
-    assert detection._begin(checkpoint, [torch.ones(3)], 512) == 512
-    assert detection._begin(checkpoint, [torch.ones(3)], 32) == 512
+    assert detection._begin([checkpoint], [torch.ones(3)], 512) == 512
+    assert detection._begin([checkpoint], [torch.ones(3)], 32) == 512
     assert json.loads((detection.folder / "options").read_text())["chunk"] == 512
     with pytest.raises(ZooError, match="unfinished detection of another model, of other data"):
-        detection._begin(checkpoint, [torch.zeros(3)], 512)
+        detection._begin([checkpoint], [torch.zeros(3)], 512)
 
 
 def test_gradient_nid_has_its_own_networks(tmp_path):
