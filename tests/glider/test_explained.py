@@ -23,6 +23,7 @@ from zoo.glider.walsh import SharedMasks
 from zoo.glider.walsh_search import WalshConfig
 from zoo.glider.weaker import AllPairs, Weaker
 from zoo.models.sessions import SessionModule
+from zoo.run.explain import training_means
 
 SESSIONS = [name for name, model in MODELS.items() if issubclass(model, SessionModule)]
 
@@ -327,6 +328,16 @@ NUMBERS = Schema((Field("a", "numerical"), Field("b", "numerical"), Field("c", "
 def test_message_of_means(means, message):
     with pytest.raises(ZooError, match=message):
         zoo.explain(loud("DeepFM"), rows(1), means)
+
+
+class Absent(ZooDataModule):
+    def prepare_data(self):
+        raise ZooError("no such file: logs.csv (data.path)")
+
+
+def test_message_where_training_rows_are_absent():
+    with pytest.raises(ZooError, match=r"takes what off means from the training rows.*logs\.csv"):
+        training_means(Absent(), NUMBERS)
 
 
 def test_messages():

@@ -172,8 +172,13 @@ def training_means(data: ZooDataModule, schema: Schema) -> Tensor | SessionMeans
             return torch.tensor(numerical_means(encoder, schema))
         except ZooError:  # of sessions, which keep none
             pass
-    data.prepare_data()
-    data.setup("fit")
+    try:
+        data.prepare_data()
+        data.setup("fit")
+    except ZooError as error:
+        raise ZooError(
+            f"explain takes what off means from the training rows, which cannot be read: {error}"
+        ) from error
     first = next(iter(data.train_dataloader()), None)
     if isinstance(first, SessionBatch):
         return SessionMeans.of(data.train_dataloader())
