@@ -26,7 +26,7 @@ import zoo
 from zoo.data.batch import Batch, take
 from zoo.glider.detector import rows_at, sample_positions
 from zoo.glider.perturb import OnOff, features_of, score
-from zoo.glider.walsh_fit import Set, products
+from zoo.glider.walsh.fit import Set, products
 
 DEMO_MODELS = ("autoint", "deepfm", "xdeepfm", "dcn")
 MASKS = 20_000  # of a screen

@@ -35,8 +35,8 @@ from common import console, make_table, mean_and_deviation, print_machine
 from detection_madex import BLACK_BOXES, DETECTORS, NEURAL, Settings, run_madex
 from detection_pairs import run_archipelago, run_nid, run_products
 
-from zoo.glider.madex import MadexConfig, explain
 from zoo.glider.perturb import bernoulli_masks, generator
+from zoo.glider.surrogates.madex import MadexConfig, explain
 
 
 def run_games(seeds: int, detectors: Sequence[str], pure: bool) -> None:

@@ -14,11 +14,11 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from zoo.glider.between import Between
-from zoo.glider.madex import Explanation, MadexConfig, explain
 from zoo.glider.perturb import TruncatedNormal, generator, score
-from zoo.glider.surrogate import GRADIENT_NID, NID
+from zoo.glider.surrogates.madex import Explanation, MadexConfig, explain
+from zoo.glider.surrogates.networks import GRADIENT_NID, NID
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.search import WalshConfig
 
 Scores = Callable[[Tensor], Tensor | np.ndarray]
 NEURAL = ["nid", "gradient_nid"]

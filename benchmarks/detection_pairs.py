@@ -21,12 +21,12 @@ from torch import Tensor
 
 from zoo.glider.between import Between
 from zoo.glider.mixed import mixed_differences, total_interactions
-from zoo.glider.nid import gradient_nid, nid_pairs
 from zoo.glider.perturb import bernoulli_masks, generator
-from zoo.glider.surrogate import GRADIENT_NID, NID, SurrogateConfig, SurrogateNetworks
-from zoo.glider.surrogate_training import Samples, fit, standardise
+from zoo.glider.surrogates.networks import GRADIENT_NID, NID, SurrogateConfig, SurrogateNetworks
+from zoo.glider.surrogates.nid import gradient_nid, nid_pairs
+from zoo.glider.surrogates.training import Samples, fit, standardise
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.search import WalshConfig
 
 POINTS = 18  # pairs of points: 2,000 calls
 OF_PAPER = SurrogateConfig((140, 100, 60, 20), l1=2e-4, learning_rate=1e-3, patience=10)

@@ -35,8 +35,8 @@ from common import console, make_table, print_machine
 from rich.progress import track
 
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_fit import Set, products
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.fit import Set, products
+from zoo.glider.walsh.search import WalshConfig
 
 BUDGETS = (500, 1000, 1500, 2000, 3000, 5000)
 FRESH = 1500

@@ -30,12 +30,12 @@ from common import PROJECT, console, make_table, print_machine
 
 from zoo.data.batch import Batch
 from zoo.glider.detector import Detector
-from zoo.glider.madex import MadexConfig
-from zoo.glider.madex_detector import MadexDetector
 from zoo.glider.perturb import OnOff
+from zoo.glider.surrogates.detector import MadexDetector
+from zoo.glider.surrogates.madex import MadexConfig
 from zoo.glider.walsh import walsh
-from zoo.glider.walsh_detector import WalshDetector
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.detector import WalshDetector
+from zoo.glider.walsh.search import WalshConfig
 
 MODELS = ("deepfm", "autoint")
 WIDE = (0, 200, 1000)  # fields; 0 for imports alone

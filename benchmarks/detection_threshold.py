@@ -21,14 +21,14 @@ from common import console, make_table, print_machine
 
 import zoo
 from zoo.data.batch import Batch, take
-from zoo.glider.madex import MadexConfig
-from zoo.glider.nid import Candidate, nid
 from zoo.glider.perturb import OnOff, generator, score
-from zoo.glider.surrogate import NID
-from zoo.glider.surrogate_training import Samples, fit, standardise
-from zoo.glider.threshold import threshold
+from zoo.glider.surrogates.madex import MadexConfig
+from zoo.glider.surrogates.networks import NID
+from zoo.glider.surrogates.nid import Candidate, nid
+from zoo.glider.surrogates.threshold import threshold
+from zoo.glider.surrogates.training import Samples, fit, standardise
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.search import WalshConfig
 
 SURE, MAYBE, OWN = 1.25e-3, 8e-4, 5e-4
 Shares = dict[tuple[int, ...], float]

@@ -42,11 +42,11 @@ from rich.progress import track
 from rich.table import Table
 
 from datamodules.synthetic.clicks import CROSSES
-from zoo.glider.madex import MadexConfig
-from zoo.glider.madex_detector import MadexDetector
+from zoo.glider.surrogates.detector import MadexDetector
+from zoo.glider.surrogates.madex import MadexConfig
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_fit import Set
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.fit import Set
+from zoo.glider.walsh.search import WalshConfig
 
 EXPLAIN = 2e-4  # share of the variance of what `explain` shows
 PURE = 5e-4  # share of a larger set that is no union of smaller ones

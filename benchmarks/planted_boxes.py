@@ -21,10 +21,10 @@ from zoo.data.batch import Batch, take
 from zoo.data.interactions import SIGNIFICANCE_LEVEL
 from zoo.glider.perturb import OnOff
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_detector import WalshRows
-from zoo.glider.walsh_fit import Set
-from zoo.glider.walsh_search import WalshConfig
-from zoo.glider.walsh_summary import summarise_effects
+from zoo.glider.walsh.detector import WalshRows
+from zoo.glider.walsh.fit import Set
+from zoo.glider.walsh.search import WalshConfig
+from zoo.glider.walsh.summary import summarise_effects
 
 FIELDS, IDS, ROWS = 39, 50, 40
 MAIN = 0.25  # deviation of the effects of a field's ids

@@ -38,7 +38,7 @@ from jsonargparse import auto_cli
 
 import datamodules
 from datamodules.synthetic.clicks import PlantedClicks
-from zoo.glider.madex import DETECTORS
+from zoo.glider.surrogates.madex import DETECTORS
 from zoo.run import cli  # noqa: F401  (so that forks need not)
 from zoo.run.main import main
 

@@ -31,7 +31,7 @@ BASES = {
     "ZooModule": "zoo.models.base",
 }
 # What trains and scores DataFrames, and explains predictions
-FUNCTIONS = {"explain": "zoo.run.explain", "fit": "zoo.run.fit", "load": "zoo.run.loaded"}
+FUNCTIONS = {"explain": "zoo.run.explaining.python", "fit": "zoo.run.fit", "load": "zoo.run.loaded"}
 __all__ = ["Batch", "Field", "Schema", "SessionBatch", "ZooError", *MODELS, *BASES, *FUNCTIONS]
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from zoo.glider.changes import changes
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_fit import products
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.fit import products
+from zoo.glider.walsh.search import WalshConfig
 
 NAMES = [f"f{i}" for i in range(8)]
 ROWS = 30

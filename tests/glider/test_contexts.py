@@ -11,9 +11,9 @@ from zoo import Batch, ZooError
 from zoo.data.batch import concatenate
 from zoo.glider.contexts import in_contexts, strengths
 from zoo.glider.perturb import OnOff
-from zoo.glider.walsh_detector import WalshDetector, WalshRows
-from zoo.glider.walsh_search import WalshConfig
-from zoo.glider.walsh_summary import summarise_effects
+from zoo.glider.walsh.detector import WalshDetector, WalshRows
+from zoo.glider.walsh.search import WalshConfig
+from zoo.glider.walsh.summary import summarise_effects
 from zoo.run.trainer import ZooTrainer
 
 FEATURES = 24

@@ -13,15 +13,15 @@ from support.explaining import QUICK, instance
 
 from zoo.data.batch import concatenate
 from zoo.glider.detector import Result, permuted
-from zoo.glider.madex_detector import MadexDetector, read_results
 from zoo.glider.perturb import OnOff, bernoulli_masks, generator
-from zoo.glider.statistics import (
+from zoo.glider.surrogates.counts import (
     adjust,
     order_weights,
     permutation_p_value,
     summarise,
     uniform_p_values,
 )
+from zoo.glider.surrogates.detector import MadexDetector, read_results
 
 
 def results(found, null, instances=20):
@@ -92,7 +92,8 @@ def test_adjusted_p_values_are_benjamini_and_hochbergs(p, more):
 def test_the_false_discovery_rate_holds_over_all_orders(monkeypatch, max_order):
     """Nothing interacts: any significant set is false, whatever its order."""
     # which take most of the time, and are not asked for
-    monkeypatch.setattr("zoo.glider.statistics.uniform_p_values", lambda *_: lambda count: 0.0)
+    slow = "zoo.glider.surrogates.counts.uniform_p_values"
+    monkeypatch.setattr(slow, lambda *_: lambda count: 0.0)
     random = np.random.default_rng(0)
     sets = [s for o in range(2, max_order + 1) for s in itertools.combinations(range(6), o)]
     falsely = 0

@@ -17,10 +17,10 @@ from support.running import QUIET, ROOT, command, error_of
 
 import datamodules
 from zoo.glider.detector import Detector
-from zoo.glider.madex import DETECTORS
-from zoo.glider.madex_detector import MadexDetector
 from zoo.glider.shown import is_significant
-from zoo.glider.walsh_detector import WalshDetector
+from zoo.glider.surrogates.detector import MadexDetector
+from zoo.glider.surrogates.madex import DETECTORS
+from zoo.glider.walsh.detector import WalshDetector
 
 FULL = dict(DETECTORS)
 SMALL_CHUNKS = """

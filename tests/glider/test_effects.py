@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from zoo.glider.effects import Effects, Noise
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_detector import WalshRows
-from zoo.glider.walsh_fit import Design
-from zoo.glider.walsh_search import WalshConfig
-from zoo.glider.walsh_summary import summarise_effects
+from zoo.glider.walsh.detector import WalshRows
+from zoo.glider.walsh.effects import Effects, Noise
+from zoo.glider.walsh.fit import Design
+from zoo.glider.walsh.search import WalshConfig
+from zoo.glider.walsh.summary import summarise_effects
 
 FEATURES, MASKS = 8, 200
 PAIR, NONE = (0, 1), (2, 3)

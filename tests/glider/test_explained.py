@@ -20,10 +20,10 @@ from zoo.glider.explained import Explainer
 from zoo.glider.perturb import NotFinite
 from zoo.glider.session_switches import SessionMeans, SessionOnOff
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_search import WalshConfig
-from zoo.glider.weaker import AllPairs, Weaker
+from zoo.glider.walsh.search import WalshConfig
+from zoo.glider.walsh.weaker import AllPairs, Weaker
 from zoo.models.sessions import SessionModule
-from zoo.run.explain import training_means
+from zoo.run.explaining.python import training_means
 
 SESSIONS = [name for name, model in MODELS.items() if issubclass(model, SessionModule)]
 

@@ -10,8 +10,8 @@ from scipy.stats import sem
 
 from zoo import ZooError
 from zoo.data.crossing import CrossIds
-from zoo.glider.gains import GainConfig, measure, with_larger
-from zoo.glider.second_stage import PRIOR, SecondStage, looked_up, mean_and_error
+from zoo.glider.gains.measure import GainConfig, measure, with_larger
+from zoo.glider.gains.second_stage import PRIOR, SecondStage, looked_up, mean_and_error
 
 SPLITS = {"train": 12_000, "val": 6_000}
 SIZES = {"a": 4, "b": 4, "c": 5, "d": 6}  # ids of the categories; x and y are numbers

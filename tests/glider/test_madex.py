@@ -9,11 +9,11 @@ from support.explaining import QUICK, SMALL, instance
 
 from zoo import Batch, ZooError
 from zoo.data.batch import concatenate
-from zoo.glider import madex as madex_module
-from zoo.glider.madex import MadexConfig, madex
 from zoo.glider.perturb import OFF, OnOff, TruncatedNormal, generator, lime_weights
-from zoo.glider.surrogate import NID, SurrogateConfig
-from zoo.glider.surrogate_training import fit
+from zoo.glider.surrogates import madex as madex_module
+from zoo.glider.surrogates.madex import MadexConfig, madex
+from zoo.glider.surrogates.networks import NID, SurrogateConfig
+from zoo.glider.surrogates.training import fit
 
 ON_OFF_LIME = OnOff(torch.zeros(0), "lime")
 

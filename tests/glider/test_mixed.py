@@ -13,7 +13,7 @@ from zoo.glider.between import Between
 from zoo.glider.mixed import mixed_differences, total_interactions
 from zoo.glider.perturb import OnOff, bernoulli_masks, generator
 from zoo.glider.walsh import walsh
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.search import WalshConfig
 
 ROW = Batch(torch.ones(1, 2), torch.ones(1, 3).int(), torch.zeros(1))
 

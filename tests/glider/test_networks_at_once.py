@@ -8,11 +8,11 @@ import torch
 
 from zoo import Batch, ZooError
 from zoo.glider.command import Detection
-from zoo.glider.madex import DETECTORS, MadexConfig
-from zoo.glider.madex_detector import MadexDetector
 from zoo.glider.perturb import OnOff, generator
-from zoo.glider.surrogate import NID, SurrogateConfig, SurrogateNetworks
-from zoo.glider.surrogate_training import bytes_of, networks_at_once
+from zoo.glider.surrogates.detector import MadexDetector
+from zoo.glider.surrogates.madex import DETECTORS, MadexConfig
+from zoo.glider.surrogates.networks import NID, SurrogateConfig, SurrogateNetworks
+from zoo.glider.surrogates.training import bytes_of, networks_at_once
 
 SAMPLES = (5000, 500, 500)
 GPU = torch.device("cuda", 0)

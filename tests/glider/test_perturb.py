@@ -10,7 +10,6 @@ from support.explaining import QUICK, instance
 
 from zoo import DeepFM, Field, Schema, ZooError, xDeepFM
 from zoo.data.lists import Lists
-from zoo.glider.madex import madex
 from zoo.glider.perturb import (
     OnOff,
     TruncatedNormal,
@@ -19,6 +18,7 @@ from zoo.glider.perturb import (
     lime_masks,
     lime_weights,
 )
+from zoo.glider.surrogates.madex import madex
 
 SCHEMA = Schema(
     (

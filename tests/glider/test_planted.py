@@ -9,9 +9,9 @@ from zoo import Batch
 from zoo.data.batch import take
 from zoo.glider.perturb import OnOff
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_detector import WalshRows
-from zoo.glider.walsh_search import WalshConfig
-from zoo.glider.walsh_summary import summarise_effects
+from zoo.glider.walsh.detector import WalshRows
+from zoo.glider.walsh.search import WalshConfig
+from zoo.glider.walsh.summary import summarise_effects
 
 FIELDS, IDS, ROWS = 12, 20, 16
 CONFIG = WalshConfig(masks=400, held_out=150)

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_fit import Design, products
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.fit import Design, products
+from zoo.glider.walsh.search import WalshConfig
 
 FEATURES, MASKS = 12, 120
 PAIRS = list(combinations(range(FEATURES), 2))

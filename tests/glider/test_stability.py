@@ -16,9 +16,9 @@ from zoo.data.interactions import read_interactions
 from zoo.glider.detector import Detector
 from zoo.glider.stability import summarise_checkpoints
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_detector import WalshDetector, WalshRows
-from zoo.glider.walsh_fit import products
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.detector import WalshDetector, WalshRows
+from zoo.glider.walsh.fit import products
+from zoo.glider.walsh.search import WalshConfig
 from zoo.run.inspect import data_of
 
 NAMES = [f"f{i}" for i in range(8)]

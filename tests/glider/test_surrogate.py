@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from support.explaining import SMALL
 
 from zoo import ZooError
-from zoo.glider.nid import Candidate, gradient_nid, influence, nid, nid_pairs, outermost
 from zoo.glider.perturb import bernoulli_masks, generator
-from zoo.glider.surrogate import SurrogateConfig, SurrogateNetworks
-from zoo.glider.surrogate_training import Samples, error, fit, standardise
+from zoo.glider.surrogates.networks import SurrogateConfig, SurrogateNetworks
+from zoo.glider.surrogates.nid import Candidate, gradient_nid, influence, nid, nid_pairs, outermost
+from zoo.glider.surrogates.training import Samples, error, fit, standardise
 
 
 def network(*weights, activation="relu", linear=None):
@@ -132,7 +132,7 @@ def test_networks_that_have_finished_leave_and_change_nothing_for_the_others(mon
     constant = Samples(train.x, torch.zeros_like(train.y))
     both = Samples(torch.cat((constant.x, train.x)), torch.cat((constant.y, train.y)))
     sizes = []
-    from zoo.glider import surrogate_training as module
+    from zoo.glider.surrogates import training as module
 
     original = module._train_epoch
 

@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 
-from zoo.glider.nid import Candidate
 from zoo.glider.perturb import bernoulli_masks, generator
-from zoo.glider.surrogate_training import Samples
-from zoo.glider.threshold import threshold
+from zoo.glider.surrogates.nid import Candidate
+from zoo.glider.surrogates.threshold import threshold
+from zoo.glider.surrogates.training import Samples
 
 SETTINGS = {"min_gain": 1e-3, "patience": 1, "pure": True}
 either = pytest.mark.parametrize("pure", [False, True])

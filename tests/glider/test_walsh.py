@@ -13,8 +13,8 @@ from zoo import Batch, ZooError
 from zoo.data.batch import concatenate
 from zoo.glider.perturb import OnOff
 from zoo.glider.walsh import SharedMasks, walsh
-from zoo.glider.walsh_detector import WalshDetector, WalshRows
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.detector import WalshDetector, WalshRows
+from zoo.glider.walsh.search import WalshConfig
 from zoo.run.trainer import ZooTrainer
 
 FEATURES = 8  # three numbers, five ids

@@ -11,7 +11,7 @@ from support.small_checkpoints import ROWS
 from zoo import ZooError
 from zoo.data.interactions import write_interactions
 from zoo.glider.detector import Result
-from zoo.glider.statistics import summarise
+from zoo.glider.surrogates.counts import summarise
 from zoo.inspect.interactions import interactions_in
 
 pytestmark = lightning_warnings

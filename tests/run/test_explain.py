@@ -17,7 +17,7 @@ import zoo
 from zoo import ZooError
 from zoo.data.batch import take
 from zoo.glider.explained import Explainer
-from zoo.run.explanation_file import check_output
+from zoo.run.explaining.file import check_output
 from zoo.run.trainer import ZooTrainer
 
 FIELDS = [
@@ -241,7 +241,7 @@ def test_an_interrupted_explanation_leaves_the_file_of_before(suffix, trained, f
 
 
 def test_a_page_of_too_many_rows(trained, few, monkeypatch):
-    monkeypatch.setattr("zoo.run.explanation_file.MOST_ON_A_PAGE", 2)
+    monkeypatch.setattr("zoo.run.explaining.file.MOST_ON_A_PAGE", 2)
     message = error_of(*line(trained, f"--rows={few}", "--output=rows.html"))
     assert "a page shows 2 predictions at most: give --row N" in message
     assert not Path("rows.html").exists()

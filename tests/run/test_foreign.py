@@ -26,7 +26,7 @@ RUN = """
 import contextlib, io, json, sys
 from dataclasses import replace
 import zoo.run.main
-from zoo.glider.madex import DETECTORS
+from zoo.glider.surrogates.madex import DETECTORS
 few = {name: replace(config, hidden_units=(64, 32)) for name, config in DETECTORS.items()}
 DETECTORS.update(few)
 answers = {}

@@ -6,8 +6,8 @@ from unittest import mock
 import torch
 
 from zoo import Batch
-from zoo.glider.madex import DETECTORS, MadexConfig
-from zoo.glider.surrogate import SurrogateConfig
+from zoo.glider.surrogates.madex import DETECTORS, MadexConfig
+from zoo.glider.surrogates.networks import SurrogateConfig
 
 SMALL = SurrogateConfig(hidden_units=(32, 16), max_epochs=15)
 QUICK = MadexConfig(surrogate=SMALL, samples=(1000, 200, 200))

@@ -59,7 +59,7 @@ class Interaction:
         fields: Names of the fields.
         count: Number of rows in which it was found.
         null_count: Mean number of rows in whose permuted scores it was found.
-        p_uniform: P-value under the uniform null (see `zoo.glider.statistics.summarise`).
+        p_uniform: P-value under the uniform null (see `zoo.glider.surrogates.counts.summarise`).
         p_permutation: P-value of Fisher's exact test.
         q_permutation: The former, adjusted for all possible interactions.
         by: How it was found: `walsh`, `contexts` or `both`.
@@ -80,7 +80,7 @@ class Interaction:
         agreement: Whether they say the same of the same rows: the mean cosine of what it adds in
             two of them.
         gain: What a cross field of it takes from the logloss of validation rows, beside those that
-            pay and come before it (see `zoo.glider.gains`).
+            pay and come before it (see `zoo.glider.gains.measure`).
         gain_error: Standard error of the gain.
         bins: Number of bins of its numerical fields with which the gain was measured.
         pays: Whether a cross field of it is worth having.

@@ -21,11 +21,11 @@ from zoo.data.interaction import (
     Interaction,
     InteractionChange,
 )
-from zoo.glider.effects import CONFIDENCE, Effects
-from zoo.glider.statistics import adjust
+from zoo.glider.surrogates.counts import adjust
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_blocks import Block, larger_block, larger_sets, pair_blocks, tried_sets
-from zoo.glider.walsh_detector import WalshRows
+from zoo.glider.walsh.blocks import Block, larger_block, larger_sets, pair_blocks, tried_sets
+from zoo.glider.walsh.detector import WalshRows
+from zoo.glider.walsh.effects import CONFIDENCE, Effects
 
 ROWS_NAMED = 3  # of each interaction, those that differ most
 SAME, APPEARED, VANISHED, SIGN = "same", "appeared", "vanished", "changed sign"

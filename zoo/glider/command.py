@@ -22,16 +22,16 @@ from zoo.data.files import atomic_file, write_text
 from zoo.data.interactions import write_interactions
 from zoo.data.module import ZooDataModule
 from zoo.glider.detector import Detector, check_instances, rows_at, sample_positions
-from zoo.glider.madex import MadexConfig
-from zoo.glider.madex_detector import MadexDetector, read_results
 from zoo.glider.perturb import OnOff, features_of
 from zoo.glider.shown import picture, report
 from zoo.glider.stability import common, summarise_checkpoints
-from zoo.glider.statistics import summarise
+from zoo.glider.surrogates.counts import summarise
+from zoo.glider.surrogates.detector import MadexDetector, read_results
+from zoo.glider.surrogates.madex import MadexConfig
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_detector import WalshDetector, WalshRows
-from zoo.glider.walsh_search import WalshConfig
-from zoo.glider.walsh_summary import summarise_effects
+from zoo.glider.walsh.detector import WalshDetector, WalshRows
+from zoo.glider.walsh.search import WalshConfig
+from zoo.glider.walsh.summary import summarise_effects
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from zoo.data.schema import JOINER
 from zoo.glider.perturb import NotFinite, OnOff, features_of, score
 from zoo.glider.session_switches import Features, SessionMeans, SessionOnOff
 from zoo.glider.walsh import Coefficient, SharedMasks, WalshExplanation
-from zoo.glider.walsh_search import WalshConfig
-from zoo.glider.weaker import AllPairs, Weaker
+from zoo.glider.walsh.search import WalshConfig
+from zoo.glider.walsh.weaker import AllPairs, Weaker
 
 INTERCEPT, WEAKER, REST = "(intercept)", "(weaker interactions)", "(rest)"
 Line = tuple[str, float, float, float]  # fields, contribution, error, share

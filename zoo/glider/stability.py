@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from zoo.data.interactions import SIGNIFICANCE_LEVEL
-from zoo.glider.statistics import without_subsets
+from zoo.glider.surrogates.counts import without_subsets
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_blocks import Block, larger_block, pair_blocks
-from zoo.glider.walsh_detector import WalshRows
-from zoo.glider.walsh_fit import Set
-from zoo.glider.walsh_summary import Measured, measured, plain
+from zoo.glider.walsh.blocks import Block, larger_block, pair_blocks
+from zoo.glider.walsh.detector import WalshRows
+from zoo.glider.walsh.fit import Set
+from zoo.glider.walsh.summary import Measured, measured, plain
 
 IN_EACH = ("effect", "size", "share", "share_low", "share_high", "q")
 

@@ -16,7 +16,7 @@ from zoo.data.schema import Schema
 from zoo.glider.changes import changes
 from zoo.glider.perturb import NotFinite, OnOff, features_of
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.search import WalshConfig
 from zoo.inspect.changes import InteractionChanges
 from zoo.inspect.inspection import Inspection
 from zoo.inspect.scores import model_of
@@ -24,7 +24,7 @@ from zoo.inspect.with_data.sample import SEED, sample
 from zoo.inspect.with_data.source import batches_of, encoder_of
 from zoo.inspect.with_data.values import values_of
 from zoo.models.base import ZooModule
-from zoo.run.explain import training_means
+from zoo.run.explaining.python import training_means
 
 
 def compare(

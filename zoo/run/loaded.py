@@ -129,8 +129,8 @@ class LoadedRun:
                 finite.
         """
         from zoo.glider.explained import Explainer
-        from zoo.glider.walsh_search import WalshConfig
-        from zoo.run.explain import frame_of
+        from zoo.glider.walsh.search import WalshConfig
+        from zoo.run.explaining.python import frame_of
 
         found = self._encoded(df)
         means = torch.tensor(numerical_means(self.path / "encoder", self.model.schema))

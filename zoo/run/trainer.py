@@ -173,8 +173,8 @@ class ZooTrainer(Trainer):
             output: File of the interactions; a picture is written beside it.
         """
         from zoo.glider.command import Detection
-        from zoo.glider.madex import DETECTORS, MadexConfig
-        from zoo.glider.walsh_search import WALSH, WalshConfig
+        from zoo.glider.surrogates.madex import DETECTORS, MadexConfig
+        from zoo.glider.walsh.search import WALSH, WalshConfig
 
         if detector == WALSH:
             surrogates = {
@@ -253,8 +253,8 @@ class ZooTrainer(Trainer):
             output: File to write: .json, .parquet (a line for each contribution), or .html (a page
                 with pictures, of 20 predictions at most).
         """
-        from zoo.glider.walsh_search import WalshConfig
-        from zoo.run.explain_command import Explanation
+        from zoo.glider.walsh.search import WalshConfig
+        from zoo.run.explaining.command import Explanation
 
         if not self.is_global_zero:  # one process explains
             return
@@ -298,8 +298,8 @@ class ZooTrainer(Trainer):
             most: Largest number of candidates; of more, the first are taken.
             rows: Largest number of rows of a split that are used; of more, evenly spread ones are.
         """
-        from zoo.glider.gains import GainConfig
-        from zoo.glider.gains_command import GainStep
+        from zoo.glider.gains.command import GainStep
+        from zoo.glider.gains.measure import GainConfig
 
         config = GainConfig(tuple(bins), errors, most, rows)
         source = Path(interactions)

@@ -19,8 +19,8 @@ from zoo.glider.contexts import strengths
 from zoo.glider.detector import PERMUTATIONS, Detector, permuted
 from zoo.glider.perturb import NotFinite, generator
 from zoo.glider.walsh import SharedMasks, WalshFit
-from zoo.glider.walsh_fit import Set
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.fit import Set
+from zoo.glider.walsh.search import WalshConfig
 
 
 @dataclass(frozen=True)

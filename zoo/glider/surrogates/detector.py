@@ -17,9 +17,9 @@ from torch import Tensor
 from zoo.data.errors import ZooError
 from zoo.data.files import write_text
 from zoo.glider.detector import PERMUTATIONS, Detector, Result, permuted
-from zoo.glider.madex import DETECTORS, Explanation, MadexConfig, explain
 from zoo.glider.perturb import NotFinite, generator, score
-from zoo.glider.surrogate_training import networks_at_once
+from zoo.glider.surrogates.madex import DETECTORS, Explanation, MadexConfig, explain
+from zoo.glider.surrogates.training import networks_at_once
 
 LEFT_OUT = "left_out"
 NEIGHBOURS, SURROGATES = 1, 2  # what a generator is for

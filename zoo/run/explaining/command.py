@@ -21,14 +21,14 @@ from zoo.glider.command import load_weights
 from zoo.glider.explained import Explainer, not_finite
 from zoo.glider.perturb import NotFinite
 from zoo.glider.session_switches import Features, SessionMeans
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.search import WalshConfig
 from zoo.inspect.explained_row import ExplainedRow
 from zoo.inspect.explained_rows import ExplainedRows
 from zoo.models.base import ZooModule
-from zoo.run.explain import training_means
-from zoo.run.explained_row import explained_row
-from zoo.run.explained_values import Values
-from zoo.run.explanation_file import check_output, explanation_file
+from zoo.run.explaining.file import check_output, explanation_file
+from zoo.run.explaining.python import training_means
+from zoo.run.explaining.row import explained_row
+from zoo.run.explaining.values import Values
 from zoo.run.inspect import wide_console
 
 SPLITS = {"val": "validation", "test": "test"}

@@ -9,10 +9,10 @@ from itertools import combinations, islice
 
 import numpy as np
 
-from zoo.glider.effects import Effects, Noise
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_detector import WalshRows
-from zoo.glider.walsh_fit import Set, products
+from zoo.glider.walsh.detector import WalshRows
+from zoo.glider.walsh.effects import Effects, Noise
+from zoo.glider.walsh.fit import Set, products
 
 BLOCK = 4096  # pairs whose effects are computed at once
 
@@ -24,7 +24,8 @@ class Block:
     Attributes:
         sets: The sets, C.
         values: [R, C] their coefficients.
-        scale: [C] or one number, the entries of the inverse Gram matrix; see `zoo.glider.effects`.
+        scale: [C] or one number, the entries of the inverse Gram matrix; see
+            `zoo.glider.walsh.effects`.
         residuals: [R, n] what the fits leave of the scores.
         free: Degrees of freedom of the residuals.
     """

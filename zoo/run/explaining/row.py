@@ -8,7 +8,7 @@ from zoo.glider.explained import Explained, Instance
 from zoo.glider.walsh import Coefficient
 from zoo.inspect.explained_row import Contribution, ExplainedRow, RSquared, Weaker
 from zoo.models.base import ZooModule
-from zoo.run.explained_values import Words
+from zoo.run.explaining.values import Words
 
 
 def explained_row(

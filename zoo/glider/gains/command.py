@@ -23,9 +23,9 @@ from zoo.data.module import ZooDataModule
 from zoo.data.plain import read_json
 from zoo.data.schema import Schema
 from zoo.glider.command import load_weights
-from zoo.glider.gains import Candidate, GainConfig, measure, with_larger
+from zoo.glider.gains.measure import Candidate, GainConfig, measure, with_larger
+from zoo.glider.gains.second_stage import SecondStage
 from zoo.glider.perturb import features_of
-from zoo.glider.second_stage import SecondStage
 
 Beyond = Literal["fields", "model"]
 GAINS = ("gain", "gain_error", "bins", "pays")

@@ -16,7 +16,7 @@ from itertools import combinations
 
 from zoo.data.crossing import CrossIds, CrossRows
 from zoo.data.errors import ZooError
-from zoo.glider.second_stage import Gain, SecondStage, mean_and_error
+from zoo.glider.gains.second_stage import Gain, SecondStage, mean_and_error
 
 Fields = tuple[str, ...]
 

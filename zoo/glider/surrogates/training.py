@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zoo.glider.surrogate import SurrogateConfig, SurrogateNetworks
+from zoo.glider.surrogates.networks import SurrogateConfig, SurrogateNetworks
 from zoo.nn.linear import onednn_products
 from zoo.nn.memory import keep_freed_memory
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.data.errors import ZooError
-from zoo.glider.surrogate import SurrogateNetworks
+from zoo.glider.surrogates.networks import SurrogateNetworks
 
 
 class Candidate(NamedTuple):

@@ -19,7 +19,7 @@ from itertools import combinations
 import numpy as np
 
 from zoo.glider.walsh import WalshExplanation
-from zoo.glider.walsh_fit import SPARE, Design, products
+from zoo.glider.walsh.fit import SPARE, Design, products
 
 MOST = 6000  # features and pairs that are fitted, in some hundred megabytes
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from zoo.data.errors import ZooError
-from zoo.glider.walsh_fit import Fit, Set, products
+from zoo.glider.walsh.fit import Fit, Set, products
 
 WALSH = "walsh"
 ALL_TRIPLES = 64  # features up to which all sets of three are looked at

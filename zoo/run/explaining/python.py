@@ -18,7 +18,7 @@ from zoo.data.module import ZooDataModule, datamodule_of
 from zoo.data.schema import Schema
 from zoo.glider.explained import Explainer
 from zoo.glider.session_switches import Features, SessionMeans
-from zoo.glider.walsh_search import WalshConfig
+from zoo.glider.walsh.search import WalshConfig
 from zoo.models.base import ZooModule
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from zoo.data.errors import ZooError
-from zoo.glider.nid import Candidate, gradient_nid, nid, outermost, ranked_pairs
 from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights, score
-from zoo.glider.surrogate import GRADIENT_NID, NID, SurrogateConfig
-from zoo.glider.surrogate_training import Samples, fit, standardise
-from zoo.glider.threshold import r2, threshold
+from zoo.glider.surrogates.networks import GRADIENT_NID, NID, SurrogateConfig
+from zoo.glider.surrogates.nid import Candidate, gradient_nid, nid, outermost, ranked_pairs
+from zoo.glider.surrogates.threshold import r2, threshold
+from zoo.glider.surrogates.training import Samples, fit, standardise
 
 DETECTORS = {"nid": NID, "gradient_nid": GRADIENT_NID}
 
@@ -41,7 +41,8 @@ class MadexConfig:
         patience: Number of candidates in a row that do not reach it, after which no more are
             tried; of the paper 1.
         pure: Require of an interaction a term of its own, which its parts do not explain, and try
-            the parts of each candidate too; the paper does neither. See `zoo.glider.threshold`.
+            the parts of each candidate too; the paper does neither. See
+            `zoo.glider.surrogates.threshold`.
         prune_subsets: Leave out interactions that lie inside others of the instance.
         lime_weights: Weigh the samples as LIME does (on/off neighbours only).
         region_points: Number of training samples that GradientNID averages over; 0 takes the

@@ -13,8 +13,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from zoo.glider.nid import Candidate
-from zoo.glider.surrogate_training import Samples
+from zoo.glider.surrogates.nid import Candidate
+from zoo.glider.surrogates.training import Samples
 
 PARTS_OF = 5  # features of a candidate whose parts are tried; larger ones have too many
 Set = tuple[int, ...]

@@ -12,17 +12,17 @@ import numpy as np
 from zoo.data.interactions import SIGNIFICANCE_LEVEL
 from zoo.glider.contexts import in_contexts
 from zoo.glider.detector import Result
-from zoo.glider.statistics import Counts, adjust, counts_of, not_found, without_subsets
+from zoo.glider.surrogates.counts import Counts, adjust, counts_of, not_found, without_subsets
 from zoo.glider.walsh import SharedMasks
-from zoo.glider.walsh_blocks import (
+from zoo.glider.walsh.blocks import (
     larger_block,
     larger_sets,
     main_block,
     pair_blocks,
     tried_sets,
 )
-from zoo.glider.walsh_detector import WalshRows
-from zoo.glider.walsh_fit import Set
+from zoo.glider.walsh.detector import WalshRows
+from zoo.glider.walsh.fit import Set
 
 IN_MATRIX = 200  # fields, beyond which the matrix of all pairs is not written
 STRONGEST = 3  # rows of each interaction that are named

@@ -30,8 +30,8 @@ import torch
 from zoo.data.batch import Batch
 from zoo.glider.between import Between
 from zoo.glider.perturb import OnOff, bernoulli_masks, generator, score
-from zoo.glider.walsh_fit import Design, Fit, Set, products
-from zoo.glider.walsh_search import WalshConfig, search, share
+from zoo.glider.walsh.fit import Design, Fit, Set, products
+from zoo.glider.walsh.search import WalshConfig, search, share
 
 ROUNDING = 1e-12  # share of the mean square of scores that is none of their variance
 

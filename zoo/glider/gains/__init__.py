@@ -1,0 +1,1 @@
+"""Which interactions pay as cross fields: by what they gain on rows."""

@@ -1,0 +1,1 @@
+"""Why a prediction is what it is: the command `explain`, and the same from Python."""
