@@ -175,6 +175,7 @@ class Seed:
 
     def measure(self) -> None:
         """Measures which of the interactions pay, unless that has been done."""
+        self.detect()
         mine = {**self.key, "model": SOURCE, "variant": "gains"}
         if not self.results.of(**mine):
             start = time.perf_counter()
