@@ -169,9 +169,9 @@ def larger_embeddings(given: argparse.Namespace, seeds: Sequence[Seed]) -> None:
         for seed in seeds:
             seed.fit(model, "without")
             seed.with_those_that_pay(model)
-            wanted = seed.results.of(**seed.key, model=model, variant="pays")[0]["parameters"]
-            size = embedding_dim(seed, model, wanted)
-            seed.fit(model, "larger", "--model.embedding_dim", str(size))
+            for line in seed.results.of(**seed.key, model=model, variant="pays"):
+                size = str(embedding_dim(seed, model, line["parameters"]))
+                seed.fit(model, "larger", "--model.embedding_dim", size)
         found = collected(given, model, ["without", "larger", "pays"])
         console.print(compared(f"{model}, {given.rows:,} rows", "", found["without"], found))
 
@@ -260,6 +260,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few rows, in a few minutes")
     parser.add_argument("--output", type=Path, default=Path("planted.jsonl"))
     parser.add_argument("--folder", type=Path, default=Path("planted"), help="of rows and runs")
+    parser.add_argument("--tables", action="store_true", help="only of what has been fitted")
     given = parser.parse_args()
     for name, value in QUICK.items() if given.quick else ():
         setattr(given, name, value)

@@ -148,7 +148,7 @@ class Seed:
     def fit(self, model: str, variant: str, *options: str) -> None:
         """Trains a model, unless that has been done."""
         mine = {**self.key, "model": model, "variant": variant}
-        if not self.results.of(**mine):
+        if not self.options.tables and not self.results.of(**mine):
             line = fit(model, self.number, self.options.rows, self.folder, variant, *options)
             self.results.add({**mine, **line})
             console.print(*mine.values(), f"{line['test/logloss']:.4f}", highlight=False)
