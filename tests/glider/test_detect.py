@@ -16,11 +16,12 @@ from support.explaining import small_surrogates
 from support.running import QUIET, ROOT, command, error_of
 
 import datamodules
+from zoo.data.errors import ZooError
 from zoo.glider.detector import Detector
 from zoo.glider.shown import is_significant
 from zoo.glider.surrogates.detector import MadexDetector
 from zoo.glider.surrogates.madex import DETECTORS
-from zoo.glider.walsh.detector import WalshDetector
+from zoo.glider.walsh.detector import WalshDetector, WalshRows
 
 FULL = dict(DETECTORS)
 SMALL_CHUNKS = """
@@ -230,6 +231,25 @@ def test_an_unfinished_detection_is_not_mixed_up_with_another(
         other = f"--data.path={make_file(criteo_lines)}"  # other rows, of the run's encoder
     message = error_of(*given(trained, *FEW, other), *QUIET)
     assert "unfinished detection of another model, of other data or with other opt" in message
+
+
+@pytest.mark.parametrize("kind", ["cut", "pickled", "other"])
+def test_a_damaged_file_of_an_unfinished_detection_is_named(kind, tmp_path):
+    file = tmp_path / "00000000.npz"
+    instance = np.array([print], object) if kind == "pickled" else np.ones(3)  # others are missing
+    np.savez(file, instance=instance, left_out=np.array([]))
+    if kind == "cut":
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ZooError, match=r"00000000\.npz is damaged: remove it"):
+        WalshRows.read(tmp_path)
+
+
+@pytest.mark.parametrize("options", ["[]", "{", '"x"', '{"chunk": "a"}'])
+def test_damaged_options_of_an_unfinished_detection_are_refused(options, trained):
+    folder = Path(".interactions.json.partial")
+    folder.mkdir()
+    (folder / "options").write_text(options)
+    assert str(folder) in error_of(*given(trained, *FEW), *QUIET)
 
 
 def test_mistakes_are_reported_in_one_sentence(trained):

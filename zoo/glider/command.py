@@ -21,6 +21,7 @@ from zoo.data.errors import ZooError
 from zoo.data.files import atomic_file, write_text
 from zoo.data.interactions import write_interactions
 from zoo.data.module import ZooDataModule
+from zoo.data.plain import read_json
 from zoo.glider.detector import Detector, check_instances, rows_at, sample_positions
 from zoo.glider.perturb import OnOff, features_of
 from zoo.glider.shown import picture, report
@@ -156,16 +157,16 @@ class Detection:
         mine = json.loads(json.dumps(plain, default=str))
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "options"
-        begun = json.loads(file.read_text()) if file.exists() else mine
-        chunk = begun.pop("chunk", chunk)
-        if begun != mine:
+        begun = read_json(file) if file.exists() else mine
+        found = begun.pop("chunk", chunk) if isinstance(begun, dict) else None
+        if begun != mine or type(found) is not int or found < 1:
             raise ZooError(
                 f"{self.folder} holds an unfinished detection of another model, of other data or "
                 "with other options: repeat that command to finish it, remove the folder, or give "
                 "another --output"
             )
-        write_text(file, json.dumps(mine | {"chunk": chunk}))
-        return chunk
+        write_text(file, json.dumps(mine | {"chunk": found}))
+        return found
 
     def _found(
         self, detector: Detector, names: list[str], positions: np.ndarray

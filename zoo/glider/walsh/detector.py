@@ -10,10 +10,13 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 import torch
 
+from zoo.data.errors import ZooError
 from zoo.data.files import atomic_file
 from zoo.glider.contexts import strengths
 from zoo.glider.detector import PERMUTATIONS, Detector, permuted
@@ -21,6 +24,9 @@ from zoo.glider.perturb import NotFinite, generator
 from zoo.glider.walsh import SharedMasks, WalshFit
 from zoo.glider.walsh.fit import Set
 from zoo.glider.walsh.search import WalshConfig
+
+# what numpy raises of a file that is cut, has other arrays, or holds Python objects
+DAMAGED = (BadZipFile, ZlibError, EOFError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,16 @@ class WalshRows:
         """All rows of a folder, None where there are none, and the number of those left out."""
         parts, left_out = [], 0
         for file in sorted(folder.glob(f"*{WalshDetector.suffix}")):
-            with np.load(file, allow_pickle=False) as content:
-                left_out += len(content["left_out"])
-                arrays = [content[field.name] for field in fields(cls)]
-            sets = json.loads(str(arrays.pop()))
+            try:
+                with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+                    left_out += len(content["left_out"])
+                    arrays = [content[field.name] for field in fields(cls)]
+                sets = json.loads(str(arrays.pop()))
+            except DAMAGED as error:
+                raise ZooError(
+                    f"{file} is damaged: remove it and repeat the command, which explains its rows "
+                    "again"
+                ) from error
             parts.append(cls(*arrays, sets))  # pyright: ignore[reportCallIssue]
         return cls.joined(parts) if any(len(part.instance) for part in parts) else None, left_out
 
