@@ -330,14 +330,14 @@ def test_message_of_means(means, message):
         zoo.explain(loud("DeepFM"), rows(1), means)
 
 
-class Absent(ZooDataModule):
+class WithoutFile(ZooDataModule):
     def prepare_data(self):
         raise ZooError("no such file: logs.csv (data.path)")
 
 
 def test_message_where_training_rows_are_absent():
     with pytest.raises(ZooError, match=r"takes what off means from the training rows.*logs\.csv"):
-        training_means(Absent(), NUMBERS)
+        training_means(WithoutFile(), NUMBERS)
 
 
 def test_messages():

@@ -233,7 +233,9 @@ def test_detection_by_walsh_regression(tmp_path):
         assert row["tried"] == [[1, 5, 6]]
 
 
-@pytest.mark.parametrize("option", [{"patience": 3}, {"sampler": "lime"}, {"bf16": True}])
+@pytest.mark.parametrize(
+    "option", [{"patience": 3}, {"sampler": "lime"}, {"bf16": True}, {"region_points": 3}]
+)
 def test_message_of_an_option_of_other_detectors(option):
     (name,) = option
     with pytest.raises(ZooError, match=f"{name} is an option of nid and gradient_nid: leave it"):

@@ -56,7 +56,8 @@ def detected(tmp_path):
     return tmp_path / "interactions.json"
 
 
-def test_shares_and_effects_have_intervals(detected, checkpoint_of, tmp_path, capsys):
+def test_shares_and_effects_have_intervals(detected, checkpoint_of, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)  # which those who run tests may set
     checkpoint = checkpoint_of("DeepFM")
     capsys.readouterr()
     command(checkpoint, "--interactions", detected, "--html", tmp_path / "r.html")

@@ -182,10 +182,17 @@ class ZooTrainer(Trainer):
                 "prune_subsets": prune_subsets,
                 "bf16": bf16,
             }
-            others = {**surrogates, "sampler": sampler != "bernoulli", "patience": patience != 5}
+            others = {
+                **surrogates,
+                "sampler": sampler != "bernoulli",
+                "patience": patience != 5,
+                "region_points": region_points != 100,
+            }
             for option in (name for name, given in others.items() if given):
                 raise ZooError(f"{option} is an option of nid and gradient_nid: leave it out")
-            settings = WalshConfig(max_order=max_order or 4, min_gain=min_gain)
+            settings = WalshConfig(
+                max_order=4 if max_order is None else max_order, min_gain=min_gain
+            )
         else:
             if contexts:
                 raise ZooError("contexts is an option of walsh: leave it out")
