@@ -19,7 +19,7 @@ import datamodules
 from zoo.data.errors import ZooError
 from zoo.glider.detector import Detector
 from zoo.glider.shown import is_significant
-from zoo.glider.surrogates.detector import MadexDetector
+from zoo.glider.surrogates.detector import MadexDetector, read_results
 from zoo.glider.surrogates.madex import DETECTORS
 from zoo.glider.walsh.detector import WalshDetector, WalshRows
 
@@ -242,6 +242,13 @@ def test_a_damaged_file_of_an_unfinished_detection_is_named(kind, tmp_path):
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ZooError, match=r"00000000\.npz is damaged: remove it"):
         WalshRows.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[", "3", "[3]", "[{}]", '[{"instance": 0, "found": 1}]'])
+def test_a_damaged_file_of_unfinished_networks_is_named(text, tmp_path):
+    (tmp_path / "00000000.json").write_text(text)
+    with pytest.raises(ZooError, match=r"00000000\.json is damaged: remove it"):
+        read_results(tmp_path)
 
 
 @pytest.mark.parametrize("options", ["[]", "{", '"x"', '{"chunk": "a"}'])

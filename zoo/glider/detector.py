@@ -127,6 +127,13 @@ def permuted(x: Tensor, y: Tensor, random: torch.Generator) -> Tensor:
     return (additive.squeeze(1) + residual[torch.randperm(len(y), generator=random)]).float()
 
 
+def damaged(file: Path) -> ZooError:
+    """What is said of a file of results that cannot be read."""
+    return ZooError(
+        f"{file} is damaged: remove it and repeat the command, which explains its rows again"
+    )
+
+
 def check_instances(instances: int, rows: int, fields: int) -> None:
     """Refuses a detection that is impossible.
 

@@ -1,7 +1,6 @@
 """The trainer behind the command line: one method for each subcommand."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,40 +172,21 @@ class ZooTrainer(Trainer):
             output: File of the interactions; a picture is written beside it.
         """
         from zoo.glider.command import Detection
-        from zoo.glider.surrogates.madex import DETECTORS, MadexConfig
-        from zoo.glider.walsh.search import WALSH, WalshConfig
+        from zoo.glider.settings import settings_of
+        from zoo.glider.walsh.search import WALSH
 
-        if detector == WALSH:
-            surrogates = {
-                "lime_weights": lime_weights,
-                "prune_subsets": prune_subsets,
-                "bf16": bf16,
-            }
-            others = {
-                **surrogates,
-                "sampler": sampler != "bernoulli",
-                "patience": patience != 5,
-                "region_points": region_points != 100,
-            }
-            for option in (name for name, given in others.items() if given):
-                raise ZooError(f"{option} is an option of nid and gradient_nid: leave it out")
-            settings = WalshConfig(
-                max_order=4 if max_order is None else max_order, min_gain=min_gain
-            )
-        else:
-            if contexts:
-                raise ZooError("contexts is an option of walsh: leave it out")
-            explainer = replace(DETECTORS[detector], bf16=bf16)
-            settings = MadexConfig(
-                detector,
-                explainer,
-                max_order=max_order,
-                min_gain=min_gain,
-                patience=patience,
-                prune_subsets=prune_subsets,
-                lime_weights=lime_weights,
-                region_points=region_points,
-            )
+        settings = settings_of(
+            detector,
+            contexts,
+            max_order,
+            min_gain,
+            sampler=sampler,
+            lime_weights=lime_weights,
+            patience=patience,
+            prune_subsets=prune_subsets,
+            region_points=region_points,
+            bf16=bf16,
+        )
         if permutations is None:
             permutations = 0 if detector == WALSH else 1
         others = tuple(Path(path) for path in also or ())

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.data.errors import ZooError
 from zoo.data.files import write_text
-from zoo.glider.detector import PERMUTATIONS, Detector, Result, permuted
+from zoo.glider.detector import PERMUTATIONS, Detector, Result, damaged, permuted
 from zoo.glider.perturb import NotFinite, generator, score
 from zoo.glider.surrogates.madex import DETECTORS, Explanation, MadexConfig, explain
 from zoo.glider.surrogates.training import networks_at_once
@@ -103,16 +104,27 @@ def _features(explanation: Explanation) -> list[tuple[int, ...]]:
 
 
 def read_results(folder: Path) -> tuple[list[Result], int]:
-    """All results of a detection, and the number of the instances that were left out."""
-    found = [row for file in sorted(folder.glob("*.json")) for row in json.loads(file.read_text())]
-    rows = [row for row in found if LEFT_OUT not in row]
-    results = [
-        Result(
-            instance=row["instance"],
-            found=[tuple(features) for features in row["found"]],
-            null=[[tuple(features) for features in null] for null in row["null"]],
-            fidelity=tuple(row["fidelity"]),
-        )
-        for row in rows
-    ]
-    return results, len(found) - len(rows)
+    """All results of a detection, and the number of the instances that were left out.
+
+    Raises:
+        ZooError: Where a file is damaged.
+    """
+    results, left_out = [], 0
+    for file in sorted(folder.glob(f"*{MadexDetector.suffix}")):
+        try:
+            rows = json.loads(file.read_bytes())
+            found = [_result(row) for row in rows if LEFT_OUT not in row]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise damaged(file) from error
+        results += found
+        left_out += len(rows) - len(found)
+    return results, left_out
+
+
+def _result(row: dict[str, Any]) -> Result:
+    return Result(
+        instance=row["instance"],
+        found=[tuple(features) for features in row["found"]],
+        null=[[tuple(features) for features in null] for null in row["null"]],
+        fidelity=tuple(row["fidelity"]),
+    )

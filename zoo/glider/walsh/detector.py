@@ -16,10 +16,9 @@ from zlib import error as ZlibError
 import numpy as np
 import torch
 
-from zoo.data.errors import ZooError
 from zoo.data.files import atomic_file
 from zoo.glider.contexts import strengths
-from zoo.glider.detector import PERMUTATIONS, Detector, permuted
+from zoo.glider.detector import PERMUTATIONS, Detector, damaged, permuted
 from zoo.glider.perturb import NotFinite, generator
 from zoo.glider.walsh import SharedMasks, WalshFit
 from zoo.glider.walsh.fit import Set
@@ -111,10 +110,7 @@ class WalshRows:
                     arrays = [content[field.name] for field in fields(cls)]
                 sets = json.loads(str(arrays.pop()))
             except DAMAGED as error:
-                raise ZooError(
-                    f"{file} is damaged: remove it and repeat the command, which explains its rows "
-                    "again"
-                ) from error
+                raise damaged(file) from error
             parts.append(cls(*arrays, sets))  # pyright: ignore[reportCallIssue]
         return cls.joined(parts) if any(len(part.instance) for part in parts) else None, left_out
 
