@@ -17,7 +17,8 @@ def test_each_row_has_one_position_of_one_process(rows, parts):
     bounds = [partition.bounds(part) for part in range(parts)]
     assert [start for start, _ in bounds[1:]] == [stop for _, stop in bounds[:-1]]
     assert (bounds[0][0], bounds[-1][1]) == (0, partition.size)
-    assert positions.min() >= 0 and positions.max() < partition.size < rows + ROWS_PER_BLOCK
+    assert positions.min() >= 0
+    assert positions.max() < partition.size < rows + ROWS_PER_BLOCK
     empty = torch.ones(partition.size, dtype=torch.bool)
     empty[positions] = False
     assert (partition.ids(torch.arange(partition.size)[empty]) >= rows).all()

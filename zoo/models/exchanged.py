@@ -19,6 +19,7 @@ class RowExchange(LightningModule):
     def __init__(self, *options: Any, **more: Any) -> None:
         super().__init__(*options, **more)
         self._row_hooks: list[Any] = []
+        self._exchanged: list[str] = []
         self._ddp_params_and_buffers_to_ignore: list[str] = []  # as DDP calls it
 
     def exchange_rows(self, names: Sequence[str]) -> None:
@@ -26,13 +27,13 @@ class RowExchange(LightningModule):
 
         To be called in `setup`, before DDP looks at the parameters.
         """
-        self._ddp_params_and_buffers_to_ignore = [*names]
+        self._exchanged = self._ddp_params_and_buffers_to_ignore = [*names]
         self._row_hooks = [self.get_parameter(name).register_hook(gathered) for name in names]
 
     def on_fit_start(self) -> None:
         """Gives all processes the parameters of the first."""
         super().on_fit_start()
-        for name in self._ddp_params_and_buffers_to_ignore:
+        for name in self._exchanged:
             distributed.broadcast(self.get_parameter(name).data, 0)
 
     def teardown(self, stage: str) -> None:
@@ -40,4 +41,4 @@ class RowExchange(LightningModule):
         super().teardown(stage)
         for hook in self._row_hooks:
             hook.remove()
-        self._row_hooks, self._ddp_params_and_buffers_to_ignore = [], []
+        self._row_hooks, self._exchanged, self._ddp_params_and_buffers_to_ignore = [], [], []

@@ -212,7 +212,9 @@ class RowModule(RowExchange, ZooModule):
             clipped = self.trainer.gradient_clip_val is not None
             fits = self.optimizer in SPARSE_OPTIMIZERS and not self.embedding_weight_decay
             self.embedding.sparse = (of_ddp or not several) and not clipped and fits
-        if stage == "fit" and several and of_ddp and self.embedding.sparse:
+        # tables that processes share are exchanged as they are looked up
+        exchanges = several and of_ddp and not self.embedding.is_shared
+        if stage == "fit" and exchanges and self.embedding.sparse:
             tables = (name for name, _ in self.named_parameters() if name.endswith(".table"))
             self.exchange_rows([name for name in tables if name.startswith("embedding.")])
 

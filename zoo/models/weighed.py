@@ -78,4 +78,4 @@ class WeighedModule(OptimizedModule):
     def _labels(self, batch: Any) -> Tensor:
         scored = self.scored(batch)
         labels = batch.label.numel() if scored is ... else scored.sum()
-        return torch.as_tensor(labels, dtype=torch.float32, device=self.device)
+        return torch.as_tensor(labels, dtype=batch.label.dtype, device=self.device)

@@ -4,17 +4,33 @@ Shapes: B batch, N numerical fields, C categorical fields, M fields of lists, L 
 together, F embedded fields, D embedding, T bins of a number.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from zoo.data.batch import Batch
+from zoo.data.partition import Partition
 from zoo.data.schema import Schema
 from zoo.nn.look_up import LookUp
 from zoo.nn.numbers import Bins
 from zoo.nn.pooling import ListPooling, Pooling
+from zoo.nn.shard import Shard
+
+_left_out: ContextVar[bool] = ContextVar("left_out", default=False)
+
+
+@contextmanager
+def without_tables() -> Iterator[None]:
+    """A block in which embeddings are made without tables, which processes are yet to share."""
+    before = _left_out.set(True)
+    try:
+        yield
+    finally:
+        _left_out.reset(before)
 
 
 class Embedded(NamedTuple):
@@ -65,6 +81,8 @@ class FusedEmbedding(nn.Module):
     Attributes:
         sparse: Whether the table's gradient is sparse; the values of the gradient are the same.
         table: [sum(cardinalities), D + 1] vector and weight of each id; D columns without weights.
+            Where processes share it, the rows that this one owns.
+        shard: Which rows these are; None where each process has all.
         offsets: [C] row of the table at which each categorical field begins.
         numerical_weight: [N] first-order weights of the numerical fields; None without.
         numerical_vectors: [N, D] vectors of the numerical fields; None without.
@@ -99,7 +117,11 @@ class FusedEmbedding(nn.Module):
         self.first_rows = schema.first_rows
         is_frozen = torch.zeros(schema.table_rows, dtype=torch.bool) if frozen else None
         self.register_buffer("is_frozen", is_frozen)
-        self.table = nn.Parameter(torch.empty(schema.table_rows, embedding_dim + first_order))
+        self.init_std = init_std
+        self.shard: Shard | None = None
+        device = "meta" if _left_out.get() else None
+        columns = embedding_dim + first_order
+        self.table = nn.Parameter(torch.empty(schema.table_rows, columns, device=device))
         self.n_numerical = len(schema.numerical)
         self.numerical_weight = nn.Parameter(torch.empty(self.n_numerical)) if first_order else None
         self.numerical_vectors = (
@@ -132,16 +154,25 @@ class FusedEmbedding(nn.Module):
         if lists:
             values, number = lists.flat()
             values = values + self.list_offsets[number % len(self.list_offsets)]
+        table, sparse, frozen = self.table, self.sparse, self.is_frozen
+        if self.shard is not None:
+            needed = ids.flatten() if values is None else torch.cat((ids.flatten(), values))
+            table, rows, place = self.shard.look_up(table, needed, sparse)
+            sparse, frozen = False, None if frozen is None else frozen[rows]
+            ids, values = (
+                place[: ids.numel()].view_as(ids),
+                None if values is None else place[ids.numel() :],
+            )
         flat, vectors, linear, of_lists = LookUp.apply(
-            self.table,
+            table,
             ids,
             batch.numerical,
             self.numerical_vectors,
             self.embedding_dim,
-            self.sparse,
+            sparse,
             off,
             values,
-            self.is_frozen,
+            frozen,
         )
         drops = self.training and self.dropout
         if lists:
@@ -175,9 +206,33 @@ class FusedEmbedding(nn.Module):
         found = schema.flat_columns(self.embedding_dim, self.embeds_numerical, self.bins)
         return sorted(column for name in names for column in found[name])
 
+    def share(self, part: int, parts: int, device: torch.device, seed: int) -> None:
+        """Keeps the rows of the table that one of several processes owns; see `Shard`.
+
+        Args:
+            part: Number of this process.
+            parts: Number of processes.
+            device: Where the rows are to lie, if the table is yet without values.
+            seed: Seed of the first values of such a table.
+        """
+        shard = Shard(Partition(len(self.table), parts), part)
+        with torch.no_grad():
+            if self.table.is_meta:
+                rows = torch.empty(len(shard), self.table.shape[1], device=device)
+                rows = shard.drawn(rows, self.init_std, seed)
+            else:
+                rows = shard.of(self.table)
+        self.table = nn.Parameter(rows, self.table.requires_grad)
+        self.shard = shard
+
     def place(self, name: str) -> tuple["FusedEmbedding", int]:
         """The embedding that holds a field of ids, this one, and the row at which it begins."""
         return self, self.first_rows[name]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether each process has a part of the table."""
+        return self.shard is not None
 
     @property
     def embeds_numerical(self) -> bool:

@@ -74,12 +74,31 @@ def sum_by_row(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]
         values: [R, D] values.
         count: Number of ids that there may be.
     """
-    if count < 2**31:
-        ids = ids.int()  # twice as fast to sort
-    if ids.device.type == "cpu":  # where few numbers are compared, and many sorted by their digits
-        ids = pad(ids, (0, max(0, RADIX_SORT_FROM - len(ids))), value=count)
-    ids, order = (t[: len(values)] for t in ids.sort(stable=True))
+    ids, order = _sorted(ids, count)
     rows, counts = torch.unique_consecutive(ids, return_counts=True)
     starts = counts.cumsum(0) - counts
     sums = embedding_bag(order.to(ids.dtype), values, starts.to(ids.dtype), mode="sum")
     return rows.long(), sums
+
+
+def distinct(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """int64 [U] the distinct ids, ascending, and int64 [R] the place of each id among them.
+
+    Args:
+        ids: [R] ids, at least 0 and below `count`.
+        count: Number of ids that there may be.
+    """
+    ascending, order = _sorted(ids, count)
+    rows, place = torch.unique_consecutive(ascending, return_inverse=True)
+    return rows.long(), torch.empty_like(place).index_copy_(0, order, place)
+
+
+def _sorted(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """[R] ids, ascending, equal ones in their order, and where each of them was."""
+    wanted = len(ids)
+    if count < 2**31:
+        ids = ids.int()  # twice as fast to sort
+    if ids.device.type == "cpu":  # where few numbers are compared, and many sorted by their digits
+        ids = pad(ids, (0, max(0, RADIX_SORT_FROM - wanted)), value=count)
+    ids, order = ids.sort(stable=True)
+    return ids[:wanted], order[:wanted]

@@ -168,6 +168,11 @@ class SizedEmbedding(nn.Module):
             part.sparse = value
 
     @property
+    def is_shared(self) -> bool:
+        """Whether each process has a part of each table."""
+        return self.fused[0].is_shared
+
+    @property
     def encoding(self) -> Bins | None:
         """The encoding of the numbers."""
         return self.fused[0].encoding
