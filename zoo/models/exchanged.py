@@ -6,6 +6,8 @@ from typing import Any
 from pytorch_lightning import LightningModule
 from torch import distributed
 
+from zoo.nn.clipping import clip_by_norm, clip_by_value
+from zoo.nn.embedding import FusedEmbedding
 from zoo.nn.exchange import gathered
 
 
@@ -35,6 +37,25 @@ class RowExchange(LightningModule):
         super().on_fit_start()
         for name in self._exchanged:
             distributed.broadcast(self.get_parameter(name).data, 0)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips gradients, sparse ones too, which Lightning leaves to torch, that cannot."""
+        largest, parameters = gradient_clip_val or 0.0, [*self.parameters()]
+        shared = [m.table for m in self.modules() if isinstance(m, FusedEmbedding) and m.is_shared]
+        is_sparse = any(p.grad is not None and p.grad.is_sparse for p in parameters)
+        if largest <= 0 or not (shared or is_sparse):
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+        elif gradient_clip_algorithm == "value":
+            clip_by_value(parameters, largest)
+        else:
+            clip_by_norm(parameters, largest, shared)
 
     def teardown(self, stage: str) -> None:
         """Leaves the gradients as they are again."""

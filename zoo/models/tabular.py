@@ -59,8 +59,7 @@ class RowModule(RowExchange, ZooModule):
         learning_rate: Learning rate of the optimizer.
         sparse_gradients: Let gradients of the embedding table hold the rows of the batch alone, and
             let processes (DDP) exchange these alone. `auto`: with an optimizer for which this
-            changes no result (adagrad, sgd), without `embedding_weight_decay` and without gradient
-            clipping, which sparse gradients do not allow.
+            changes no result (adagrad, sgd) and without `embedding_weight_decay`.
         train_metrics: Log the AUC and logloss (and GAUC) of the training rows too, each as scored
             just before its step.
         exact_rows: Number of rows of a split, on each process, up to which AUC is exact. More are
@@ -209,9 +208,8 @@ class RowModule(RowExchange, ZooModule):
         if isinstance(self.sparse_gradients, bool):
             self.embedding.sparse = self.sparse_gradients
         else:
-            clipped = self.trainer.gradient_clip_val is not None
             fits = self.optimizer in SPARSE_OPTIMIZERS and not self.embedding_weight_decay
-            self.embedding.sparse = (of_ddp or not several) and not clipped and fits
+            self.embedding.sparse = (of_ddp or not several) and fits
         # tables that processes share are exchanged as they are looked up
         exchanges = several and of_ddp and not self.embedding.is_shared
         if stage == "fit" and exchanges and self.embedding.sparse:
