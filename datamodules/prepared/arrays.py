@@ -2,7 +2,8 @@
 
     <name>-<key>/train/ val/ test/         numerical.npy categorical.npy label.npy row.npy,
                                            of lists: values.npy offsets.npy lengths.npy,
-                                           where rows have them: weight.npy group.npy
+                                           where rows have them: weight.npy group.npy;
+                                           or parts (see `datamodules.prepared.parts`)
     <name>-<key>-cross-<key>/train/ ..     ids.npy, of a cross field of these rows, or, of lists,
                                            values.npy offsets.npy lengths.npy
 
@@ -11,15 +12,16 @@ Shapes: n rows, N numerical fields, C categorical fields, M fields of lists, V v
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from datamodules.prepared.folder import to_prepare_again
-from datamodules.prepared.lists import ListArrays, ListsWriter
+from datamodules.prepared.folder import to_prepare_split_again
+from datamodules.prepared.lists import ListArrays, ListColumn, ListsWriter, PartedLists
 from datamodules.prepared.npy import array_file, check_array, load_array
+from datamodules.prepared.parts import PARTS, Column, PartedArray, Parts, part_folder
 from zoo.data.errors import ZooError
 from zoo.data.lists import Lists
 from zoo.data.schema import Schema
@@ -48,26 +50,57 @@ class Arrays:
         group: int64 [n]; None where rows have none.
     """
 
-    numerical: np.ndarray
-    categorical: np.ndarray
-    label: np.ndarray
-    row: np.ndarray
+    numerical: Column
+    categorical: Column
+    label: Column
+    row: Column
     crosses: tuple[np.ndarray | ListArrays, ...] = ()
-    lists: ListArrays | None = None
-    weight: np.ndarray | None = None
-    group: np.ndarray | None = None
+    lists: ListColumn | None = None
+    weight: Column | None = None
+    group: Column | None = None
 
     @classmethod
     def open(cls, folder: Path, crosses: Sequence[Path] = ()) -> "Arrays":
         """Maps the arrays of a folder, and the ids of folders of crosses, read-only."""
+        if (folder / PARTS).exists():
+            found = cls._in_parts(folder, Parts.load(folder))
+        else:
+            found = cls._in_one(folder)
+        return replace(found, crosses=tuple(_open_cross(cross, len(found)) for cross in crosses))
+
+    @classmethod
+    def _in_one(cls, folder: Path) -> "Arrays":
         kinds = KINDS | {k: v for k, v in OPTIONAL.items() if (folder / f"{k}.npy").exists()}
-        arrays = {array: load_array(folder, array, "r") for array in kinds}
+        arrays: dict[str, Any] = {array: load_array(folder, array, "r") for array in kinds}
         rows = len(arrays["label"]) if arrays["label"].ndim else -1
         for array, kind in kinds.items():
             check_array(folder, array, arrays[array], kind, rows)
         lists = ListArrays.open(folder, rows) if (folder / "values.npy").exists() else None
-        ids = tuple(_open_cross(cross, rows) for cross in crosses)
-        return cls(**arrays, crosses=ids, lists=lists)
+        return cls(**arrays, lists=lists)
+
+    @classmethod
+    def _in_parts(cls, folder: Path, parts: Parts) -> "Arrays":
+        """The arrays of all parts; of each the files are mapped when a row is first read."""
+
+        def column(array: str, kind: tuple[str, int]) -> PartedArray:
+            width = (parts.widths[array],) if array in parts.widths else ()
+
+            def read(number: int) -> np.ndarray:
+                part = part_folder(folder, number)
+                found = load_array(part, array, "r")
+                check_array(part, array, found, kind, parts.rows[number], width)
+                return found
+
+            return PartedArray(parts.rows, read, width, np.dtype(kind[0]))
+
+        def read_lists(number: int) -> ListArrays:
+            return ListArrays.open(part_folder(folder, number), parts.rows[number])
+
+        kinds = KINDS | {name: OPTIONAL[name] for name in parts.optional}
+        fields = parts.widths["lists"]
+        lists = PartedLists(parts.rows, parts.values, fields, read_lists) if fields else None
+        arrays: dict[str, Any] = {array: column(array, kind) for array, kind in kinds.items()}
+        return cls(**arrays, lists=lists)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -88,11 +121,11 @@ def _open_cross(folder: Path, rows: int) -> np.ndarray | ListArrays:
         return ListArrays.open(folder, rows)
     found = load_array(folder, IDS, "r")
     if found.shape != (rows,) or found.dtype.kind != "u":
-        raise ZooError(f"{folder} is damaged; {to_prepare_again(folder.parent)}")
+        raise ZooError(f"{folder} is damaged; {to_prepare_split_again(folder)}")
     return found
 
 
-def column_means(rows: np.ndarray) -> np.ndarray:
+def column_means(rows: Column) -> np.ndarray:
     """float64 [N] means of the columns of rows [n, N], the same to the last bit every time.
 
     Rows are added in their order: a sum whose order depends on threads differs in its last bits.
@@ -103,7 +136,7 @@ def column_means(rows: np.ndarray) -> np.ndarray:
     return total / len(rows)
 
 
-def weighted_mean(values: np.ndarray, weight: np.ndarray) -> float:
+def weighted_mean(values: Column, weight: Column) -> float:
     """sum w v / sum w over rows [n], the same to the last bit every time."""
     total = np.zeros(2)
     for start in range(0, len(values), ROWS_PER_SUM):
@@ -117,7 +150,8 @@ class ArraysWriter:
     """Writes `Arrays` of a known number of rows, piece by piece, as a `with` block.
 
     Args:
-        folder: New folder for the arrays.
+        folder: New folder for the arrays; of a part (`datamodules.prepared.parts.part_folder`)
+            that of its split may be new too.
         rows: Number of rows that will be written.
         schema: Fields of the rows, without crosses.
         values: Number of values of all lists that will be written.
@@ -132,6 +166,7 @@ class ArraysWriter:
         values: int = 0,
         optional: Sequence[str] = (),
     ) -> None:
+        folder.parent.mkdir(exist_ok=True)
         folder.mkdir()
         self.folder = folder
         self.kinds = KINDS | {name: OPTIONAL[name] for name in optional}

@@ -10,6 +10,7 @@ that a folder of this name is whole, or was damaged later, which its checksums s
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -118,6 +119,12 @@ def _digest(content: dict[str, Any]) -> str:
 def to_prepare_again(folder: Path) -> str:
     """What a user does about a damaged folder, as the end of a message."""
     return f"delete {folder} to prepare the data again"
+
+
+def to_prepare_split_again(folder: Path) -> str:
+    """As `to_prepare_again`, of the folder of a split, or of a part of one."""
+    is_part = re.fullmatch(r"part-\d+", folder.name)
+    return to_prepare_again(folder.parents[1] if is_part else folder.parent)
 
 
 def source_identity(path: Path) -> dict[str, Any]:

@@ -5,17 +5,19 @@
 Shapes: n rows, M fields of lists, V values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
 
-from datamodules.prepared.folder import to_prepare_again
+from datamodules.prepared.folder import to_prepare_split_again
 from datamodules.prepared.npy import array_file, check_array, load_array
+from datamodules.prepared.parts import MOST_OPEN, PartedArray, cut
 from zoo.data.errors import ZooError
 from zoo.data.lists import Lists, concatenate_lists
 
@@ -50,7 +52,7 @@ class ListArrays:
                 folder, name, getattr(found, name), kind, None if name == "values" else rows
             )
         if found.offsets.shape != found.lengths.shape or found._end(rows) != len(found.values):
-            raise ZooError(f"{folder} is damaged; {to_prepare_again(folder.parent)}")
+            raise ZooError(f"{folder} is damaged; {to_prepare_split_again(folder)}")
         return found
 
     @classmethod
@@ -67,20 +69,59 @@ class ListArrays:
 
     def rows(self, pieces: Sequence[slice]) -> Lists:
         """The lists of the rows of all pieces, copied."""
-        values, offsets, total = [], [], 0
-        for piece in pieces:
-            first, last, _ = piece.indices(len(self.offsets))
-            start, stop = self._end(first), self._end(last)
-            values.append(self.values[start:stop])
-            offsets.append(self.offsets[piece] + (total - start))
-            total += stop - start
-        lengths = np.concatenate([self.lengths[piece] for piece in pieces]).astype(np.int64)
-        joined = np.concatenate(values), np.concatenate(offsets), lengths
-        return Lists(*map(torch.from_numpy, joined))
+        return _copied((self, piece) for piece in pieces)
 
     def _end(self, row: int) -> int:
         """Where the values of the rows before a row end."""
         return int(self.offsets[row - 1, -1]) + int(self.lengths[row - 1, -1]) if row else 0
+
+
+class PartedLists:
+    """The lists of a split in parts, read as one; see `datamodules.prepared.parts`.
+
+    Args:
+        rows: Number of rows of each part.
+        values: Number of values of each part.
+        fields: Number of fields of lists.
+        read: Returns the lists of a part, by its number.
+
+    Attributes:
+        lengths: int32 [n, M].
+        nbytes: Bytes of all rows in batches.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[int],
+        values: Sequence[int],
+        fields: int,
+        read: Callable[[int], ListArrays],
+    ) -> None:
+        self.read = lru_cache(MOST_OPEN)(read)
+        dtype = np.dtype(KINDS["lengths"][0])
+        self.lengths = PartedArray(rows, lambda n: self.read(n).lengths, (fields,), dtype)
+        self.nbytes = 4 * sum(values) + 16 * sum(rows) * fields
+
+    def rows(self, pieces: Sequence[slice]) -> Lists:
+        """The lists of the rows of all pieces, copied."""
+        found = (part for piece in pieces for part in cut(self.lengths.starts, piece))
+        return _copied((self.read(number), part) for number, part in found)
+
+
+ListColumn = ListArrays | PartedLists
+
+
+def _copied(pieces: Iterable[tuple[ListArrays, slice]]) -> Lists:
+    values, offsets, lengths, total = [], [], [], 0
+    for lists, piece in pieces:
+        first, last, _ = piece.indices(len(lists.offsets))
+        start, stop = lists._end(first), lists._end(last)
+        values.append(lists.values[start:stop])
+        offsets.append(lists.offsets[piece] + (total - start))
+        lengths.append(lists.lengths[piece])
+        total += stop - start
+    joined = *map(np.concatenate, (values, offsets)), np.concatenate(lengths).astype(np.int64)
+    return Lists(*map(torch.from_numpy, joined))
 
 
 class ListsWriter:

@@ -75,12 +75,12 @@ class GaussianClusters(BatchedDataModule):
 
     def size(self, split: str) -> SplitSize:
         """The size of `train`, `val` or `test`."""
-        label = self.arrays[split].label
+        label = np.asarray(self.arrays[split].label)
         return SplitSize(len(label), int(label.sum()))
 
     def numerical_means(self) -> np.ndarray:
         """[2] means of the training rows."""
-        return self.arrays["train"].numerical.mean(0)
+        return np.asarray(self.arrays["train"].numerical).mean(0)
 
     def loader(self, split: str, **options: Any) -> BatchLoader:
         """Batches of a split, from memory."""

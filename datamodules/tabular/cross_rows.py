@@ -11,6 +11,7 @@ import numpy as np
 from datamodules.prepared.arrays import Arrays
 from datamodules.prepared.engine import Engine
 from datamodules.prepared.lists import ListArrays
+from datamodules.prepared.parts import copied
 from datamodules.tabular.cross_options import CrossOptions
 from datamodules.tabular.crosses import combinations, fit_cross
 from datamodules.tabular.loader import BatchLoader
@@ -91,19 +92,19 @@ def spread(arrays: Arrays, most: int) -> Arrays:
         starts = np.linspace(0, n - min(PIECE, most), max(most // PIECE, 1)).astype(int).tolist()
         pieces = [slice(start, start + min(PIECE, most)) for start in starts]
 
-    def copied(array: np.ndarray) -> np.ndarray:
-        return np.concatenate([array[piece] for piece in pieces])
-
     return Arrays(
-        *(copied(a) for a in (arrays.numerical, arrays.categorical, arrays.label, arrays.row)),
+        *(
+            copied(a, pieces)
+            for a in (arrays.numerical, arrays.categorical, arrays.label, arrays.row)
+        ),
         crosses=tuple(
-            ListArrays.of([c.rows(pieces)]) if isinstance(c, ListArrays) else copied(c)
+            ListArrays.of([c.rows(pieces)]) if isinstance(c, ListArrays) else copied(c, pieces)
             for c in arrays.crosses
         ),
         lists=arrays.lists and ListArrays.of([arrays.lists.rows(pieces)]),
-        weight=None if arrays.weight is None else copied(arrays.weight),
+        weight=None if arrays.weight is None else copied(arrays.weight, pieces),
     )
 
 
 def _weights(arrays: Arrays) -> np.ndarray:
-    return np.ones(len(arrays)) if arrays.weight is None else arrays.weight.astype(np.float64)
+    return np.ones(len(arrays)) if arrays.weight is None else np.asarray(arrays.weight, np.float64)

@@ -92,7 +92,7 @@ class Cross:
         """
         folder.mkdir()
         if self.is_list:
-            values = int(combinations(arrays, schema, self.members).sum())
+            values = sum(int(n.sum()) for n in _lengths(arrays, schema, self.members))
             with ListsWriter(folder, len(arrays), 1, values) as writer:
                 for lists in self.lists(engine, arrays, schema):
                     writer.write(lists)
@@ -113,10 +113,9 @@ class Cross:
 
     def lists(self, engine: Engine, arrays: Arrays, schema: Schema) -> Iterator[Lists]:
         """[R, 1] the lists of all rows, chunk by chunk; the engine holds the vocabulary."""
-        lengths = combinations(arrays, schema, self.members)
-        starts = _parts(arrays, schema, self.members)
-        for ids, rows in zip(self.ids(engine, arrays, schema), starts, strict=True):
-            mine = torch.from_numpy(lengths[rows])
+        pieces = _parts(arrays, schema, self.members)
+        for ids, rows in zip(self.ids(engine, arrays, schema), pieces, strict=True):
+            mine = torch.from_numpy(combinations(arrays, schema, self.members, rows))
             offsets = mine.cumsum(0) - mine
             yield Lists(torch.from_numpy(ids), offsets.unsqueeze(1), mine.unsqueeze(1))
 
@@ -143,7 +142,7 @@ def fit_cross(
     Raises:
         ZooError: Where lists make too many combinations in a row.
     """
-    most = int(combinations(train, schema, members).max(initial=0))
+    most = max((int(n.max()) for n in _lengths(train, schema, members)), default=0)
     if most > MOST_COMBINATIONS:
         raise ZooError(
             f"the cross {JOINER.join(members)} has {most:,} combinations of values in a row, more "
@@ -215,24 +214,34 @@ def _list_columns(schema: Schema, members: tuple[str, ...]) -> dict[int, int]:
     return {i: names.index(member) for i, member in enumerate(members) if member in names}
 
 
-def combinations(arrays: Arrays, schema: Schema, members: tuple[str, ...]) -> np.ndarray:
-    """int64 [n] number of combinations in each row; 1 where no member is of lists."""
+def combinations(
+    arrays: Arrays, schema: Schema, members: tuple[str, ...], rows: slice = slice(None)
+) -> np.ndarray:
+    """int64 [R] number of combinations in each of some rows; 1 where no member is of lists."""
     columns = [*_list_columns(schema, members).values()]
     if not columns or arrays.lists is None:
-        return np.ones(len(arrays), np.int64)
-    return arrays.lists.lengths[:, columns].astype(np.int64).prod(1)
+        return np.ones(len(range(*rows.indices(len(arrays)))), np.int64)
+    return arrays.lists.lengths[rows][:, columns].astype(np.int64).prod(1)
+
+
+def _lengths(arrays: Arrays, schema: Schema, members: tuple[str, ...]) -> Iterator[np.ndarray]:
+    """The combinations of all rows, chunk by chunk."""
+    for start in range(0, len(arrays), ROWS_PER_CHUNK):
+        yield combinations(arrays, schema, members, slice(start, start + ROWS_PER_CHUNK))
 
 
 def _parts(arrays: Arrays, schema: Schema, members: tuple[str, ...]) -> Iterator[slice]:
     """The rows in chunks of `ROWS_PER_CHUNK` rows and about as many combinations at most."""
-    ends = combinations(arrays, schema, members).cumsum()
-    start = 0
-    while start < len(arrays):
-        before = int(ends[start - 1]) if start else 0
-        many = int(np.searchsorted(ends, before + ROWS_PER_CHUNK, side="right"))
-        stop = min(max(many, start + 1), start + ROWS_PER_CHUNK, len(arrays))
-        yield slice(start, stop)
-        start = stop
+    first = 0
+    for lengths in _lengths(arrays, schema, members):
+        ends, start = lengths.cumsum(), 0
+        while start < len(lengths):
+            before = int(ends[start - 1]) if start else 0
+            many = int(np.searchsorted(ends, before + ROWS_PER_CHUNK, side="right"))
+            stop = max(many, start + 1)
+            yield slice(first + start, first + stop)
+            start = stop
+        first += len(lengths)
 
 
 def _count(engine: Engine, chunks: Iterable[dict[str, np.ndarray]]) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from datamodules.prepared.arrays import Arrays
-from datamodules.prepared.lists import ListArrays
+from datamodules.prepared.lists import ListArrays, PartedLists
+from datamodules.prepared.parts import Column, copied
 from datamodules.prepared.share import Resumable, Share, shuffled_windows
 from zoo.data.batch import Batch, take
 from zoo.data.lists import Lists, beside
@@ -91,45 +92,41 @@ class BatchLoader(Resumable):
         pieces = [rows] if isinstance(rows, slice) else rows
         arrays = self.arrays
 
-        def copied(array: np.ndarray | None) -> torch.Tensor | None:
-            return None if array is None else torch.from_numpy(_copied(array, pieces)).to(device)
+        def further(array: Column | None) -> torch.Tensor | None:
+            return None if array is None else torch.from_numpy(copied(array, pieces)).to(device)
 
         return Batch(
-            numerical=torch.from_numpy(_copied(arrays.numerical, pieces)).to(device),
+            numerical=torch.from_numpy(copied(arrays.numerical, pieces)).to(device),
             categorical=torch.from_numpy(self._categorical(pieces)).to(device),
-            label=torch.from_numpy(_copied(arrays.label, pieces)).to(device),
-            row=copied(arrays.row if self.with_row else None),
+            label=torch.from_numpy(copied(arrays.label, pieces)).to(device),
+            row=further(arrays.row if self.with_row else None),
             lists=self._lists(pieces, device),
-            weight=copied(arrays.weight),
-            group=copied(arrays.group),
+            weight=further(arrays.weight),
+            group=further(arrays.group),
         )
 
     def _lists(self, pieces: list[slice], device: torch.device | None) -> Lists | None:
         """The lists of the M fields, then those of crosses."""
-        found = [a for a in (self.arrays.lists, *self.arrays.crosses) if isinstance(a, ListArrays)]
-        return beside([arrays.rows(pieces) for arrays in found]).to(device) if found else None
+        arrays = self.arrays.lists, *self.arrays.crosses
+        found = [a for a in arrays if isinstance(a, (ListArrays, PartedLists))]
+        return beside([lists.rows(pieces) for lists in found]).to(device) if found else None
 
     def _categorical(self, pieces: list[slice]) -> np.ndarray:
         """int32 [R, C + K] ids of the C categorical and the K cross fields."""
         ids = self.arrays.categorical
         crosses = [cross for cross in self.arrays.crosses if isinstance(cross, np.ndarray)]
         if not crosses:
-            return _copied(ids, pieces)
+            return copied(ids, pieces)
         rows = sum(len(range(*piece.indices(len(self.arrays)))) for piece in pieces)
         fields = ids.shape[1]
         matrix = np.empty((rows, fields + len(crosses)), np.int32)
-        _copied(ids, pieces, out=matrix[:, :fields])
+        copied(ids, pieces, out=matrix[:, :fields])
         for column, cross in enumerate(crosses, fields):
-            _copied(cross, pieces, out=matrix[:, column])
+            copied(cross, pieces, out=matrix[:, column])
         return matrix
 
     def _epoch_seed(self) -> int:
         return int(np.random.SeedSequence((self.seed, self.epoch())).generate_state(1)[0])
-
-
-def _copied(array: np.ndarray, pieces: list[slice], out: np.ndarray | None = None) -> np.ndarray:
-    """The rows of all pieces, copied: batches must not alias a read-only file."""
-    return np.concatenate([array[piece] for piece in pieces], out=out)
 
 
 def fits(arrays: Arrays, device: torch.device) -> bool:
