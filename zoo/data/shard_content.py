@@ -108,6 +108,11 @@ def _at(node: Any, path: list[str]) -> Any:
     return node
 
 
+def replaced(content: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A checkpoint with another value at a path; the rest is shared."""
+    return _with(content, key.split("/"), value)
+
+
 def _with(node: Any, path: list[str], value: Any) -> Any:
     """A copy of nested mappings and lists with another value at a path; the rest is shared."""
     if not path:

@@ -158,7 +158,8 @@ class FusedEmbedding(nn.Module):
         if self.shard is not None:
             needed = ids.flatten() if values is None else torch.cat((ids.flatten(), values))
             table, rows, place = self.shard.look_up(table, needed, sparse)
-            sparse, frozen = False, None if frozen is None else frozen[rows]
+            # which sends the sums of its rows
+            sparse, frozen = True, None if frozen is None else frozen[rows]
             ids, values = (
                 place[: ids.numel()].view_as(ids),
                 None if values is None else place[ids.numel() :],

@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 
 from zoo.data.partition import Partition
-from zoo.nn.optim import distinct
+from zoo.nn.optim import distinct, sum_by_row
 
 ROWS_PER_SEED = 1 << 18  # rows whose first values are drawn together, a multiple of a block
 
@@ -100,6 +100,8 @@ class _Exchanged(torch.autograd.Function):
         ctx: Any, rows: Tensor
     ) -> tuple[Tensor | None, ...]:
         (asked,) = ctx.saved_tensors
+        if rows.is_sparse:  # which has all of them, most more than once
+            rows = sum_by_row(rows._indices()[0], rows._values(), len(rows))[1]
         gradient = rows.new_empty(len(asked), rows.shape[1])
         distributed.all_to_all_single(gradient, rows.contiguous(), ctx.receive, ctx.send)
         gradient.div_(len(ctx.send))

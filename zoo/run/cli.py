@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from zoo.data.schema import Schema
 from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
 from zoo.models.optimizer_options import check_optimization
+from zoo.nn.embedding import without_tables
 from zoo.run import describe, loggers
 from zoo.run import inspect as inspect_command
 from zoo.run.checkpoint import RunCheckpoint
@@ -47,11 +49,15 @@ from zoo.run.predictions import PredictionWriter
 from zoo.run.progress import progress
 from zoo.run.record import RunConfig, RunRecord
 from zoo.run.resume import OtherRows
+from zoo.run.sharded import is_sharded
 from zoo.run.stopping import Stopping
 from zoo.run.trainer import ZooTrainer
 from zoo.run.trust import foreign_folders, restricted_imports
 from zoo.run.warm_start import HELP as WARM_START
 from zoo.run.warm_start import WarmStart
+
+# commands whose processes score copies of different rows, each with a model of its own
+WHOLE = ("detect", "explain", "gains")
 
 
 class CLIParser(ZooParser, LightningArgumentParser):
@@ -137,6 +143,8 @@ class ZooCLI(LightningCLI):
         for key in ("model", "data"):
             check_nulls(self.options[key], key)
         trainer = self.options.trainer
+        if self.subcommand in WHOLE and is_sharded(trainer.strategy):
+            trainer.strategy = "auto"
         take_launched(trainer)
         check_trainer(trainer.as_dict())
         check_limit(self.subcommand, trainer)
@@ -159,6 +167,12 @@ class ZooCLI(LightningCLI):
             return
         read(Path(checkpoint))  # which refuses what could run code
         use_encoder(self.options.data, Path(checkpoint))
+
+    def instantiate_classes(self) -> None:
+        """Makes no table that processes share, before each can make its part."""
+        shared = is_sharded(self.options.trainer.strategy)
+        with without_tables() if shared else nullcontext():
+            super().instantiate_classes()
 
     def _best_of_config(self) -> str:
         """The best checkpoint of the run whose config.yaml is given."""

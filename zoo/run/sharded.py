@@ -1,14 +1,25 @@
 """A strategy of training in which each process owns a part of the tables of embeddings."""
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from zoo.data.errors import ZooError
+from zoo.data.partition import Partition
+from zoo.data.shard_content import new_folder, opened, remove_unnamed, replaced, split_off
+from zoo.data.shard_part import write_part
+from zoo.inspect.checkpoint import read
 from zoo.nn.embedding import FusedEmbedding
+from zoo.nn.shard import Shard
 
 NAME = "sharded"
+MODELS = ("state_dict", "current_model_state")  # of a checkpoint; the second beside an average
 
 
 class ShardedStrategy(DDPStrategy):
@@ -18,14 +29,18 @@ class ShardedStrategy(DDPStrategy):
     other the rows of their batches and the gradients of these. All else is as with DDP, and so are
     the steps, up to the rounding of sums.
 
-    A checkpoint is a small file, and a folder beside it in which each process writes its rows; any
-    number of processes goes on from it.
+    A checkpoint is a small file, and a folder beside it in which each process writes its rows (see
+    `zoo.data.shards`); any number of processes goes on from it, or from a plain checkpoint.
 
     Args:
         options: Options of Lightning's `DDPStrategy`.
     """
 
     strategy_name = NAME
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._is_whole = False  # whether the checkpoint that is loaded is a plain one
 
     @property
     def tables(self) -> dict[str, FusedEmbedding]:
@@ -34,6 +49,11 @@ class ShardedStrategy(DDPStrategy):
         assert model is not None
         found = ((path, m) for path, m in model.named_modules() if isinstance(m, FusedEmbedding))
         return {f"{path}.table": module for path, module in found if len(module.table)}
+
+    @property
+    def shards(self) -> dict[str, Shard]:
+        """Which rows this process owns, by the name of the table."""
+        return {name: e.shard for name, e in self.tables.items() if e.shard is not None}
 
     def setup_environment(self) -> None:
         """Connects the processes, and lets each keep its rows: before a callback copies them."""
@@ -44,9 +64,102 @@ class ShardedStrategy(DDPStrategy):
                 embedding.share(self.global_rank, self.world_size, self.root_device, seed + number)
 
     def _setup_model(self, model: nn.Module) -> Any:
-        """Lets DDP leave the tables alone."""
-        model._ddp_params_and_buffers_to_ignore = [*self.tables]  # type: ignore[assignment]
+        """Lets DDP leave the tables alone, and what is the same everywhere."""
+        constants = (
+            f"{path}.{name}"
+            for path, module in model.named_modules()
+            for name in module._non_persistent_buffers_set
+        )
+        model._ddp_params_and_buffers_to_ignore = [*self.shards, *constants]  # type: ignore[assignment]
         return super()._setup_model(model)
+
+    # Checkpoints
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: _PATH, storage_options: Any = None
+    ) -> None:
+        """Each process writes its rows, and then the first one all else."""
+        target = Path(filepath)
+        shards = {"/".join(map(str, path)): shard for *path, shard in self._places(checkpoint)}
+        if not shards:
+            return super().save_checkpoint(checkpoint, filepath, storage_options)
+        if "://" in str(filepath):
+            raise ZooError(f"{filepath}: the parts of shared tables are written to a folder")
+        folder = self.broadcast(new_folder(target, checkpoint["global_step"]))
+        rows = {key: shard.partition.rows for key, shard in shards.items()}
+        content, tensors = split_off(checkpoint, rows, folder)
+        starts = {key: shard.start for key, shard in shards.items()}
+        write_part(folder, self.global_rank, self.world_size, starts, tensors)
+        self.barrier("all rows are written")
+        if self.is_global_zero:
+            opened(content, target)  # not all parts are there where machines share no disk
+        super().save_checkpoint(content, filepath, storage_options)
+        self.barrier("the checkpoint is written")
+        if self.is_global_zero:
+            remove_unnamed(target.parent)
+
+    def _places(self, content: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """The path in a checkpoint of each tensor of rows of tables, and which rows these are."""
+        for section in (name for name in MODELS if name in content):
+            for name in self.shards.keys() & content[section].keys():
+                yield section, name, self.shards[name]
+        states = content.get("optimizer_states", [])
+        for i, (optimizer, saved) in enumerate(zip(self.optimizers, states, strict=False)):
+            for number, shard in self._numbers(optimizer):
+                for name, value in saved["state"].get(number, {}).items():
+                    if isinstance(value, Tensor) and value.ndim:
+                        yield "optimizer_states", i, "state", number, name, shard
+
+    def _numbers(self, optimizer: Optimizer) -> Iterator[tuple[int, Shard]]:
+        """The number of each table among the parameters of an optimizer."""
+        places = [id(p) for group in optimizer.param_groups for p in group["params"]]
+        for name, shard in self.shards.items():
+            if (table := id(self.tables[name].table)) in places:
+                yield places.index(table), shard
+
+    def load_checkpoint(
+        self, checkpoint_path: _PATH, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """A checkpoint with the rows that this process owns; no more than weights is unpickled."""
+        path = Path(checkpoint_path)
+        content = read(path)
+        self._is_whole = "shards" not in content
+        if self._is_whole:
+            return self._own_rows(content)
+        shards = opened(content, path)
+        for key in shards.keys:
+            partition = Partition(shards.empty(key).shape[0], self.world_size)
+            content = replaced(content, key, shards.rows(key, *partition.bounds(self.global_rank)))
+        return content
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Takes the rows that this process owns."""
+        if self._is_whole:
+            states = {"optimizer_states": checkpoint["optimizer_states"]}
+            checkpoint = {**checkpoint, **self._own_rows(states)}
+        super().load_optimizer_state_dict(checkpoint)
+
+    def _own_rows(self, content: dict[str, Any]) -> dict[str, Any]:
+        """A plain checkpoint with the rows that this process owns."""
+        for *path, shard in self._places(content):
+            whole = content
+            for name in path:
+                whole = whole[name]
+            if len(whole) == shard.partition.rows:  # another one is refused later
+                content = replaced(content, "/".join(map(str, path)), shard.of(whole))
+        return content
+
+    def remove_checkpoint(self, filepath: _PATH) -> None:
+        """Removes a checkpoint and its rows."""
+        super().remove_checkpoint(filepath)
+        if self.is_global_zero:
+            remove_unnamed(Path(filepath).parent)
+
+
+def is_sharded(strategy: Any) -> bool:
+    """Whether a value of `trainer.strategy`, as a config has it, is this strategy."""
+    path = getattr(strategy, "class_path", strategy)
+    return path == NAME or path == f"{__name__}.{ShardedStrategy.__name__}"
 
 
 StrategyRegistry.register(NAME, ShardedStrategy, description="DDP with shared tables")
