@@ -11,7 +11,7 @@ that a folder of this name is whole, or was damaged later, which its checksums s
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -93,13 +93,14 @@ class Manifest:
             if path.startswith(prefix)
         }
 
-    def verify(self, folder: Path) -> None:
-        """Compares every file with its checksum.
+    def verify(self, folder: Path, paths: Collection[str] | None = None) -> None:
+        """Compares every file with its checksum, or some of them.
 
         Raises:
             ZooError: where a file is missing or differs.
         """
-        for path, expected in self.checksums.items():
+        for path in self.checksums if paths is None else paths:
+            expected = self.checksums[path]
             try:
                 found = checksum(folder / path)
             except (OSError, ValueError) as error:
@@ -145,17 +146,21 @@ def key(source: dict[str, Any], options: dict[str, Any]) -> str:
 
 
 @contextmanager
-def locked(target: Path) -> Iterator[None]:
+def locked(target: Path, task: str = "make") -> Iterator[None]:
     """Holds the lock of a file or folder to be made, which other processes wait for.
 
     Where no lock can be made, as on a read-only disk, what is there already is used as it is.
+
+    Args:
+        target: The file or folder.
+        task: What is done with it, as a verb.
     """
     lock = FileLock(target.with_name(f"{target.name}.lock"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0.5)
     except Timeout:
-        Console(stderr=True).print(f"waiting for another process to make {target}")
+        Console(stderr=True).print(f"waiting for another process to {task} {target}")
         lock.acquire()
     except OSError as error:
         if not target.exists():

@@ -9,6 +9,7 @@ from typing import Any
 from datamodules.prepared.batched import BatchedDataModule
 from datamodules.prepared.folder import Manifest, build_once, key, report
 from datamodules.prepared.options import at_least, shares
+from datamodules.prepared.verified import Verify, verify
 from zoo.data.checksums import combined
 from zoo.data.encoder import encoder_checksums
 from zoo.data.errors import ZooError, missing
@@ -23,7 +24,9 @@ class PreparedDataModule(BatchedDataModule):
         split_seed: Seed of what is dealt or drawn at random once.
         max_bad_rows: Share of malformed rows that is tolerated, from 0 to 1.
         prepared: Folder for prepared data; each source and set of options gets a folder in it.
-        verify: Whether to compare prepared data with their checksums before use.
+        verify: Whether to compare prepared data with their checksums before use: `once` (or true)
+            compares each file that has been written, changed or copied since it was compared last,
+            `always` all files at every start, false none.
         encoder: The folder `encoder` of a run: rows get the ids that its model knows, in place of
             ids fitted on these data. `predict` needs no other source.
         predict_path: Raw file to score, labelled or not.
@@ -40,7 +43,7 @@ class PreparedDataModule(BatchedDataModule):
         split_seed: int = 0,
         max_bad_rows: float = 0.001,
         prepared: str = "prepared",
-        verify: bool = True,
+        verify: Verify = "once",
         encoder: str | None = None,
         predict_path: str | None = None,
         predict_output: str | None = None,
@@ -60,7 +63,7 @@ class PreparedDataModule(BatchedDataModule):
         self.split_seed = split_seed
         self.max_bad_rows = max_bad_rows
         self.prepared = Path(prepared)
-        self.verify = verify
+        self.verify: Verify = verify
         self.encoder = Path(encoder) if encoder else None
         self.predict_path = predict_path
         self.predict_output = Path(predict_output) if predict_output else None
@@ -218,9 +221,9 @@ class PreparedDataModule(BatchedDataModule):
             if self.encoder:
                 self.prepare()
             manifests = self.manifests
-            if self.verify and (self.trainer is None or self.trainer.local_rank == 0):
+            if self.trainer is None or self.trainer.local_rank == 0:
                 for folder, manifest in manifests.items():
-                    manifest.verify(folder)
+                    verify(folder, manifest, self.verify)
             self.open_splits()
             # now: the raw file may go while a fit goes on
             rows = {split: combined(self.manifest.below(split)) for split in ("train", "val")}

@@ -17,6 +17,7 @@ from typing import Any
 from datamodules.prepared.arrays import Arrays
 from datamodules.prepared.engine import Engine
 from datamodules.prepared.folder import SPLITS, Manifest, build_once, key
+from datamodules.prepared.verified import Verify, verify
 from datamodules.tabular.cross_options import CrossFields, CrossOptions
 from datamodules.tabular.crosses import Cross, fit_cross, member_columns
 from datamodules.tabular.encoder import load_vocabulary
@@ -73,18 +74,18 @@ def encoded_crosses(base: Path, encoders: list[Path], memory_limit: str) -> Cros
     }
 
 
-def build_crosses(base: Path, crosses: Crosses, *, verify: bool) -> None:
+def build_crosses(base: Path, crosses: Crosses, *, how: Verify) -> None:
     """Makes those cross fields that have not been made before.
 
     Args:
         base: Folder of the prepared rows.
         crosses: The cross fields.
-        verify: Whether to compare the prepared rows with their checksums first, so that no cross
-            field is made of damaged rows.
+        how: Whether to compare the prepared rows with their checksums first, so that no cross
+            field is made of damaged rows; see `verify`.
     """
     missing = {folder: fill for folder, fill in crosses.items() if not folder.exists()}
-    if missing and verify:
-        Manifest.load(base).verify(base)
+    if missing:
+        verify(base, Manifest.load(base), how)
     for folder, fill in missing.items():
         build_once(folder, fill)
 

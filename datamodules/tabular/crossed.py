@@ -95,7 +95,7 @@ class CrossedDataModule(PreparedDataModule):
             self._check_gains()
         else:
             crosses = encoded_crosses(self.folder, self._cross_encoders, self.memory_limit)
-        build_crosses(self.folder, crosses, verify=self.verify)
+        build_crosses(self.folder, crosses, how=self.verify)
 
     @cached_property
     def _interactions(self) -> list[CrossFields]:
