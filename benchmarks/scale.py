@@ -158,7 +158,8 @@ def strategy_of(way: str) -> Any:
         return "auto"
     if way in (DENSE, GATHERED):
         return DDPStrategy(process_group_backend="gloo", timeout=waiting)
-    return ShardedStrategy(process_group_backend="gloo", timeout=waiting)
+    backend = "torchrec" if way == TORCHREC else "exchange"
+    return ShardedStrategy(backend, process_group_backend="gloo", timeout=waiting)
 
 
 def fit(way: str, ids: int, rows: int, steps: int) -> dict[str, float]:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.batch import Batch
-from zoo.data.partition import Partition
 from zoo.data.schema import Schema
 from zoo.nn.look_up import LookUp
 from zoo.nn.numbers import Bins
@@ -207,22 +206,21 @@ class FusedEmbedding(nn.Module):
         found = schema.flat_columns(self.embedding_dim, self.embeds_numerical, self.bins)
         return sorted(column for name in names for column in found[name])
 
-    def share(self, part: int, parts: int, device: torch.device, seed: int) -> None:
-        """Keeps the rows of the table that one of several processes owns; see `Shard`.
+    def share(self, shard: Shard, device: torch.device, seed: int) -> None:
+        """Keeps the rows of the table that one of several processes owns.
 
         Args:
-            part: Number of this process.
-            parts: Number of processes.
+            shard: Which rows these are.
             device: Where the rows are to lie, if the table is yet without values.
             seed: Seed of the first values of such a table.
         """
-        shard = Shard(Partition(len(self.table), parts), part)
-        with torch.no_grad():
-            if self.table.is_meta:
-                rows = torch.empty(len(shard), self.table.shape[1], device=device)
-                rows = shard.drawn(rows, self.init_std, seed)
-            else:
-                rows = shard.of(self.table)
+        table = self.table.detach()
+        device = device if table.is_meta else table.device
+        rows = shard.allocated(table.shape[1], table.dtype, device)
+        if table.is_meta:
+            shard.drawn(rows, self.init_std, seed)
+        else:
+            rows.copy_(shard.of(table))
         self.table = nn.Parameter(rows, self.table.requires_grad)
         self.shard = shard
 

@@ -31,6 +31,10 @@ class Shard:
     def __len__(self) -> int:
         return self.stop - self.start
 
+    def allocated(self, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """[rows of this process, C] memory for the rows, whose values are yet to come."""
+        return torch.empty(len(self), columns, dtype=dtype, device=device)
+
     def look_up(self, table: Tensor, ids: Tensor, sparse: bool) -> tuple[Tensor, Tensor, Tensor]:
         """[U, C] the rows of distinct ids, wherever they are, [U] these ids, and [R] the place of
         each id among them.
@@ -44,8 +48,12 @@ class Shard:
             sparse: Whether the gradient of the table is sparse.
         """
         positions, place = distinct(self.partition.positions(ids), self.partition.size)
-        rows = _Exchanged.apply(table, positions, self.partition, sparse)
+        rows = self._rows_at(table, positions, sparse)
         return rows, self.partition.ids(positions), place
+
+    def _rows_at(self, table: Tensor, positions: Tensor, sparse: bool) -> Tensor:
+        """[U, C] the rows at ascending positions."""
+        return _Exchanged.apply(table, positions, self.partition, sparse)
 
     def owned(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """bool [R] which ids this process owns, and the rows of its table at which these lie."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from lightning_fabric.utilities.types import _PATH
+from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -17,8 +19,11 @@ from zoo.data.shard_part import write_part
 from zoo.inspect.checkpoint import read
 from zoo.nn.embedding import FusedEmbedding
 from zoo.nn.shard import Shard
+from zoo.nn.torchrec_shard import TorchRecShard
+from zoo.run.backends import Backend, torchrec_optimizer
 
 NAME = "sharded"
+BY_TORCHREC = f"{NAME}_torchrec"
 MODELS = ("state_dict", "current_model_state")  # of a checkpoint; the second beside an average
 
 
@@ -33,13 +38,17 @@ class ShardedStrategy(DDPStrategy):
     `zoo.data.shards`); any number of processes goes on from it, or from a plain checkpoint.
 
     Args:
+        backend: What looks up and steps the rows: `exchange`, the own one; `torchrec`, TorchRec and
+            FBGEMM, whose optimizers are adagrad and sgd (docs/scale.md says how to install them);
+            `auto`, TorchRec on GPUs where it is installed and can do what the fit asks for.
         options: Options of Lightning's `DDPStrategy`.
     """
 
     strategy_name = NAME
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, backend: Backend = "auto", **options: Any) -> None:
         super().__init__(**options)
+        self.backend: Backend = backend
         self._is_whole = False  # whether the checkpoint that is loaded is a plain one
 
     @property
@@ -58,10 +67,33 @@ class ShardedStrategy(DDPStrategy):
     def setup_environment(self) -> None:
         """Connects the processes, and lets each keep its rows: before a callback copies them."""
         super().setup_environment()
-        seed = self.broadcast(torch.initial_seed())
-        for number, embedding in enumerate(self.tables.values()):
-            if embedding.shard is None:
-                embedding.share(self.global_rank, self.world_size, self.root_device, seed + number)
+        seed, device = self.broadcast(torch.initial_seed()), self.root_device
+        unshared = [embedding for embedding in self.tables.values() if embedding.shard is None]
+        optimizer = self._torchrec_optimizer() if unshared else None
+        for number, embedding in enumerate(unshared):
+            rows, columns = embedding.table.shape
+            shard = Shard(Partition(rows, self.world_size), self.global_rank)
+            if optimizer is not None:
+                shard = TorchRecShard(shard.partition, shard.part, columns, device, optimizer)
+            embedding.share(shard, device, seed + number)
+
+    def _torchrec_optimizer(self) -> str | None:
+        """The optimizer of TorchRec's steps; None where a fit is not its."""
+        assert self.lightning_module is not None
+        trainer = self.lightning_module.trainer
+        fits = trainer.state.fn == TrainerFn.FITTING
+        return torchrec_optimizer(self.backend, trainer, self.root_device) if fits else None
+
+    def setup_optimizers(self, trainer: Trainer) -> None:
+        """Makes the optimizers; what they keep of TorchRec's rows is FBGEMM's."""
+        super().setup_optimizers(trainer)
+        self._join()
+
+    def _join(self) -> None:
+        for embedding in self.tables.values():
+            shard = embedding.shard
+            if isinstance(shard, TorchRecShard) and shard.holds(embedding.table):
+                shard.join(self.optimizers[0], embedding.table)
 
     def _setup_model(self, model: nn.Module) -> Any:
         """Lets DDP leave the tables alone, and what is the same everywhere."""
@@ -138,6 +170,7 @@ class ShardedStrategy(DDPStrategy):
             states = {"optimizer_states": checkpoint["optimizer_states"]}
             checkpoint = {**checkpoint, **self._own_rows(states)}
         super().load_optimizer_state_dict(checkpoint)
+        self._join()
 
     def _own_rows(self, content: dict[str, Any]) -> dict[str, Any]:
         """A plain checkpoint with the rows that this process owns."""
@@ -159,7 +192,13 @@ class ShardedStrategy(DDPStrategy):
 def is_sharded(strategy: Any) -> bool:
     """Whether a value of `trainer.strategy`, as a config has it, is this strategy."""
     path = getattr(strategy, "class_path", strategy)
-    return path == NAME or path == f"{__name__}.{ShardedStrategy.__name__}"
+    return path in (NAME, BY_TORCHREC) or path == f"{__name__}.{ShardedStrategy.__name__}"
 
 
 StrategyRegistry.register(NAME, ShardedStrategy, description="DDP with shared tables")
+StrategyRegistry.register(
+    BY_TORCHREC,
+    ShardedStrategy,
+    description="DDP with tables that TorchRec shares",
+    backend="torchrec",
+)
