@@ -69,7 +69,7 @@ def test_a_shared_table_scores_as_a_whole_one(alone):
         torch.randn(6, 1), torch.tensor([[0], [299], [7], [7], [64], [-1]]), torch.ones(6)
     )
     expected = model(batch)
-    model.embedding.share(0, 1, torch.device("cpu"), 0)
+    model.embedding.share(Shard(Partition(SCHEMA.table_rows), 0), torch.device("cpu"), 0)
     torch.testing.assert_close(model(batch), expected)
 
 
@@ -78,7 +78,7 @@ def test_a_model_is_made_without_its_table():
         model = DeepFM(SCHEMA, embedding_dim=4)
     assert model.embedding.table.is_meta
     assert not model.bias.is_meta
-    model.embedding.share(1, 2, torch.device("cpu"), 0)
+    model.embedding.share(Shard(Partition(SCHEMA.table_rows, 2), 1), torch.device("cpu"), 0)
     shard = model.embedding.shard
     assert model.embedding.table.shape == (len(shard), 5)
     assert (shard.start, shard.stop) == Partition(300, 2).bounds(1)
