@@ -18,7 +18,15 @@ from support.damage import damaged_bytes
 from zoo import ZooError
 from zoo.data import shard_part
 from zoo.data.partition import Partition
-from zoo.data.shard_content import copy_parts, new_folder, remove_unnamed, restored, split_off
+from zoo.data.shard_content import (
+    copy_parts,
+    new_folder,
+    of_weights,
+    opened,
+    remove_unnamed,
+    restored,
+    split_off,
+)
 from zoo.data.shard_part import part_name, write_part
 
 TABLE, SUM = "state_dict/table", "optimizer_states/0/state/0/sum"
@@ -62,8 +70,6 @@ def read(path):
 
 
 def shards_of(path):
-    from zoo.data.shard_content import opened
-
     return opened(read(path), path)
 
 
@@ -147,7 +153,7 @@ def test_a_checkpoint_that_is_split_stays_as_it_is():
 
 
 def test_what_is_not_asked_for_is_not_read(path):
-    found = restored(read(path), path, "state_dict/")
+    found = restored(read(path), path, of_weights)
     assert torch.equal(found["state_dict"]["table"], content_of(1000)["state_dict"]["table"])
     assert found["optimizer_states"][0]["state"][0]["sum"].is_meta
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,20 @@ def split_off(
     return made, found
 
 
-def restored(content: Mapping[str, Any], path: Path, below: str = "") -> dict[str, Any]:
+def of_weights(key: str) -> bool:
+    """Whether a tensor is one of the model, by its path."""
+    return key.startswith("state_dict/")
+
+
+def restored(
+    content: Mapping[str, Any], path: Path, wanted: Callable[[str], bool] = lambda key: True
+) -> dict[str, Any]:
     """A checkpoint with its large tensors, whole and in the order of ids.
 
     Args:
         content: The checkpoint, which stays as it is.
         path: Its file.
-        below: What the paths of the tensors begin with; others stay on the device `meta`.
+        wanted: Which tensors are needed, by their paths; others stay on the device `meta`.
 
     Raises:
         ZooError: where they are missing, damaged or of another checkpoint.
@@ -71,10 +78,19 @@ def restored(content: Mapping[str, Any], path: Path, below: str = "") -> dict[st
     if "shards" not in content:
         return dict(content)
     shards = opened(content, path)
+    return with_tensors(content, {key: shards.whole(key) for key in shards.keys if wanted(key)})
+
+
+def with_tensors(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A checkpoint with these tensors at their paths, which names no parts.
+
+    Args:
+        content: The checkpoint, which stays as it is.
+        tensors: Tensors by their paths.
+    """
     made = {name: value for name, value in content.items() if name != "shards"}
-    for key in shards.keys:
-        if key.startswith(below):
-            made = _with(made, key.split("/"), shards.whole(key))
+    for key, tensor in tensors.items():
+        made = _with(made, key.split("/"), tensor)
     return made
 
 
@@ -100,6 +116,13 @@ def opened(content: Mapping[str, Any], path: Path) -> Shards:
         if said != held:
             raise ZooError(f"{path} does not fit {shards.folder}: its {key} is of another kind")
     return shards
+
+
+def bytes_of_parts(content: Mapping[str, Any], path: Path) -> int:
+    """The size of what lies beside a checkpoint; 0 where nothing does."""
+    if "shards" not in content:
+        return 0
+    return sum(file.stat().st_size for file in folder_of(path, content["shards"]).iterdir())
 
 
 def _at(node: Any, path: list[str]) -> Any:

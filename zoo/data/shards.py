@@ -77,6 +77,10 @@ class Shards:
         shape = self.partitions[key].rows, *self._held[key][0].shape[1:]
         return torch.empty(shape, dtype=self._held[key][0].dtype, device="meta")
 
+    def largest(self, key: str) -> int:
+        """The number of rows of the largest part of a tensor."""
+        return max(held.shape[0] for held in self._held[key])
+
     def rows(self, key: str, start: int, stop: int) -> Tensor:
         """[stop - start, ..] the rows at successive positions, of the parts that hold them alone.
 

@@ -22,6 +22,7 @@ from zoo.data.files import atomic_file, write_text
 from zoo.data.interactions import write_interactions
 from zoo.data.module import ZooDataModule
 from zoo.data.plain import read_json
+from zoo.data.shard_content import of_weights, restored
 from zoo.glider.detector import Detector, check_instances, rows_at, sample_positions
 from zoo.glider.perturb import OnOff, features_of
 from zoo.glider.shown import picture, report
@@ -238,6 +239,7 @@ class Detection:
 def load_weights(model: LightningModule, checkpoint: Path, data: ZooDataModule) -> None:
     """Gives a model the weights of a checkpoint of it, which must suit the ids of the data."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content = restored(content, checkpoint, of_weights)
     model.on_load_checkpoint(content)
     check_encoder(content.get("data"), data.checksums())
     model.load_state_dict(content["state_dict"])

@@ -12,6 +12,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from zoo.data.archive import LARGEST_RATIO, check_archive
 from zoo.data.errors import ZooError
 from zoo.data.plain import check_bounds
+from zoo.data.shard_content import opened
 
 # what builds a model, where Lightning's own command line has fitted it
 BUILDERS = (
@@ -20,6 +21,7 @@ BUILDERS = (
     "lightning.pytorch.cli.instantiate_module",
 )
 SMALL = 2**20  # bytes; what is expanded to no more harms nobody
+SQUARES = ("sum", "exp_avg_sq")  # of Adagrad, of Adam
 # of batch normalisation, and of encodings of numbers
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "bin_edges")
 
@@ -27,9 +29,12 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "bin_edges")
 def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint; its tensors stay in the file until they are looked at.
 
+    Tables that lie in parts beside it stay there, and are on the device `meta`: see
+    `zoo.data.shard_content.restored`.
+
     Raises:
         ZooError: where there is no such file, it is damaged, or holds more than weights and plain
-            data.
+            data; where parts are missing or damaged.
     """
     if path.is_dir():
         inside = sorted(path.rglob("*.ckpt"))
@@ -51,6 +56,8 @@ def read(path: Path) -> dict[str, Any]:
     check_bounds(content, path)
     _check_builder(path, content)
     _check_tensors(path, content)
+    if "shards" in content:
+        opened(content, path)
     return content
 
 
@@ -142,7 +149,7 @@ def squares_of(checkpoint: Mapping[str, Any]) -> dict[str, tuple[Tensor, float]]
         start = groups[0].get("initial_accumulator_value", 0.0)
         for name, (i, group) in zip(names, places, strict=True):
             state = optimizer["state"].get(i, {})
-            squares = state.get("sum", state.get("exp_avg_sq"))
+            squares = next((state[name] for name in SQUARES if name in state), None)
             if group.get("weight_decay") and not group.get("decoupled_weight_decay"):
                 continue
             if isinstance(squares, Tensor) and squares.shape == parameters[name].shape:

@@ -11,7 +11,8 @@ from torch import Tensor
 from zoo.data.encoder import encoder_checksums
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
-from zoo.inspect.checkpoint import parameters_of, read, squares_of
+from zoo.data.shard_content import bytes_of_parts, of_weights, restored
+from zoo.inspect.checkpoint import SQUARES, parameters_of, read, squares_of
 from zoo.inspect.page import Section
 from zoo.inspect.shown import Shown
 from zoo.inspect.table import clean
@@ -35,7 +36,7 @@ class Inspection(Shown):
 
     Attributes:
         file: Path of the checkpoint.
-        bytes: Its size.
+        bytes: Its size, with that of the parts beside it.
         architecture: The model; None where the checkpoint is of another project's model.
         schema: Fields of the model; None as above.
         fields: Fields of the schema with their embeddings, in its order.
@@ -120,7 +121,8 @@ def load(path: str | Path) -> Inspection:
             this project that this one cannot read.
     """
     path = Path(path)
-    checkpoint = read(path)
+    small = read(path)
+    checkpoint = restored(small, path, lambda key: of_weights(key) or key.endswith(SQUARES))
     parameters = parameters_of(checkpoint)
     model = _model_of(path, checkpoint, sum(tensor.numel() for tensor in parameters.values()))
     try:
@@ -141,7 +143,7 @@ def load(path: str | Path) -> Inspection:
     warned = warnings_of(described, inspected, parameters, squares, trained.steps)
     return Inspection(
         str(path),
-        path.stat().st_size,
+        path.stat().st_size + bytes_of_parts(small, path),
         described,
         model and model.schema,
         inspected,

@@ -20,7 +20,14 @@ from zoo.data.batch_checks import row_numbers
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import missing
 from zoo.data.schema import Schema
-from zoo.models.checkpoint import check_model, check_options, checksums_of, versions
+from zoo.models.checkpoint import (
+    check_model,
+    check_options,
+    checksums_of,
+    loading,
+    restore_tables,
+    versions,
+)
 from zoo.models.class_spec import ClassSpec
 from zoo.models.data_check import DataCheck
 from zoo.models.description import Description, class_name, layer_name, paragraphs_of
@@ -250,13 +257,15 @@ class ZooModule(WeighedModule):
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
         """The model of a checkpoint, as Lightning loads it; a damaged file is refused."""
         _check_file(checkpoint_path)
-        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        with loading(checkpoint_path):
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the weights of another model, schema or options, and data of another encoder."""
         _check_file(self._trainer.ckpt_path if self._trainer else None)
         check_model(checkpoint, class_name(type(self)), self.schema)
         check_options(checkpoint, self)
+        restore_tables(checkpoint, self)
         super().on_load_checkpoint(checkpoint)
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
             self.negative_sampling_rate = checkpoint.get("negative_sampling_rate", 1.0)

@@ -1,16 +1,24 @@
 """What a checkpoint says beside its weights, and what is refused by it."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 
 from zoo.data.errors import ZooError
 from zoo.data.module import datamodule_of
 from zoo.data.schema import Schema
+from zoo.data.shard_content import of_weights, restored
+from zoo.nn.embedding import FusedEmbedding
+
+_loaded: ContextVar[Path | None] = ContextVar("checkpoint that is loaded", default=None)
 
 
 def checksums_of(trainer: Trainer | None) -> dict[str, str]:
@@ -46,6 +54,46 @@ def check_model(checkpoint: Mapping[str, Any], model: str, schema: Schema) -> No
         raise ZooError(
             f"the checkpoint was trained on another schema than these data: {difference}"
         )
+
+
+@contextmanager
+def loading(path: Any) -> Iterator[None]:
+    """A block in which a model is made of this checkpoint; None where it has no path."""
+    before = _loaded.set(Path(path) if isinstance(path, str | os.PathLike) else None)
+    try:
+        yield
+    finally:
+        _loaded.reset(before)
+
+
+def restore_tables(checkpoint: dict[str, Any], model: LightningModule) -> None:
+    """Puts tables that lie beside a checkpoint in their place, unless processes share them.
+
+    What an optimizer keeps of them is put there for a fit alone.
+
+    Args:
+        checkpoint: Content of the checkpoint.
+        model: The model that is to take its weights.
+
+    Raises:
+        ZooError: where they are missing or damaged.
+    """
+    shared = any(isinstance(m, FusedEmbedding) and m.is_shared for m in model.modules())
+    if "shards" not in checkpoint or shared:
+        return
+    trainer = model._trainer
+    path = trainer._checkpoint_connector._ckpt_path if trainer else _loaded.get()
+    if path is None:
+        raise ZooError("the tables of this checkpoint lie beside its file: load it by its path")
+    fits = trainer is not None and trainer.state.fn == TrainerFn.FITTING
+    devices = {x.device for x in checkpoint["state_dict"].values() if not x.is_meta}
+    found = restored(checkpoint, Path(path), (lambda key: True) if fits else of_weights)
+    if len(devices) == 1:  # to which a caller has mapped the file
+        (device,) = devices
+        state = found["state_dict"]
+        found["state_dict"] = {name: x.to(device) for name, x in state.items()}
+    del checkpoint["shards"]
+    checkpoint.update(found)
 
 
 def check_options(checkpoint: Mapping[str, Any], model: LightningModule) -> None:

@@ -124,6 +124,9 @@ def _rows(model: ZooModule, before: ZooModule, known: Mapping[str, KnownIds]) ->
                 torch.from_numpy(np.concatenate(part)) for part in zip(*pairs, strict=True)
             )
             found |= {f"{path}.{name}": (now, then) for name in ("table", "is_frozen")}
+            if module.shard is not None:  # of the table this process has its rows alone
+                mine, places = module.shard.owned(now)
+                found[f"{path}.table"] = places, then[mine]
     return found
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.data.errors import ZooError
 from zoo.data.files import atomic_file
+from zoo.data.shard_content import copy_parts, remove_unnamed
 from zoo.inspect.checkpoint import read
 from zoo.run.directory import rank_of_process
 from zoo.run.early_stopping import mode_of
@@ -197,8 +198,10 @@ class RunCheckpoint(ModelCheckpoint):
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.resolve() != target.resolve():
+        copy_parts(read(source), source, target)
         with atomic_file(target) as partial:
             shutil.copyfile(source, partial)
+        remove_unnamed(target.parent)
 
 
 def _tell(trainer: Trainer, message: str) -> None:

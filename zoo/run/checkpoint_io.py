@@ -7,6 +7,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from zoo.data.files import atomic_file
+from zoo.data.shard_content import remove_unnamed
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -27,6 +28,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         # opened here, as torch would name the parts of the file after a path
         with atomic_file(target) as partial, open(partial, "wb") as file:
             _save(checkpoint, file)
+        remove_unnamed(target.parent)  # of the checkpoint that it takes the place of
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Removes a file, and what lies beside it for no other one."""
+        super().remove_checkpoint(path)
+        if "://" not in str(path):
+            remove_unnamed(Path(path).parent)
 
 
 def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:

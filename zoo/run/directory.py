@@ -18,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from zoo.data.errors import ZooError
 from zoo.data.files import remove_leftovers, remove_old_folders
+from zoo.data.shard_content import remove_unnamed
 
 VERSION_VARIABLE = "INTERPRETABLE_ZOO_RUN"  # tells the processes that Lightning starts
 
@@ -33,7 +34,8 @@ def new_run_directory(root: Path, name: str) -> Path:
         for killed in folder.glob("version_*"):
             for place in (killed, killed / "checkpoints"):
                 remove_leftovers(place)
-            remove_old_folders(killed)
+                remove_old_folders(place)
+            remove_unnamed(killed / "checkpoints")
         taken = [int(p.name[8:]) for p in folder.glob("version_*") if p.name[8:].isdecimal()]
         version = max(taken, default=-1) + 1
         while True:

@@ -41,6 +41,10 @@ def _run() -> None:
         from zoo.run import describe
 
         describe.run(sys.argv[2:])
+    elif sys.argv[1:2] == ["consolidate"]:
+        from zoo.run import consolidate
+
+        consolidate.run(sys.argv[2:])
     else:
         from zoo.run import cli
 

@@ -15,6 +15,7 @@ from zoo.data.files import temporary_folder
 from zoo.data.known_ids import KnownIds, known_ids
 from zoo.data.module import ZooDataModule, datamodule_of
 from zoo.data.schema import Schema
+from zoo.data.shard_content import restored
 from zoo.inspect.checkpoint import optimizers_of, read
 from zoo.models.base import ZooModule
 from zoo.models.description import class_name
@@ -37,7 +38,7 @@ class WarmStart(Callback):
 
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
-        self.content = read(checkpoint)
+        self.content = read(checkpoint)  # which refuses a damaged one before data are read
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes it over, and prints the numbers of known and new values."""
@@ -51,7 +52,7 @@ class WarmStart(Callback):
         _check_fields(before.schema, pl_module.schema, self.checkpoint)
         known = self._known(data, pl_module.schema) if data else {}
         take_over(pl_module, before, known)
-        states = optimizers_of(self.content)
+        states = optimizers_of(restored(self.content, self.checkpoint, _of_optimizer))
         if len(states) != len(trainer.optimizers):
             raise ZooError(f"warm_start: {self.checkpoint} has no state of the optimizer")
         for optimizer, state in zip(trainer.optimizers, states, strict=True):
@@ -79,6 +80,10 @@ class WarmStart(Callback):
                 raise ZooError(f"warm_start: no encoder of {named} says what its ids mean")
         check_encoder(self.content.get("data"), encoder_checksums(before))
         return known_ids(before, now, schema)
+
+
+def _of_optimizer(key: str) -> bool:
+    return key.startswith("optimizer_states/")
 
 
 def _check_fields(before: Schema, now: Schema, checkpoint: Path) -> None:
