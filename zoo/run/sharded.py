@@ -9,7 +9,7 @@ from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from zoo.data.errors import ZooError
@@ -76,6 +76,8 @@ class ShardedStrategy(DDPStrategy):
             if optimizer is not None:
                 shard = TorchRecShard(shard.partition, shard.part, columns, device, optimizer)
             embedding.share(shard, device, seed + number)
+        model: Any = self.lightning_module
+        model._ddp_params_and_buffers_to_ignore = self._left_alone()  # as DDP calls it
 
     def _torchrec_optimizer(self) -> str | None:
         """The optimizer of TorchRec's steps; None where a fit is not its."""
@@ -95,15 +97,16 @@ class ShardedStrategy(DDPStrategy):
             if isinstance(shard, TorchRecShard) and shard.holds(embedding.table):
                 shard.join(self.optimizers[0], embedding.table)
 
-    def _setup_model(self, model: nn.Module) -> Any:
-        """Lets DDP leave the tables alone, and what is the same everywhere."""
+    def _left_alone(self) -> list[str]:
+        """What DDP does not exchange: the tables, and what is the same everywhere."""
+        model = self.lightning_module
+        assert model is not None
         constants = (
             f"{path}.{name}"
             for path, module in model.named_modules()
             for name in module._non_persistent_buffers_set
         )
-        model._ddp_params_and_buffers_to_ignore = [*self.shards, *constants]  # type: ignore[assignment]
-        return super()._setup_model(model)
+        return [*self.shards, *constants]
 
     # Checkpoints
 
