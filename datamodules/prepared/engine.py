@@ -1,5 +1,6 @@
 """DuckDB, the engine of streaming preparation: bounded memory, a progress bar, Ctrl-C."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -26,15 +27,21 @@ class Engine:
         folder: Folder for what does not fit in memory; it is removed at the end. None writes
             nothing, and shows no progress.
         memory_limit: Bound of DuckDB's memory, such as `1GB`.
+        share: Among how many engines the memory is shared.
+        threads: Number of threads; 0 takes all processors, and shows the progress.
     """
 
-    def __init__(self, folder: Path | None, memory_limit: str) -> None:
+    def __init__(
+        self, folder: Path | None, memory_limit: str, share: int = 1, threads: int = 0
+    ) -> None:
         self.folder = folder
         self.memory_limit = memory_limit
+        self.share = share
+        self.threads = threads
         self.failure: ZooError | None = None  # of batches that a statement reads
         columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
         console = Console(stderr=True)
-        self.progress = Progress(*columns, console=console, disable=folder is None)
+        self.progress = Progress(*columns, console=console, disable=folder is None or threads > 0)
 
     def __enter__(self) -> "Engine":
         spill = ""
@@ -45,7 +52,9 @@ class Engine:
         self.connection.execute(f"SET temp_directory = {sql_literal(spill)}")
         self.connection.execute("SET enable_progress_bar = true")
         self.connection.execute("SET enable_progress_bar_print = false")
-        self.connection.execute(f"SET memory_limit = {sql_literal(self.memory_limit)}")
+        self.connection.execute(f"SET memory_limit = {sql_literal(self._limit())}")
+        if self.threads:
+            self.connection.execute(f"SET threads = {self.threads}")
         self.worker = ThreadPoolExecutor(1)
         self.progress.start()
         return self
@@ -56,6 +65,13 @@ class Engine:
         self.connection.close()
         if self.folder is not None:
             shutil.rmtree(self.folder)
+
+    def _limit(self) -> str:
+        """Its share of the memory."""
+        size = re.match(r"[\d.]+", self.memory_limit)
+        if self.share == 1 or size is None:
+            return self.memory_limit
+        return f"{float(size[0]) / self.share:.6f}{self.memory_limit[size.end() :]}"
 
     def run(self, sql: str, task: str | None = None) -> list[tuple]:
         """Executes one statement and returns its rows.
@@ -164,8 +180,9 @@ def _user_error(error: Exception, engine: Engine) -> ZooError | None:
     first_line = next(iter(str(error).splitlines()), "")
     # of a query that is read piece by piece, PyArrow says what DuckDB does
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in first_line:
+        shared = f", shared by {engine.share} workers," if engine.share > 1 else ""
         return ZooError(
-            f"data.memory_limit {engine.memory_limit} is too small for this file: raise it "
+            f"data.memory_limit {engine.memory_limit}{shared} is too small for this file: raise it "
             f"({first_line})"
         )
     if isinstance(error, duckdb.IOException) or "IO Error" in first_line:

@@ -20,6 +20,7 @@ from typing import Any, get_type_hints
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from datamodules.prepared.work import remove_work
 from zoo.data.checksums import checksum
 from zoo.data.errors import ZooError, require_file
 from zoo.data.files import atomic_folder
@@ -178,12 +179,13 @@ def build_once(folder: Path, fill: Callable[[Path], None]) -> bool:
     Returns whether it has made it here.
     """
     with locked(folder):
-        if folder.exists():
-            return False
-        with atomic_folder(folder) as partial:
-            partial.mkdir()
-            fill(partial)
-        return True
+        is_new = not folder.exists()
+        if is_new:
+            with atomic_folder(folder) as partial:
+                partial.mkdir()
+                fill(partial)
+        remove_work(folder)
+        return is_new
 
 
 def report(folder: Path) -> None:

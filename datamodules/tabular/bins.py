@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from datamodules.prepared.engine import Engine, sql_literal
 from datamodules.prepared.vocabulary import FIRST_ID
-from datamodules.tabular.rows import Rows
+from datamodules.tabular.rows import Rows, numbers_of
 from datamodules.tabular.source import RawField
 from zoo.data.encoder import interval
 from zoo.data.schema import MISSING
@@ -43,22 +43,25 @@ def bin_ids(numbers: np.ndarray, edges: Sequence[float]) -> np.ndarray:
     return np.where(np.isnan(numbers), MISSING, FIRST_ID + bins_of(numbers, edges)).astype(np.int32)
 
 
-def fit_bins(engine: Engine, rows: Rows, fields: Sequence[RawField]) -> dict[str, list[float]]:
+def fit_bins(
+    engine: Engine, parts: Sequence[Rows], fields: Sequence[RawField]
+) -> dict[str, list[float]]:
     """The edges of the fields that are binned, which get their place in the table `vocabulary`.
 
     Their ids are in the order of the numbers, as names of values in that of their intervals.
     """
     found = {}
     for field in fields:
-        if field.bins:
-            numbers = (pa.record_batch([x], ["value"]) for x in rows.numbers(field.name))
-            engine.stream("numbers", numbers, pa.schema({"value": pa.float32()}))
-            engine.run(
-                "CREATE OR REPLACE TABLE counts AS SELECT value, count(*) AS n FROM numbers "
-                "GROUP BY 1"
-            )
-            found[field.name] = edges = quantile_edges(engine, field.bins)
-            _name_bins(engine, field.name, edges)
+        numbers = (pa.record_batch([x], ["value"]) for x in numbers_of(parts, field.name))
+        engine.stream("numbers", numbers, pa.schema({"value": pa.float32()}))
+        # -0 and 0 are one number, and which of them is met first is chance
+        engine.run(
+            "CREATE OR REPLACE TABLE counts AS SELECT value + 0::FLOAT AS value, count(*) AS n "
+            "FROM numbers GROUP BY 1"
+        )
+        found[field.name] = edges = quantile_edges(engine, field.bins or 0)
+        _name_bins(engine, field.name, edges)
+        engine.run("DROP TABLE counts")
     return found
 
 

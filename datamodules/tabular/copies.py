@@ -21,7 +21,8 @@ Columns = dict[str, np.ndarray | pa.Array]
 
 def copies(
     engine: Engine,
-    rows: Rows,
+    parts: Sequence[Rows],
+    hashes: Sequence[np.ndarray],
     fields: Sequence[RawField],
     splits: Mapping[str, Mapping[str, int]],
 ) -> dict[str, int]:
@@ -29,16 +30,16 @@ def copies(
 
     Args:
         engine: An engine.
-        rows: The rows, whose splits are known.
+        parts: The parts of a table, whose splits are known.
+        hashes: `row_hashes` of each part.
         fields: The fields.
         splits: Of each split its number of `rows`.
 
     Returns:
         Counts by what they count, as notes of `prepare`; of a split without such rows none.
     """
-    names = ["label", *(field.name for field in fields)]
     # hashes first: they are few bytes, and rows are compared where these are equal
-    _collect(engine, "hashes", _hashes(engine, rows, names))
+    _collect(engine, "hashes", _hashes(parts, hashes))
     shared = engine.arrays(
         "SELECT DISTINCT h FROM hashes WHERE split = 0 "
         "AND h IN (SELECT h FROM hashes WHERE split > 0)"
@@ -46,7 +47,8 @@ def copies(
     engine.run("DROP TABLE hashes")
     if not len(shared):
         return {}
-    _collect(engine, "candidates", _candidates(engine, rows, names, shared))
+    names = _compared(fields)
+    _collect(engine, "candidates", _candidates(parts, hashes, names, shared))
     found = engine.run(
         "SELECT sum(n1), sum(n2) FROM (SELECT count(*) FILTER (split = 1) AS n1, "
         "count(*) FILTER (split = 2) AS n2, bool_or(split = 0) AS trained FROM candidates "
@@ -54,6 +56,16 @@ def copies(
     )
     engine.run("DROP TABLE candidates")
     return _notes(found[0], splits)
+
+
+def row_hashes(engine: Engine, rows: Rows, fields: Sequence[RawField]) -> np.ndarray:
+    """uint64 hashes of rows, equal where these are equal in all fields and the label."""
+    found = [_hash(engine, chunk, _compared(fields)) for chunk in rows]
+    return np.concatenate([np.empty(0, np.uint64), *found])
+
+
+def _compared(fields: Sequence[RawField]) -> list[str]:
+    return ["label", *(field.name for field in fields)]
 
 
 def _notes(counts: Sequence[int | None], splits: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
@@ -77,20 +89,23 @@ def _collect(engine: Engine, table: str, parts: Iterator[Columns]) -> None:
         engine.run(f"{into} SELECT * FROM part WHERE split < {LEFT_OUT}")
 
 
-def _hashes(engine: Engine, rows: Rows, names: Sequence[str]) -> Iterator[Columns]:
-    for chunk, split in zip(rows, rows.splits, strict=True):
-        yield {"h": _hash(engine, chunk, names), "split": split}
+def _hashes(parts: Sequence[Rows], hashes: Sequence[np.ndarray]) -> Iterator[Columns]:
+    for rows, h in zip(parts, hashes, strict=True):
+        yield {"h": h, "split": rows.split}
 
 
 def _candidates(
-    engine: Engine, rows: Rows, names: Sequence[str], shared: np.ndarray
+    parts: Sequence[Rows], hashes: Sequence[np.ndarray], names: Sequence[str], shared: np.ndarray
 ) -> Iterator[Columns]:
     """The rows whose hash is that of a training row and of another one, and their splits."""
-    for chunk, split in zip(rows, rows.splits, strict=True):
-        chosen = np.isin(_hash(engine, chunk, names), shared)
-        part = chunk.filter(pa.array(chosen))
-        found: Columns = {name: _decoded(column_of(part, name)) for name in names}
-        yield found | {"split": split[chosen]}
+    for rows, h in zip(parts, hashes, strict=True):
+        start = 0
+        for chunk, split in zip(rows, rows.splits, strict=True):
+            chosen = np.isin(h[start : start + len(split)], shared)
+            start += len(split)
+            part = chunk.filter(pa.array(chosen))
+            found: Columns = {name: _decoded(column_of(part, name)) for name in names}
+            yield found | {"split": split[chosen]}
 
 
 def _hash(engine: Engine, chunk: pa.Table, names: Sequence[str]) -> np.ndarray:

@@ -5,7 +5,7 @@ Shapes: R rows of a chunk, N numerical fields, C categorical fields, M fields of
 
 import glob
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
 from datamodules.tabular.bins import bin_ids
 from datamodules.tabular.list_ids import lists_of
 from datamodules.tabular.row_columns import row_arrays
-from datamodules.tabular.rows import Rows, codes_of, column_of, texts_of
+from datamodules.tabular.rows import Rows, codes_of, column_of, numbers_of, texts_of
 from datamodules.tabular.source import RawField
 from zoo.data.encoder import VOCABULARY
 from zoo.data.errors import ZooError
@@ -32,17 +32,19 @@ COUNTS = pa.schema([("field", pa.int32()), ("value", pa.string()), ("n", pa.int6
 WHOLE, DECIMAL = r"[+-]?\d+", r"[+-]?\d+\.\d+(e[+-]?\d+)?"  # the texts of numbers
 
 
-def save_encoder(engine: Engine, encoder: Encoder, folder: Path) -> None:
-    """Writes a new folder of an encoder; the engine holds the vocabulary."""
-    folder.mkdir()
-    save_vocabulary(engine, folder, order="field, id")
-    encoder.save(folder)
-
-
 def save_vocabulary(engine: Engine, folder: Path, order: str) -> None:
     """Writes the engine's table `vocabulary`."""
     target = sql_literal(folder / VOCABULARY)
     engine.run(f"COPY (SELECT * FROM vocabulary ORDER BY {order}) TO {target}")
+
+
+def join_vocabularies(engine: Engine, folders: Sequence[Path], folder: Path) -> None:
+    """Puts the vocabularies of fields, each in a folder, together: in the engine's table
+    `vocabulary`, and in a folder."""
+    files = ", ".join(sql_literal(glob.escape(str(path / VOCABULARY))) for path in folders)
+    source = f"read_parquet([{files}], hive_partitioning=false)"
+    engine.run(f"CREATE OR REPLACE TABLE vocabulary AS SELECT * FROM {source}")
+    save_vocabulary(engine, folder, order="field, id")
 
 
 def load_vocabulary(engine: Engine, folder: Path, columns: str) -> None:
@@ -65,24 +67,62 @@ def known_numbers(engine: Engine) -> dict[str, str]:
     return {f: "whole" if whole else "decimals" for f, whole, other in found if whole or other}
 
 
-def fit_vocabulary(engine: Engine, rows: Rows, fields: list[RawField], min_count: int) -> None:
-    """Makes the engine's table `vocabulary` of the training rows, by the rule of
-    `datamodules.prepared.vocabulary`; values rarer than `min_count` get no id."""
-    engine.run("CREATE TABLE vocabulary (field VARCHAR, value VARCHAR, id INTEGER, count BIGINT)")
-    counted = [f for f in fields if f.is_text and not f.vocabulary]
-    engine.stream("counted", _counts(rows, counted), COUNTS)
+def counted_fields(fields: Sequence[RawField]) -> list[RawField]:
+    """The fields that have a vocabulary of their own, whose values are counted."""
+    return [field for field in fields if field.is_text and not field.vocabulary]
+
+
+def write_counts(engine: Engine, rows: Rows, fields: Sequence[RawField], path: Path) -> None:
+    """Writes how often the training rows, or those of a part of them, hold each value.
+
+    Args:
+        engine: An engine.
+        rows: The rows, whose splits are known.
+        fields: All fields.
+        path: Parquet of `field` (its number among `counted_fields`), `value` and `n`.
+    """
+    engine.stream("counted", _counts(rows, counted_fields(fields)), COUNTS)
     engine.run(
-        "CREATE TABLE counts AS SELECT field, value, sum(n)::BIGINT AS n FROM counted GROUP BY ALL",
+        "COPY (SELECT field, value, sum(n)::BIGINT AS n FROM counted GROUP BY ALL ORDER BY field) "
+        f"TO {sql_literal(path)} (FORMAT parquet)",
         "count ids",
     )
-    for number, field in enumerate(counted):
+
+
+def fit_vocabulary(
+    engine: Engine,
+    counts: Sequence[Path],
+    fields: Sequence[RawField],
+    chosen: Sequence[RawField],
+    min_count: int,
+) -> None:
+    """Adds fields to the engine's table `vocabulary`, by the rule of
+    `datamodules.prepared.vocabulary`; values rarer than `min_count` get no id.
+
+    Args:
+        engine: An engine, which has the table (see `new_vocabulary`).
+        counts: What `write_counts` wrote of each part of the rows.
+        fields: All fields.
+        chosen: Those of them to add.
+        min_count: Smallest count of a value, where its field names none.
+    """
+    files = ", ".join(sql_literal(glob.escape(str(path))) for path in counts)
+    source = f"read_parquet([{files}], hive_partitioning=false)"
+    numbers = {field.name: number for number, field in enumerate(counted_fields(fields))}
+    for field in chosen:
+        number, least = numbers[field.name], field.min_count or min_count
         most = f" ORDER BY n DESC, value LIMIT {field.max_size}" if field.max_size else ""
         engine.run(
             f"INSERT INTO vocabulary SELECT {sql_literal(field.name)}, value, "
-            f"{sql_ids('n', 'value')}, n FROM (SELECT value, n FROM counts WHERE field = {number} "
-            f"AND n >= {field.min_count or min_count}{most})"
+            f"{sql_ids('n', 'value')}, n FROM (SELECT value, sum(n)::BIGINT AS n FROM {source} "
+            f"WHERE field = {number} GROUP BY 1 HAVING sum(n) >= {least}{most})"
         )
-    engine.run("DROP TABLE counts")
+
+
+def new_vocabulary(engine: Engine) -> None:
+    """Makes the engine's table `vocabulary`, without rows."""
+    columns = "field VARCHAR, value VARCHAR, id INTEGER, count BIGINT"
+    engine.run(f"CREATE OR REPLACE TABLE vocabulary ({columns})")
 
 
 def _counts(rows: Rows, fields: list[RawField]) -> Iterator[pa.RecordBatch]:
@@ -98,24 +138,25 @@ def _counts(rows: Rows, fields: list[RawField]) -> Iterator[pa.RecordBatch]:
             yield pa.record_batch([*map(pa.array, parts)], schema=COUNTS)
 
 
-def fit_scaling(rows: Rows, fields: list[RawField]) -> dict[str, tuple[float, float]]:
-    """Mean and deviation of the standardised fields, over the training rows that have the number.
+def fit_scaling(
+    parts: Sequence[Rows], fields: Sequence[RawField]
+) -> dict[str, tuple[float, float]]:
+    """Mean and deviation of standardised fields, over the training rows that have the number.
 
     The deviation is 1 where all numbers are equal. Rows are added in their order, so that the
     result is the same to the last bit every time.
     """
     found = {}
     for field in fields:
-        if field.standardised:
-            numbers = partial(rows.numbers, field.name)
-            count = sum(map(len, numbers()))
-            mean = sum(float(chunk.sum()) for chunk in numbers()) / max(count, 1)
-            squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in numbers())
-            found[field.name] = mean, math.sqrt(squares / max(count, 1)) or 1.0
+        numbers = partial(numbers_of, parts, field.name)
+        count = sum(map(len, numbers()))
+        mean = sum(float(chunk.sum()) for chunk in numbers()) / max(count, 1)
+        squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in numbers())
+        found[field.name] = mean, math.sqrt(squares / max(count, 1)) or 1.0
     return found
 
 
-def fit_schema(engine: Engine, fields: list[RawField]) -> Schema:
+def fit_schema(engine: Engine, fields: Sequence[RawField]) -> Schema:
     """The schema that the engine's vocabulary makes of the raw fields."""
     counts = dict(engine.run("SELECT field, count(*) FROM vocabulary GROUP BY 1"))
     return Schema(

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 
 import duckdb
@@ -37,7 +38,10 @@ class TableFiles:
     Attributes:
         carried: Columns that predictions carry along.
         problems: What is wrong with the rows that could not be read, by number, once they are read.
+        is_part: Whether there are other files beside these.
     """
+
+    is_part = False
 
     def __init__(
         self,
@@ -57,6 +61,16 @@ class TableFiles:
         self.carried: Sequence[str] = ()
         self.starts: list[int] = []
         self.problems: dict[int, str] = {}
+
+    def singly(self) -> "list[TableFiles]":
+        """Each file as a table by itself."""
+        found = []
+        for file in self.files:
+            part = copy(self)
+            part.files, part.starts, part.problems = [file], [], {}
+            part.is_part = True
+            found.append(part)
+        return found
 
     @property
     def path(self) -> Path:
@@ -112,7 +126,7 @@ class TableFiles:
                         rows |= {name: texts[column] for name, column in aside.items()}
                     yield pa.table({name: rows[name] for name in names})
             if not count + len(file.problems):
-                advice = "" if single else ": leave it out"
+                advice = ": leave it out" if self.is_part or not single else ""
                 raise ZooError(f"{file.path} is empty: it holds no rows{advice}")
             self.problems |= {total + row: problem for row, problem in file.problems.items()}
             total += count + len(file.problems)

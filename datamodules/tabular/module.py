@@ -48,6 +48,9 @@ class CTRDataModule(CrossedDataModule):
             probabilities to these.
         resident: Whether to keep a split in the memory of the device instead of reading it batch
             by batch from disk; `auto` does so where it fills at most a quarter of that memory.
+        workers: Number of processes that prepare, each a file at a time, and share
+            `memory_limit`; `ray` prepares on the cluster of Ray that RAY_ADDRESS names, where
+            `memory_limit` is that of each task. All prepare the same.
         shared: Options of `CrossedDataModule`.
     """
 
@@ -59,10 +62,13 @@ class CTRDataModule(CrossedDataModule):
         split_ratio: tuple[int, int, int] = (8, 1, 1),
         negative_sampling_rate: float = 1.0,
         resident: Literal["auto"] | bool = "auto",
+        workers: int | Literal["ray"] = 1,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         at_least(1, min_count=min_count)
+        if workers != "ray":
+            at_least(1, workers=workers)
         self.path = path
         self.min_count = min_count
         self.splitting = Splitting(
@@ -73,6 +79,7 @@ class CTRDataModule(CrossedDataModule):
             negatives=negative_sampling_rate,
         )
         self.resident = resident
+        self.workers: int | Literal["ray"] = workers
         self._arrays: dict[str, Arrays] = {}
 
     # What a dataset defines
@@ -181,6 +188,7 @@ class CTRDataModule(CrossedDataModule):
             notes=self.notes(file),
             count_copies=self.counts_copies,
             row_columns=self.row_columns(),
+            workers=self.workers,
         )
 
     def source(self) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Streaming preparation: raw file -> counts -> vocabulary -> ids -> arrays on disk.
 
-Memory stays bounded whatever the file's size: DuckDB spills to the folder being built, and
-arrays are appended to chunk by chunk.
+Memory stays bounded whatever the file's size: DuckDB spills to disk, and arrays are appended to
+chunk by chunk. The work is that of `datamodules.tabular.tasks`: of one for all files, or of one for
+each file, which `datamodules.prepared.workers` do.
 """
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -12,33 +14,32 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
+import pyarrow.parquet as pq
 
-from datamodules.prepared.arrays import Arrays, ArraysWriter, column_means
+from datamodules.prepared.arrays import Arrays, column_means
 from datamodules.prepared.carried import carried_file, check_columns
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine, sql_identifier
-from datamodules.prepared.folder import SPLITS, Manifest
-from datamodules.tabular.bins import fit_bins
-from datamodules.tabular.copies import copies
+from datamodules.prepared.folder import SPLITS, Manifest, source_identity
+from datamodules.prepared.parts import PARTS, Parts, part_folder
+from datamodules.prepared.work import Alone, Kept, Work, Workers
+from datamodules.tabular import tasks
 from datamodules.tabular.encoder import (
-    encode,
-    fit_scaling,
     fit_schema,
-    fit_vocabulary,
+    join_vocabularies,
     known_numbers,
     load_vocabulary,
-    save_encoder,
 )
 from datamodules.tabular.file_checks import check_numbers
 from datamodules.tabular.files import TableFiles
-from datamodules.tabular.list_ids import count_values
-from datamodules.tabular.row_columns import row_arrays
-from datamodules.tabular.rows import Rows, column_of, read_rows
+from datamodules.tabular.rows import Rows, column_of, read_rows, rejected_of
 from datamodules.tabular.source import RawField
-from datamodules.tabular.splitting import LEFT_OUT, Splitting
-from zoo.data.checksums import CHECKSUMS, checksums
+from datamodules.tabular.split_checks import check_weights, count_splits, left_out
+from datamodules.tabular.splitting import Splitting
+from datamodules.tabular.tasks import Job, Part
+from zoo.data.checksums import CHECKSUMS, checksum, checksums
 from zoo.data.errors import ZooError
+from zoo.data.files import copy_by_links
 from zoo.data.schema import Schema
 
 
@@ -59,45 +60,123 @@ def prepare(
     notes: dict[str, int] | None = None,
     count_copies: bool = False,
     row_columns: Mapping[str, str] | None = None,
+    workers: Workers = 1,
 ) -> None:
     """Fills an empty folder with prepared data: encoder, arrays, manifest.
 
     The encoder is fitted on the training rows, or that of a run (`fitted`), which is copied. Rows
-    have what `row_columns` says beside fields and label, by its SQL.
+    have what `row_columns` says beside fields and label, by its SQL. Several `workers` do a task
+    for each file, and keep what they have done in a folder beside the one that is filled, of the
+    same name with the suffix `.work`.
 
     Raises:
         ZooError: where the file cannot be used; the message says why.
     """
     if file.label is None:
         raise ZooError(f"{file.path} has no label column: a model cannot be trained on it")
-    with Engine(folder / "work", memory_limit) as engine:
-        rows = read_rows(engine, file, fields, {**splitting.extra, **(row_columns or {})})
-        rows.rejected.check(max_bad_rows)
-        splitting.assign(engine, rows)
-        splits = _count_splits(rows, file)
-        _check_weights(rows, file)
-        notes = {**(notes or {}), **_left_out(rows)}
+    job = Job(fields, splitting, row_columns or {}, min_count, fitted is None, count_copies)
+    with ExitStack() as stack:
+        engine = stack.enter_context(Engine(folder / "work", memory_limit))
+        work: Work = Alone(engine)
+        if workers != 1:
+            file.check()
+            work = stack.enter_context(Kept(folder.with_suffix(".work"), engine, workers))
+        parts = _read(work, job, file)
+        rejected = rejected_of([part.rows() for part in parts])
+        rejected.check(max_bad_rows)
+        parts, counts = _count(work, job, parts, engine)
+        splits = count_splits(counts, file)
+        check_weights(counts, file)
+        said = {**(notes or {}), **left_out(counts)}
         if count_copies:
-            notes |= copies(engine, rows, fields, splits)
+            ((_, copies),) = work.run("compare", tasks.compare, [(job, parts, splits)])
+            said |= copies
         if fitted:
             encoder = _take_encoder(engine, fitted, folder / "encoder")
             check_numbers(file.files, fields, known_numbers(engine))
         else:
-            fit_vocabulary(engine, rows, fields, min_count)
-            edges, scaling = fit_bins(engine, rows, fields), fit_scaling(rows, fields)
+            (folder / "encoder").mkdir()
+            edges, scaling = _fit(work, job, parts, engine, folder / "encoder")
             schema = fit_schema(engine, fields)
             encoder = Encoder(dataset, encoder_options, schema, {}, scaling, edges)
-        schema = encoder.schema
-        sizes = [(folder / s, splits[s]["rows"]) for s in SPLITS]
-        _write_arrays(engine, encoder, rows, sizes)
+        files = _encode(work, job, parts, encoder, folder)
         if not fitted:
-            encoder = replace(encoder, means=_means(schema, folder / "train"))
-            save_encoder(engine, encoder, folder / "encoder")
-    examples = [(example.line, example.reason) for example in rows.rejected.examples]
-    reasons = rows.rejected.reasons
-    plain = schema.to_dict()
-    files = checksums(folder)
-    Manifest(source, options, plain, splits, reasons, examples, files, notes).save(folder)
+            encoder = replace(encoder, means=_means(encoder.schema, folder / "train"))
+            encoder.save(folder / "encoder")
+    examples = [(example.line, example.reason) for example in rejected.examples]
+    plain = encoder.schema.to_dict()
+    files |= {f"encoder/{path}": x for path, x in checksums(folder / "encoder").items()}
+    Manifest(source, options, plain, splits, rejected.reasons, examples, files, said).save(folder)
+
+
+def _read(work: Work, job: Job, file: TableFiles) -> list[Part]:
+    """The parts of the table, whose rows are on disk."""
+    calls = [(job, file, ())]
+    if work.is_parted:
+        calls = [(job, part, [source_identity(part.path)]) for part in file.singly()]
+    parts: list[Part] = []
+    start = file_start = 0
+    for folder, found in work.run("read", tasks.read, calls):
+        parts.append(Part(folder, start, file_start))
+        start, file_start = start + found["rows"], file_start + found["total"]
+    return parts
+
+
+def _count(
+    work: Work, job: Job, parts: list[Part], engine: Engine
+) -> tuple[list[Part], dict[str, np.ndarray]]:
+    """The parts, whose rows have splits, and the sums of what `count` says of them."""
+    times = [path for part in parts if (path := part.read / tasks.TIMES).exists()]
+    bounds = job.splitting.bounds(engine, [pq.read_table(path) for path in times])
+    found = work.run("count", tasks.count, [(job, part, bounds) for part in parts])
+    total: dict[str, np.ndarray] = {}
+    for _, counts in found:
+        for name, values in counts.items():
+            total[name] = total.get(name, 0) + np.array(values)
+    parts = [part._replace(counted=at) for part, (at, _) in zip(parts, found, strict=True)]
+    return parts, total
+
+
+def _fit(
+    work: Work, job: Job, parts: list[Part], engine: Engine, folder: Path
+) -> tuple[dict[str, list[float]], dict[str, tuple[float, float]]]:
+    """Edges and scaling; the vocabulary is in the engine then, and in a folder."""
+    wanted = [f for f in job.fields if f.bins or f.standardised or (f.is_text and not f.vocabulary)]
+    groups = [[field] for field in wanted] if work.is_parted and wanted else [wanted]
+    found = work.run("fit", tasks.fit, [(job, parts, group) for group in groups])
+    join_vocabularies(engine, [at for at, _ in found], folder)
+    edges = {name: value for _, fitted in found for name, value in fitted["edges"].items()}
+    scaling = {n: (mean, sd) for _, fitted in found for n, (mean, sd) in fitted["scaling"].items()}
+    return edges, scaling
+
+
+def _encode(
+    work: Work, job: Job, parts: list[Part], encoder: Encoder, folder: Path
+) -> dict[str, str]:
+    """Writes the arrays of the splits; returns the checksums of their files."""
+    calls = [(job, part, encoder, folder / "encoder") for part in parts]
+    found = work.run("encode", tasks.encode_part, calls)
+    if not work.is_parted:
+        ((at, made),) = found
+        for split in SPLITS:
+            os.replace(at / split, folder / split)
+        return made["checksums"]
+    files: dict[str, str] = {}
+    for s, split in enumerate(SPLITS):
+        for number, (at, made) in enumerate(found):
+            part = part_folder(Path(split), number)
+            copy_by_links(at / split, folder / part)
+            sums = made["checksums"].items()
+            files |= {
+                f"{part}/{path.removeprefix(f'{split}/')}": x
+                for path, x in sums
+                if path.startswith(f"{split}/")
+            }
+        rows, values = ([made[key][s] for _, made in found] for key in ("rows", "values"))
+        optional = next(made["optional"] for _, made in found if sum(made["rows"]))
+        Parts.of(rows, encoder.schema, values, optional).save(folder / split)
+        files[f"{split}/{PARTS}"] = checksum(folder / split / PARTS)
+    return files
 
 
 def encode_file(
@@ -117,12 +196,13 @@ def encode_file(
     check_columns(columns, file.columns, file.path)
     file.carried = columns
     with Engine(folder / "work", memory_limit) as engine:
-        rows = read_rows(engine, file, fields, _extra(columns), keep_malformed=bool(columns))
+        keep = bool(columns)
+        rows = read_rows(engine, file, fields, _extra(columns), folder / "work" / "rows", keep)
         rows.rejected.check(max_bad_rows)
         fitted = _load(engine, encoder)
         check_numbers(file.files, fields, known_numbers(engine))
         usable = rows.rejected.total - rows.rejected.count
-        _write_arrays(engine, fitted, rows, [(folder / "rows", usable)])
+        tasks.write_arrays(engine, fitted, rows, [(folder / "rows", usable)])
         _write_carried(rows, folder, columns)
     return rows.rejected.total
 
@@ -154,94 +234,7 @@ def _take_encoder(engine: Engine, encoder: Path, folder: Path) -> Encoder:
     return _load(engine, folder)
 
 
-def _count_splits(rows: Rows, file: TableFiles) -> dict[str, dict[str, int]]:
-    counts, clicks = np.zeros((2, LEFT_OUT + 1), np.int64)
-    for chunk, split in zip(rows, rows.splits, strict=True):
-        counts += np.bincount(split, minlength=len(counts))
-        clicks += np.bincount(split[chunk["label"].to_numpy() == 1], minlength=len(counts))
-    found = {
-        s: {"rows": int(n), "positives": int(positives)}
-        for s, n, positives in zip(SPLITS, counts, clicks, strict=False)
-        if n
-    }
-    total = sum(s["rows"] for s in found.values())
-    positives = sum(s["positives"] for s in found.values())
-    if positives in (0, total):
-        raise ZooError(
-            f"{file.path}: every usable label is {int(positives > 0)}; a classifier needs rows "
-            "of both classes"
-        )
-    for s in SPLITS:
-        if s not in found:
-            raise ZooError(
-                f"{file.path}: its {total} usable rows leave the {s} split empty: use a larger "
-                "file, or another data.split_ratio or data.split_seed"
-            )
-    if found["train"]["positives"] in (0, found["train"]["rows"]):
-        raise ZooError(
-            f"{file.path}: its training rows are all of one class: use a larger file, or another "
-            "data.split_seed"
-        )
-    return {s: found[s] for s in SPLITS}
-
-
-def _check_weights(rows: Rows, file: TableFiles) -> None:
-    """Raises `ZooError` where too few rows have a weight."""
-    counts, clicks = np.zeros((2, LEFT_OUT + 1), np.int64)
-    for chunk, split in zip(rows, rows.splits, strict=True):
-        weight = row_arrays(chunk).get("weight")
-        if weight is None:
-            return
-        counts += np.bincount(split[weight > 0], minlength=len(counts))
-        positive = (weight > 0) & (chunk["label"].to_numpy() == 1)
-        clicks += np.bincount(split[positive], minlength=len(counts))
-    for s, count in zip(SPLITS, counts, strict=False):
-        if not count:
-            raise ZooError(
-                f"{file.path}: the weights (data.weight) of all rows of the {s} split are 0, so "
-                "that none counts: give some of them a weight, or another data.split"
-            )
-    if clicks[0] in (0, counts[0]):
-        raise ZooError(
-            f"{file.path}: the training rows whose weight (data.weight) is more than 0 are all of "
-            "one class: give some of the other class a weight"
-        )
-
-
-def _left_out(rows: Rows) -> dict[str, int]:
-    """How many training rows are left out, as a note."""
-    count = sum(int((split == LEFT_OUT).sum()) for split in rows.splits)
-    note = "negatives were left out of the training rows (data.negative_sampling_rate)"
-    return {note: count} if count else {}
-
-
 def _means(schema: Schema, train: Path) -> dict[str, float]:
     """Means of the numerical fields over the training rows, where a missing number is 0."""
     means = column_means(Arrays.open(train).numerical).tolist()
     return {field.name: mean for field, mean in zip(schema.numerical, means, strict=True)}
-
-
-def _write_arrays(
-    engine: Engine, encoder: Encoder, rows: Rows, sizes: list[tuple[Path, int]]
-) -> None:
-    schema = encoder.schema
-    with ExitStack() as stack:
-        values = count_values(rows, schema)
-        first = next(iter(rows), None)  # none where no row of the files could be read
-        further = [] if first is None else [*row_arrays(first)]
-        writers = [
-            stack.enter_context(ArraysWriter(folder, size, schema, values.get(s, 0), further))
-            for s, (folder, size) in enumerate(sizes)
-        ]
-        for chunk, split in zip(encode(engine, rows, encoder), rows.splits, strict=True):
-            file_row = rows.file_row(chunk.row)
-            for s, writer in enumerate(writers):
-                mine = split == s
-                writer.write(
-                    numerical=chunk.numerical[mine],
-                    categorical=chunk.categorical[mine],
-                    label=chunk.label[mine],
-                    row=file_row[mine],
-                    lists=chunk.lists and chunk.lists.take(torch.from_numpy(mine)),
-                    **{name: values[mine] for name, values in chunk.further.items()},
-                )

@@ -60,15 +60,54 @@ class Splitting:
             return {GROUP: f"md5_number_lower('{self.seed}:' || {self.group})"}
         return {}
 
-    def assign(self, engine: Engine, rows: Rows) -> None:
+    def assign(self, rows: Rows, bounds: Sequence[pa.Scalar]) -> None:
         """Sets the `splits` of rows.
 
         Training rows that are left out, as their negatives are sampled, get 3.
+
+        Args:
+            rows: Rows, all or a part of them.
+            bounds: See `bounds`.
         """
-        bounds = self._times(engine, rows) if self.by == "time" else []
         rows.splits = [self._split(chunk, bounds) for chunk in rows]
 
-    def _split(self, chunk: pa.Table, bounds: list[pa.Scalar]) -> np.ndarray:
+    def times(self, engine: Engine, rows: Rows) -> pa.Table | None:
+        """How many (`n`) of the rows have each `time`; None where the split needs none."""
+        first = next(iter(rows), None)
+        if self.by != "time" or first is None:
+            return None
+        counted = (pc.value_counts(column_of(chunk, TIME)).flatten() for chunk in rows)
+        schema = pa.schema([("time", first.schema.field(TIME).type), ("n", pa.int64())])
+        engine.stream("times", (pa.record_batch(c, schema) for c in counted), schema)
+        return engine.table("SELECT time, sum(n)::BIGINT AS n FROM times GROUP BY 1")
+
+    def bounds(self, engine: Engine, times: Sequence[pa.Table]) -> list[pa.Scalar]:
+        """The first times of validation and test; rows of one time stay together.
+
+        Args:
+            engine: An engine.
+            times: What `times` found in each part of the rows; none where the split needs none.
+        """
+        if not times:
+            return []
+        engine.connection.register("times", pa.concat_tables(times))
+        found = engine.table("SELECT time, sum(n)::BIGINT AS n FROM times GROUP BY 1 ORDER BY 1")
+        moments, counts = found["time"], found["n"].to_numpy()
+        if len(moments) < 3:
+            raise ZooError(
+                f"the file holds {len(moments)} distinct times; a split by time needs at least "
+                "three: use data.split=hash"
+            )
+        share = np.cumsum(counts) / counts.sum()
+        train, validation, _ = np.cumsum(self.ratio) / sum(self.ratio)
+        # the time at which the wanted share is first reached ends its split
+        first = min(int(np.searchsorted(share, train - 1e-9)) + 1, len(moments) - 2)
+        second = min(
+            max(int(np.searchsorted(share, validation - 1e-9)) + 1, first + 1), len(moments) - 1
+        )
+        return [moments[first], moments[second]]
+
+    def _split(self, chunk: pa.Table, bounds: Sequence[pa.Scalar]) -> np.ndarray:
         if self.by == "time":
             split = np.zeros(len(chunk), np.int8)
             for bound in bounds:
@@ -95,28 +134,6 @@ class Splitting:
         # of another seed than the split: that one's hash decides which rows are of training
         drawn = row_hash(chunk["row"].to_numpy(), self.seed + SAMPLING)
         return (chunk["label"].to_numpy() == 0) & (drawn >= self.negatives * HASHES)
-
-    def _times(self, engine: Engine, rows: Rows) -> list[pa.Scalar]:
-        """The first times of validation and test; rows of one time stay together."""
-        kind = next(iter(rows)).schema.field(TIME).type
-        counted = (pc.value_counts(column_of(chunk, TIME)).flatten() for chunk in rows)
-        schema = pa.schema([("time", kind), ("n", pa.int64())])
-        engine.stream("times", (pa.record_batch(c, schema) for c in counted), schema)
-        found = engine.table("SELECT time, sum(n)::BIGINT AS n FROM times GROUP BY 1 ORDER BY 1")
-        times, counts = found["time"], found["n"].to_numpy()
-        if len(times) < 3:
-            raise ZooError(
-                f"the file holds {len(times)} distinct times; a split by time needs at least "
-                "three: use data.split=hash"
-            )
-        share = np.cumsum(counts) / counts.sum()
-        train, validation, _ = np.cumsum(self.ratio) / sum(self.ratio)
-        # the time at which the wanted share is first reached ends its split
-        first = min(int(np.searchsorted(share, train - 1e-9)) + 1, len(times) - 2)
-        second = min(
-            max(int(np.searchsorted(share, validation - 1e-9)) + 1, first + 1), len(times) - 1
-        )
-        return [times[first], times[second]]
 
 
 def row_hash(row: np.ndarray, seed: int) -> np.ndarray:

@@ -61,9 +61,9 @@ def small(make_file, criteo_lines, tmp_path):
 
 
 STEPS = {
-    "before reading": ("datamodules.tabular.prepare.read_rows", killed),
-    "after reading": ("datamodules.tabular.prepare.fit_vocabulary", killed),
-    "before the arrays": ("datamodules.tabular.prepare._write_arrays", killed),
+    "before reading": ("datamodules.tabular.tasks.read_rows", killed),
+    "after reading": ("datamodules.tabular.tasks.fit_vocabulary", killed),
+    "before the arrays": ("datamodules.tabular.tasks.write_arrays", killed),
     "in the arrays": ("datamodules.prepared.arrays.ArraysWriter.write", killed),
     "after the arrays": ("datamodules.tabular.prepare.checksums", killed),
     "before the manifest": ("datamodules.prepared.folder.Manifest.save", killed),

@@ -16,7 +16,7 @@ from support.tables import declared, table, write
 
 from datamodules import Table
 from datamodules.prepared.engine import Engine
-from datamodules.tabular.copies import copies
+from datamodules.tabular.copies import copies, row_hashes
 from datamodules.tabular.declared import TableField
 from datamodules.tabular.rows import Rows, _numbered
 from datamodules.tabular.source import RawField
@@ -259,5 +259,7 @@ def test_copies_are_those_of_a_set_of_rows(seed, count):
         sum(s == n and k in trained for k, s in zip(keys, split, strict=True)) for n in (1, 2)
     ]
     with Engine(None, "100MB") as engine:
-        notes = copies(engine, rows, fields, {s: {"rows": count} for s in ("val", "test")})
+        hashes = [row_hashes(engine, rows, fields)]
+        sizes = {s: {"rows": count} for s in ("val", "test")}
+        notes = copies(engine, [rows], hashes, fields, sizes)
     assert [*notes.values()] == [n for n in expected if n]
