@@ -50,6 +50,7 @@ class ShardedStrategy(DDPStrategy):
         super().__init__(**options)
         self.backend: Backend = backend
         self._is_whole = False  # whether the checkpoint that is loaded is a plain one
+        self._written: tuple[Path, Any] = Path(), None  # the rows saved last, and of which state
 
     @property
     def tables(self) -> dict[str, FusedEmbedding]:
@@ -123,8 +124,13 @@ class ShardedStrategy(DDPStrategy):
         folder = self.broadcast(new_folder(target, checkpoint["global_step"]))
         rows = {key: shard.partition.rows for key, shard in shards.items()}
         content, tensors = split_off(checkpoint, rows, folder)
-        starts = {key: shard.start for key, shard in shards.items()}
-        write_part(folder, self.global_rank, self.world_size, starts, tensors)
+        state = checkpoint["global_step"], [(x.data_ptr(), x._version) for x in tensors.values()]
+        if self._is_written(target, state):  # such as that of best.ckpt, for last.ckpt
+            content, _ = split_off(checkpoint, rows, self._written[0])
+        else:
+            starts = {key: shard.start for key, shard in shards.items()}
+            write_part(folder, self.global_rank, self.world_size, starts, tensors)
+            self._written = folder, state
         self.barrier("all rows are written")
         if self.is_global_zero:
             opened(content, target)  # not all parts are there where machines share no disk
@@ -132,6 +138,12 @@ class ShardedStrategy(DDPStrategy):
         self.barrier("the checkpoint is written")
         if self.is_global_zero:
             remove_unnamed(target.parent)
+
+    def _is_written(self, target: Path, state: Any) -> bool:
+        """Whether the rows of all processes are those of the last save, in the same place."""
+        folder, before = self._written
+        same = before == state and folder.parent == target.parent and folder.is_dir()
+        return self.reduce_boolean_decision(same, all=True)
 
     def _places(self, content: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         """The path in a checkpoint of each tensor of rows of tables, and which rows these are."""
