@@ -111,12 +111,17 @@ def measure(folder: Path, ids: int, memory_limit: str, look_up: int) -> Meter:
     with meter.step("start"):
         next(iter(rows))
     with Engine(folder / "work", memory_limit) as engine:
-        with meter.step("count, rank"):
-            encoders.fit_vocabulary(engine, rows, fields, 1)
+        with meter.step("count"):
+            encoders.write_counts(engine, rows, fields, folder / "counts.parquet")
+        with meter.step("rank"):
+            encoders.new_vocabulary(engine)
+            encoders.fit_vocabulary(engine, [folder / "counts.parquet"], fields, fields, 1)
         schema = encoders.fit_schema(engine, fields)
         encoder = Encoder("Table", {}, schema, {})
         with meter.step("save"):
-            encoders.save_encoder(engine, encoder, folder / "encoder")
+            (folder / "encoder").mkdir()
+            encoders.save_vocabulary(engine, folder / "encoder", "field, id")
+            encoder.save(folder / "encoder")
     with Engine(folder / "work", memory_limit) as engine:
         with meter.step("load"):
             encoders.load_vocabulary(engine, folder / "encoder", "field, value, id")
