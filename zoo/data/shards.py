@@ -81,16 +81,20 @@ class Shards:
         """The number of rows of the largest part of a tensor."""
         return max(held.shape[0] for held in self._held[key])
 
-    def rows(self, key: str, start: int, stop: int) -> Tensor:
+    def rows(self, key: str, start: int, stop: int, out: Tensor | None = None) -> Tensor:
         """[stop - start, ..] the rows at successive positions, of the parts that hold them alone.
 
         Args:
             key: Path of the tensor.
             start: First position.
             stop: Position behind the last.
+            out: Where to put them; a tensor of another shape is left alone.
         """
         whole = self.empty(key)
-        found = torch.empty(stop - start, *whole.shape[1:], dtype=whole.dtype)
+        shape = stop - start, *whole.shape[1:]
+        found = out
+        if found is None or found.shape != shape or found.dtype != whole.dtype:
+            found = torch.empty(shape, dtype=whole.dtype)
         for held in self._held[key]:
             for position, piece in held.pieces(start, stop):
                 first, last = max(position, start), min(position + len(piece), stop)

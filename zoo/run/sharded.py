@@ -16,6 +16,7 @@ from zoo.data.errors import ZooError
 from zoo.data.partition import Partition
 from zoo.data.shard_content import new_folder, opened, remove_unnamed, replaced, split_off
 from zoo.data.shard_part import write_part
+from zoo.data.shards import Shards
 from zoo.inspect.checkpoint import read
 from zoo.nn.embedding import FusedEmbedding
 from zoo.nn.shard import Shard
@@ -49,7 +50,7 @@ class ShardedStrategy(DDPStrategy):
     def __init__(self, backend: Backend = "auto", **options: Any) -> None:
         super().__init__(**options)
         self.backend: Backend = backend
-        self._is_whole = False  # whether the checkpoint that is loaded is a plain one
+        self._loaded: Shards | None = None  # the parts of the checkpoint that is being loaded
         self._written: tuple[Path, Any] = Path(), None  # the rows saved last, and of which state
 
     @property
@@ -170,22 +171,46 @@ class ShardedStrategy(DDPStrategy):
         """A checkpoint with the rows that this process owns; no more than weights is unpickled."""
         path = Path(checkpoint_path)
         content = read(path)
-        self._is_whole = "shards" not in content
-        if self._is_whole:
+        self._loaded = opened(content, path) if "shards" in content else None
+        if self._loaded is None:
             return self._own_rows(content)
-        shards = opened(content, path)
-        for key in shards.keys:
-            partition = Partition(shards.empty(key).shape[0], self.world_size)
-            content = replaced(content, key, shards.rows(key, *partition.bounds(self.global_rank)))
+        for key in self._loaded.keys:  # those of the optimizer follow when there is one
+            section, _, name = key.partition("/")
+            if section in MODELS:
+                # the rows of the model go where they belong, without a copy
+                is_own = section == "state_dict" and name in self.shards
+                own = self.tables[name].table.data if is_own else None
+                content = replaced(content, key, self._rows(self._loaded, key, own))
         return content
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         """Takes the rows that this process owns."""
-        if self._is_whole:
-            states = {"optimizer_states": checkpoint["optimizer_states"]}
-            checkpoint = {**checkpoint, **self._own_rows(states)}
-        super().load_optimizer_state_dict(checkpoint)
+        content = {"optimizer_states": checkpoint["optimizer_states"]}
+        shards, self._loaded = self._loaded, None
+        if shards is None:
+            content = self._own_rows(content)
+        for key in shards.keys if shards else ():
+            section, *place = key.split("/")
+            if shards and section == "optimizer_states":
+                content = replaced(content, key, self._rows(shards, key, self._kept(place)))
+        super().load_optimizer_state_dict({**checkpoint, **content})
         self._join()
+
+    def _rows(self, shards: Shards, key: str, out: Tensor | None) -> Tensor:
+        """The rows of a tensor that this process owns."""
+        partition = Partition(shards.empty(key).shape[0], self.world_size)
+        return shards.rows(key, *partition.bounds(self.global_rank), out)
+
+    def _kept(self, place: list[str]) -> Tensor | None:
+        """What an optimizer keeps so far at a place of the states of all.
+
+        Args:
+            place: Number of the optimizer, `state`, number of the parameter, and a name.
+        """
+        number, _, parameter, name = place
+        optimizer = self.optimizers[int(number)]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        return optimizer.state.get(parameters[int(parameter)], {}).get(name)
 
     def _own_rows(self, content: dict[str, Any]) -> dict[str, Any]:
         """A plain checkpoint with the rows that this process owns."""
