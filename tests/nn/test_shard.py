@@ -1,5 +1,7 @@
 """Rows of a table that one process owns, and the look-up of rows that others own."""
 
+import copy
+
 import pytest
 import torch
 from torch import distributed, nn
@@ -83,3 +85,16 @@ def test_a_model_is_made_without_its_table():
     assert model.embedding.table.shape == (len(shard), 5)
     assert (shard.start, shard.stop) == Partition(300, 2).bounds(1)
     assert not DeepFM(SCHEMA, embedding_dim=4).embedding.table.is_meta
+
+
+def test_vectors_go_to_the_process_that_owns_their_row():
+    given = torch.tensor([299, 3, 150]), torch.randn(3, 4)
+    whole = DeepFM(SCHEMA, embedding_dim=4).embedding
+    expected = whole.table.detach().clone()
+    expected[given[0], :4] = given[1]
+    for part in range(2):
+        embedding = copy.deepcopy(whole)
+        embedding.share(Shard(Partition(300, 2), part), torch.device("cpu"), 0)
+        embedding.take_vectors(*given)
+        assert embedding.rows == 300
+        assert torch.equal(embedding.table, embedding.shard.of(expected))

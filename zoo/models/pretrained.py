@@ -85,7 +85,7 @@ def take_vectors(
     ids = {value: i for i, value in named.items() if i > MISSING}
     part, first = embedding.place(name)
     value = spec.get("value", name)
-    seen = torch.zeros(len(part.table), dtype=torch.bool)
+    seen = torch.zeros(part.rows, dtype=torch.bool)
     for values, vectors in _vectors(path, value, spec.get("vector")):
         places = [(i, first + ids[v]) for i, v in enumerate(values) if v in ids]
         if not places:
@@ -98,8 +98,7 @@ def take_vectors(
         chosen = torch.from_numpy(vectors[mine.numpy()])
         if not bool(chosen.isfinite().all()):
             raise ZooError(f"{path}: a vector holds a number that is missing, NaN or infinite")
-        with torch.no_grad():
-            part.table[rows, : part.embedding_dim] = chosen.to(part.table)
+        part.take_vectors(rows, chosen)
     if not (count := int(seen.sum())):
         raise ZooError(
             f"{path} has a vector of none of the {len(ids):,} values of {name}, such as "

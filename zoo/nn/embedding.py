@@ -228,6 +228,22 @@ class FusedEmbedding(nn.Module):
         """The embedding that holds a field of ids, this one, and the row at which it begins."""
         return self, self.first_rows[name]
 
+    @torch.no_grad()
+    def take_vectors(self, rows: Tensor, vectors: Tensor) -> None:
+        """Gives rows of the table, by their numbers [R], the vectors [R, D].
+
+        Where processes share the table, each takes those of the rows that it owns.
+        """
+        if self.shard is not None:
+            mine, rows = self.shard.owned(rows)
+            vectors = vectors[mine]
+        self.table[rows, : self.embedding_dim] = vectors.to(self.table)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the table, those of other processes too."""
+        return len(self.table) if self.shard is None else self.shard.partition.rows
+
     @property
     def is_shared(self) -> bool:
         """Whether each process has a part of the table."""
