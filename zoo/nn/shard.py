@@ -108,8 +108,7 @@ class _Exchanged(torch.autograd.Function):
         ctx: Any, rows: Tensor
     ) -> tuple[Tensor | None, ...]:
         (asked,) = ctx.saved_tensors
-        if rows.is_sparse:  # which has all of them, most more than once
-            rows = sum_by_row(rows._indices()[0], rows._values(), len(rows))[1]
+        rows = of_each_row(rows)
         gradient = rows.new_empty(len(asked), rows.shape[1])
         distributed.all_to_all_single(gradient, rows.contiguous(), ctx.receive, ctx.send)
         gradient.div_(len(ctx.send))
@@ -121,6 +120,13 @@ class _Exchanged(torch.autograd.Function):
                 asked.unsqueeze(0), gradient, ctx.shape, check_invariants=False
             )
         return found, None, None, None
+
+
+def of_each_row(gradient: Tensor) -> Tensor:
+    """[U, C] a gradient of rows all of which are looked up, most of them more than once."""
+    if not gradient.is_sparse:
+        return gradient
+    return sum_by_row(gradient._indices()[0], gradient._values(), len(gradient))[1]
 
 
 def _counts(send: Tensor) -> tuple[list[int], list[int]]:

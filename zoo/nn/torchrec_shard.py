@@ -11,11 +11,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.autograd.function import once_differentiable
 from torch.optim import Optimizer
 
 from zoo.data.partition import Partition
-from zoo.nn.shard import Shard
+from zoo.nn.shard import Shard, of_each_row
 
 # fbgemm 1.x goes with torch 2.(x + 5); what torchrec says it needs would replace torchmetrics
 COMMAND = (
@@ -71,7 +72,7 @@ class TorchRecShard(Shard):
         super().__init__(partition, part)
         self.columns = columns
         self.rate: Callable[[], float] = lambda: 0.0
-        self._counting: Any = None
+        self._steps: Tensor | None = None
         logging.getLogger("torchrec").setLevel(logging.ERROR)
         drawing = [device] if device.type == "cuda" else []
         # FBGEMM draws values, which are replaced
@@ -118,9 +119,7 @@ class TorchRecShard(Shard):
             self._kernel.update_hyper_parameters({"eps": group["eps"]})
         for name, kept in self.kept.items():
             state[name] = kept.copy_(state[name])
-        if self._counting is None and "step" in state:
-            count = lambda *_: optimizer.state[table]["step"].add_(1)  # noqa: E731
-            self._counting = optimizer.register_step_post_hook(count)
+        self._steps = state.get("step")
 
     def _rows_at(self, table: Tensor, positions: Tensor, sparse: bool) -> Tensor:
         """[U, C] rows; their gradient steps the rows of this process."""
@@ -130,7 +129,29 @@ class TorchRecShard(Shard):
             self._kernel.set_learning_rate(self.rate())
         lengths = torch.full((1,), len(positions), dtype=torch.int32, device=positions.device)
         asked = self._rec.KeyedJaggedTensor(keys=[IDS], values=positions, lengths=lengths)
-        return self._collection(asked).wait()[IDS].values()[:, : self.columns]
+        return _Narrow.apply(self._collection(asked).wait()[IDS].values(), self)
+
+    def count_step(self) -> None:
+        """Counts a step where the optimizer would."""
+        if self._steps is not None:
+            self._steps += 1
+
+
+class _Narrow(torch.autograd.Function):
+    """The first columns, whose gradient may be sparse."""
+
+    @staticmethod
+    def forward(ctx: Any, wide: Tensor, shard: TorchRecShard) -> Tensor:
+        ctx.shard, ctx.padded = shard, wide.shape[1] - shard.columns
+        return wide[:, : shard.columns].contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, rows: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        ctx.shard.count_step()  # which FBGEMM makes next
+        return nn.functional.pad(of_each_row(rows), (0, ctx.padded)), None
 
 
 def _collection(partition: Partition, columns: int, device: torch.device, optimizer: str) -> Any:

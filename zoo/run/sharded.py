@@ -59,7 +59,8 @@ class ShardedStrategy(DDPStrategy):
         model = self.lightning_module
         assert model is not None
         found = ((path, m) for path, m in model.named_modules() if isinstance(m, FusedEmbedding))
-        return {f"{path}.table": module for path, module in found if len(module.table)}
+        # a process may own no row of a small table
+        return {f"{path}.table": m for path, m in found if len(m.table) or m.shard is not None}
 
     @property
     def shards(self) -> dict[str, Shard]:
