@@ -42,6 +42,14 @@ SCHEDULERS = "torch.optim.lr_scheduler."
             {"sparse_gradients": True, "optimizer": "sgd", "embedding_weight_decay": 0.1},
             "embedding_weight_decay changes all rows of a table, which sparse_gradients leaves out",
         ),
+        (
+            {"optimizer": "lazy_adam", "embedding_weight_decay": 0.1},
+            "decay changes all rows of a table, which the optimizer lazy_adam leaves out",
+        ),
+        (
+            {"optimizer": {"class_path": "lazy_adam"}, "sparse_gradients": False},
+            "optimizer lazy_adam moves the rows of a batch alone, which sparse_gradients false",
+        ),
     ],
 )
 def test_an_impossible_option_is_named(options, message):

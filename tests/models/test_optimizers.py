@@ -161,6 +161,14 @@ def test_sparse_gradients_go_with_a_decay_of_the_other_weights():
     assert not trainer.lightning_module.embedding.sparse
 
 
+def test_lazy_adam_leaves_the_rows_of_other_batches_where_they_are():
+    for spec in ("lazy_adam", {"class_path": "zoo.nn.optim.LazyAdam"}):
+        model = fit(Diary(), model={"optimizer": spec}, max_epochs=1).lightning_module
+        assert model.embedding.sparse
+        moved = (model.embedding.table != deepfm().embedding.table).any(1)
+        assert moved.tolist() == [False] * 2 + [True] * 6  # whose ids are in the rows
+
+
 @pytest.mark.parametrize("optimizer", ["adagrad", "adam", "adamw"])
 def test_inspect_knows_which_state_is_whose(optimizer, tmp_path):
     options = {"optimizer": optimizer, "learning_rate": 0.1, "weight_decay": 0.1}

@@ -155,20 +155,20 @@ class MixtureModule(ZooModule):
 
     def selection(self, batch: Any) -> Tensor:
         """[B, H] log alpha of predictions: how confident each is, and those inside it are not."""
-        return self.log_selection(self.expert_outputs(batch).float())
+        return self.log_selection(_unrounded(self.expert_outputs(batch)))
 
     def forward(self, batch: Any) -> Tensor:
         """[B] logits."""
         return self.explain(batch)[0]
 
     def _mix(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        z = z.float()
+        z = _unrounded(z)
         log_alpha = self.log_selection(z)
         logits = mixture_logit(z + self.prior_output, log_alpha)
         return self.recalibrated(logits), attribution(log_alpha)
 
     def _step(self, batch: Any, split: str) -> Tensor:
-        z = self.expert_outputs(batch).float()
+        z = _unrounded(self.expert_outputs(batch))
         with torch.no_grad():
             logits, attributed = self._mix(z)
             log_alpha = log_selection(z, self.inclusion, self.gate, self.power, self.fallback)
@@ -233,3 +233,8 @@ class MixtureModule(ZooModule):
                 f"expert {self.lattice.names[int(i)]} has the largest attribution in {share:.1%} "
                 f"of the {split.rstrip('/')} rows: predictions are hardly explained"
             )
+
+
+def _unrounded(z: Tensor) -> Tensor:
+    """Outputs in single precision where they come in half; in double they stay."""
+    return z if z.dtype == torch.float64 else z.float()

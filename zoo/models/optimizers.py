@@ -11,12 +11,12 @@ from torch.optim import Optimizer
 from zoo.data.errors import ZooError
 from zoo.models.class_spec import ClassSpec, arguments_of, class_of, classes_of, parts_of
 from zoo.nn.embedding import FusedEmbedding
-from zoo.nn.optim import Adagrad
+from zoo.nn.optim import Adagrad, LazyAdam
 
 # of no use here are those that need closures, or gradients that are all sparse or all matrices
 OPTIMIZERS: dict[str, type] = classes_of(
     torch.optim, Optimizer, but=("LBFGS", "SparseAdam", "Muon")
-) | {"adagrad": Adagrad}
+) | {"adagrad": Adagrad, "lazy_adam": LazyAdam}
 OWN_OPTIONS = {"lr": "learning_rate", "weight_decay": "weight_decay"}  # of models, by torch's name
 EMBEDDINGS = (FusedEmbedding, nn.Embedding, nn.EmbeddingBag)
 

@@ -22,11 +22,10 @@ from zoo.models.description import Description, FieldRows
 from zoo.models.exchanged import RowExchange
 from zoo.models.metrics import EXACT_ROWS, ClickMetrics, MetricDict, RankingMetrics
 from zoo.models.pretrained import Pretrained, checked, take_vectors
+from zoo.models.sparse import check_sparse, takes_rows
 from zoo.nn.numbers import NumericalEncoding, encoding_of
 from zoo.nn.pooling import Pooling
 from zoo.nn.sized import embedding_of, paths_of_parts
-
-SPARSE_OPTIMIZERS = ("adagrad", "sgd")  # those whose sparse and dense steps are equal
 
 RANKED = ("val/", "test/")  # the splits whose lists are ranked
 
@@ -57,9 +56,10 @@ class RowModule(RowExchange, ZooModule):
         optimizer: Optimizer of all parameters: the name of one of torch's, such as `adagrad`,
             `adam`, `adamw` or `sgd`, or a class_path with init_args; see `OptimizedModule`.
         learning_rate: Learning rate of the optimizer.
-        sparse_gradients: Let gradients of the embedding table hold the rows of the batch alone, and
-            let processes (DDP) exchange these alone. `auto`: with an optimizer for which this
-            changes no result (adagrad, sgd) and without `embedding_weight_decay`.
+        sparse_gradients: Whether the optimizer is given gradients of the embedding table that hold
+            the rows of the batch alone. `auto`: lazy_adam, and an optimizer for which this changes
+            no result (adagrad, sgd), without `embedding_weight_decay`. Processes (DDP) exchange the
+            rows of their batches alone, whatever it says.
         train_metrics: Log the AUC and logloss (and GAUC) of the training rows too, each as scored
             just before its step.
         exact_rows: Number of rows of a split, on each process, up to which AUC is exact. More are
@@ -103,19 +103,8 @@ class RowModule(RowExchange, ZooModule):
             embedding_dropout,
         )
         require(exact_rows >= 0, "exact_rows must be at least 0", exact_rows)
-        if sparse_gradients is True:
-            require(
-                self.optimizer in SPARSE_OPTIMIZERS,
-                f"sparse_gradients needs an optimizer of {SPARSE_OPTIMIZERS}",
-                optimizer,
-            )
-            require(
-                not self.embedding_weight_decay,
-                "embedding_weight_decay changes all rows of a table, which sparse_gradients "
-                "leaves out: give only one of them",
-                self.embedding_weight_decay,
-            )
-        self.sparse_gradients = sparse_gradients
+        check_sparse(sparse_gradients, self.optimizer, self.embedding_weight_decay)
+        self.sparse_gradients: Literal["auto"] | bool = sparse_gradients
         self.pretrained = checked(pretrained, self.schema)
         frozen = [name for name, spec in self.pretrained.items() if spec.get("frozen")]
         require(
@@ -205,16 +194,19 @@ class RowModule(RowExchange, ZooModule):
             self._take_vectors()
         several = self.trainer.world_size > 1
         of_ddp = isinstance(self.trainer.strategy, DDPStrategy)
-        if isinstance(self.sparse_gradients, bool):
-            self.embedding.sparse = self.sparse_gradients
-        else:
-            fits = self.optimizer in SPARSE_OPTIMIZERS and not self.embedding_weight_decay
-            self.embedding.sparse = (of_ddp or not several) and fits
+        rows_alone = takes_rows(
+            self.sparse_gradients,
+            self.optimizer,
+            decays=bool(self.embedding_weight_decay),
+            possible=of_ddp or not several,
+        )
         # tables that processes share are exchanged as they are looked up
-        exchanges = several and of_ddp and not self.embedding.is_shared
-        if stage == "fit" and exchanges and self.embedding.sparse:
+        exchanged = stage == "fit" and several and of_ddp and not self.embedding.is_shared
+        self.embedding.sparse = rows_alone or exchanged
+        if exchanged:
             tables = (name for name, _ in self.named_parameters() if name.endswith(".table"))
-            self.exchange_rows([name for name in tables if name.startswith("embedding.")])
+            mine = [name for name in tables if name.startswith("embedding.")]
+            self.exchange_rows(mine, dense=not rows_alone)
 
     def _fit_bins(self) -> None:
         """Fits the bins of numbers, unless they are those of weights that were loaded."""

@@ -13,19 +13,22 @@ def gathered(gradient: Tensor) -> Tensor:
     """The mean over all processes of a table's sparse gradient, as DDP makes it of dense ones.
 
     Equal rows are summed before they are sent. A process receives U (D + 1) numbers of each other
-    one, whatever the size of the table; a dense gradient is sent whole.
+    one (4 bytes each in single precision), whatever the size of the table; a dense gradient is
+    sent whole.
 
     Args:
         gradient: Sparse gradient of this process, of the rows of its batch.
     """
     processes = distributed.get_world_size()
     ids, rows = sum_by_row(gradient._indices()[0], gradient._values(), len(gradient))
+    if len(gradient) < 2**31:
+        ids = ids.int()  # half the bytes
     sizes = ids.new_empty(processes)
     distributed.all_gather_into_tensor(sizes, ids.new_tensor([len(ids)]))
     ids, rows = (_of_all(part, sizes) for part in (ids, rows))
     with torch.sparse.check_sparse_tensor_invariants(False):
         return torch.sparse_coo_tensor(
-            ids.unsqueeze(0), rows.div_(processes), gradient.shape, check_invariants=False
+            ids.long().unsqueeze(0), rows.div_(processes), gradient.shape, check_invariants=False
         )
 
 

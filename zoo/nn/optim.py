@@ -64,6 +64,84 @@ class Adagrad(torch.optim.Adagrad):
         parameter.index_copy_(0, rows, embedding(rows, parameter).sub_(step, alpha=rate))
 
 
+class LazyAdam(torch.optim.Adam):
+    """Adam (Kingma & Ba 2015) whose moments move only for the rows of the batch: not Adam itself.
+
+    Parameters with dense gradients take the steps of torch's Adam. Those with sparse gradients take
+    the steps of `torch.optim.SparseAdam`, for the rows i of the batch alone:
+
+        m_i += (1 - b1) (g_i - m_i),   v_i += (1 - b2) (g_i^2 - v_i)
+        p_i -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m_i / (sqrt(v_i) + eps)
+
+    with t the steps of the whole parameter. Adam itself also decays m and v, and moves p, of rows
+    that the batch does not have, so that a step costs the whole table. The results differ: a rare
+    row is not moved by what it met long ago, and keeps the moments of when it was met last.
+
+    Args:
+        params: Parameters, or groups of them.
+        lr: Learning rate.
+        betas: Decays b1 and b2 of the moments.
+        eps: Added to the root of v.
+        weight_decay: Weight decay of parameters with dense gradients, as of torch's Adam.
+        maximize: Whether to climb.
+
+    Raises:
+        ValueError: in a step, where a sparse gradient meets a weight decay.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)
+
+    @torch.no_grad()
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]  # typed for closures alone
+        self, closure: Callable[[], Any] | None = None
+    ) -> Any:
+        """One step; sparse gradients are set to None when they have been used."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            group["fused"] = all(p.device.type == "cpu" for p in group["params"])  # as of Adagrad
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.grad.is_sparse:
+                    self._sparse_step(parameter, parameter.grad, group)
+                    parameter.grad = None
+        super().step()
+        return loss
+
+    def _sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        if group["weight_decay"]:
+            raise ValueError("LazyAdam has no weight decay of parameters with sparse gradients")
+        rows, summed = sum_by_row(grad._indices()[0], grad._values(), len(parameter))
+        if group["maximize"]:
+            summed.neg_()
+        state, (beta1, beta2) = self.state[parameter], group["betas"]
+        if not state:  # as torch's Adam names and keeps it
+            state["step"] = torch.tensor(0.0, dtype=torch.float32)
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        state["step"] += 1
+        step = float(state["step"])
+        mean = embedding(rows, state["exp_avg"]).lerp_(summed, 1 - beta1)
+        square = embedding(rows, state["exp_avg_sq"]).mul_(beta2)
+        square.addcmul_(summed, summed, value=1 - beta2)
+        state["exp_avg"].index_copy_(0, rows, mean)
+        state["exp_avg_sq"].index_copy_(0, rows, square)
+        rate = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+        moved = mean.div_(square.sqrt_().add_(group["eps"]))
+        parameter.index_copy_(0, rows, embedding(rows, parameter).sub_(moved, alpha=float(rate)))
+
+
 def sum_by_row(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """[U] the distinct ids, ascending, and [U, D] the sums of their values.
 
