@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pytorch_lightning import Callback
+from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
@@ -266,6 +267,9 @@ class ZooModule(WeighedModule):
         check_model(checkpoint, class_name(type(self)), self.schema)
         check_options(checkpoint, self)
         restore_tables(checkpoint, self)
+        plugin = self._trainer and self._trainer.precision_plugin
+        if isinstance(plugin, DoublePrecision | HalfPrecision):
+            plugin.convert_module(self)  # else weights are rounded to those of before
         super().on_load_checkpoint(checkpoint)
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
             self.negative_sampling_rate = checkpoint.get("negative_sampling_rate", 1.0)

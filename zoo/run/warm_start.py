@@ -48,11 +48,13 @@ class WarmStart(Callback):
                 "warm_start needs the whole model on each device: leave out trainer.strategy"
             )
         data = datamodule_of(trainer)
+        content = restored(self.content, self.checkpoint)
         before = self._model(type(pl_module))
+        before.load_state_dict(content["state_dict"], assign=True)  # in the precision that it has
         _check_fields(before.schema, pl_module.schema, self.checkpoint)
         known = self._known(data, pl_module.schema) if data else {}
         take_over(pl_module, before, known)
-        states = optimizers_of(restored(self.content, self.checkpoint, _of_optimizer))
+        states = optimizers_of(content)
         if len(states) != len(trainer.optimizers):
             raise ZooError(f"warm_start: {self.checkpoint} has no state of the optimizer")
         for optimizer, state in zip(trainer.optimizers, states, strict=True):
@@ -80,10 +82,6 @@ class WarmStart(Callback):
                 raise ZooError(f"warm_start: no encoder of {named} says what its ids mean")
         check_encoder(self.content.get("data"), encoder_checksums(before))
         return known_ids(before, now, schema)
-
-
-def _of_optimizer(key: str) -> bool:
-    return key.startswith("optimizer_states/")
 
 
 def _check_fields(before: Schema, now: Schema, checkpoint: Path) -> None:
