@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 from zoo import DeepFM
 from zoo.inspect import load
 from zoo.models.optimizers import OPTIMIZERS, groups_of
+from zoo.models.sparse import takes_rows
 from zoo.nn.embedding import FusedEmbedding
 from zoo.nn.optim import Adagrad
 
@@ -147,6 +148,24 @@ def test_a_shared_parameter_is_in_one_group():
         0.2: ["words.weight"],
         0.0: ["out.bias", "norm.weight", "norm.bias", "memory.bias_ih_l0", "memory.bias_hh_l0"],
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "equal"),
+    [
+        ("adagrad", {"initial_accumulator_value": 0.1, "eps": 1e-6}, True),
+        ("torch.optim.Adagrad", {"lr_decay": 0.1}, True),
+        ("torch.optim.SGD", {}, True),
+        ("sgd", {"momentum": 0.9}, False),
+        ("adam", {}, False),
+    ],
+)
+def test_several_processes_step_rows_also_with_options_of_the_optimizer(name, arguments, equal):
+    """A single process takes the dense steps of before, whose numbers stay as they are."""
+    spec = {"class_path": name, "init_args": arguments}
+    for several in (True, False):
+        found = takes_rows("auto", spec, decays=False, possible=True, several=several)
+        assert found == (equal and several)
 
 
 def test_sparse_gradients_go_with_a_decay_of_the_other_weights():

@@ -6,6 +6,7 @@ from zoo.data.errors import require
 from zoo.models.class_spec import ClassSpec, parts_of
 
 EQUAL = ("adagrad", "sgd")  # whose sparse and dense steps are equal
+OPTIONS = {"eps", "initial_accumulator_value", "lr_decay"}  # with which they still are
 LAZY = ("lazy_adam", "lazyadam", "zoo.nn.optim.lazyadam")  # there for its sparse steps
 
 Sparse = Literal["auto"] | bool
@@ -24,7 +25,7 @@ def check_sparse(sparse: Sparse, optimizer: ClassSpec, decay: float) -> None:
     """
     lazy = _is_lazy(optimizer)
     require(
-        sparse is not True or optimizer in EQUAL or lazy,
+        sparse is not True or _is_equal(optimizer) or lazy,
         f"sparse_gradients needs an optimizer of {(*EQUAL, LAZY[0])}",
         optimizer,
     )
@@ -43,7 +44,9 @@ def check_sparse(sparse: Sparse, optimizer: ClassSpec, decay: float) -> None:
     )
 
 
-def takes_rows(sparse: Sparse, optimizer: ClassSpec, *, decays: bool, possible: bool) -> bool:
+def takes_rows(
+    sparse: Sparse, optimizer: ClassSpec, *, decays: bool, possible: bool, several: bool
+) -> bool:
     """Whether the optimizer is given gradients of the rows of a batch alone.
 
     Args:
@@ -51,10 +54,18 @@ def takes_rows(sparse: Sparse, optimizer: ClassSpec, *, decays: bool, possible: 
         optimizer: Value of `model.optimizer`.
         decays: Whether the embeddings decay.
         possible: Whether the strategy lets gradients be sparse.
+        several: Whether there are several processes; a single one with options of the optimizer
+            keeps its dense steps, which round in another order.
     """
     if sparse != "auto":
         return sparse
-    return _is_lazy(optimizer) or (possible and optimizer in EQUAL and not decays)
+    equal = optimizer in EQUAL or (several and _is_equal(optimizer))
+    return _is_lazy(optimizer) or (possible and equal and not decays)
+
+
+def _is_equal(optimizer: ClassSpec) -> bool:
+    name, arguments = parts_of(optimizer)
+    return name.lower().removeprefix("torch.optim.") in EQUAL and arguments.keys() <= OPTIONS
 
 
 def _is_lazy(optimizer: ClassSpec) -> bool:

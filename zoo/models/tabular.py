@@ -199,6 +199,7 @@ class RowModule(RowExchange, ZooModule):
             self.optimizer,
             decays=bool(self.embedding_weight_decay),
             possible=of_ddp or not several,
+            several=several,
         )
         # tables that processes share are exchanged as they are looked up
         exchanged = stage == "fit" and several and of_ddp and not self.embedding.is_shared
