@@ -38,12 +38,16 @@ from jsonargparse import auto_cli
 
 import datamodules
 from datamodules.synthetic.clicks import PlantedClicks
+from zoo.data.shard_content import restored
 from zoo.glider.surrogates.madex import DETECTORS
+from zoo.inspect.checkpoint import read
 from zoo.run import cli  # noqa: F401  (so that forks need not)
 from zoo.run.main import main
 
 # share of the trials
 COMMANDS = {"prepare": 0.2, "fit": 0.4, "detect": 0.15, "predict": 0.15, "explain": 0.1}
+TWO = ("--trainer.devices=2",)
+SHARED = (*TWO, "--trainer.strategy=sharded")
 RUN = "runs/t/version_0"
 SHARED_MEMORY = Path("/dev/shm")
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -70,7 +74,12 @@ class Trial:
     command: str
     signal: signal.Signals
     moment: float
-    processes: int = 1
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The command with its options."""
+        return " ".join((self.command, *self.options))
 
 
 def start(folder: Path, line: list[str], temporary: Path) -> int:
@@ -150,7 +159,7 @@ def left_by(command: str, folder: Path) -> object:
 
 def weights(checkpoint: Path) -> str:
     """A digest of all numbers of weights and optimizer."""
-    content = torch.load(checkpoint, weights_only=True)
+    content = restored(read(checkpoint), checkpoint)
     digest = hashlib.sha256(str(content["global_step"]).encode())
 
     def add(value: object) -> None:
@@ -173,6 +182,9 @@ def weights(checkpoint: Path) -> str:
 def leftovers(folder: Path) -> list[str]:
     """What nobody will use."""
     found = [*folder.rglob("*.partial"), *(folder / "tmp").iterdir(), *folder.rglob("spill")]
+    contents = map(read, folder.rglob("*.ckpt"))
+    named = {content["shards"]["folder"] for content in contents if "shards" in content}
+    found += [path for path in folder.rglob("*.shards") if path.name not in named]
     return [str(path.relative_to(folder)) for path in found]
 
 
@@ -193,10 +205,10 @@ class Trials:
         for command, line in LINES.items():
             self.seconds[command] = run(place, line, place / "tmp")
             self.whole[command] = left_by(command, place)
-        two = self.place("two", "fit")
-        line = [*LINES["fit"], "--trainer.devices=2"]
-        self.seconds["fit 2"] = run(two, line, two / "tmp")
-        self.whole["fit 2"] = left_by("fit", two)
+        for number, options in enumerate((TWO, SHARED)):
+            place, name = self.place(f"two {number}", "fit"), " ".join(("fit", *options))
+            self.seconds[name] = run(place, [*LINES["fit"], *options], place / "tmp")
+            self.whole[name] = left_by("fit", place)
 
     def place(self, name: str, command: str) -> Path:
         """A folder in which a command can run: with what comes before it, and no more."""
@@ -216,18 +228,16 @@ class Trials:
         temporary, line = place / "tmp", LINES[trial.command]
         if trial.number % 2 and SHARED_MEMORY.is_dir():
             temporary = Path(tempfile.mkdtemp(dir=SHARED_MEMORY))
-        two = trial.processes == 2
-        name = "fit 2" if two else trial.command
-        line = [*line, "--trainer.devices=2"] if two else line
+        line = [*line, *trial.options]
         try:
             process = start(place, line, temporary)
-            time.sleep(trial.moment * self.seconds[name])
+            time.sleep(trial.moment * self.seconds[trial.name])
             target = -process if trial.signal == signal.SIGKILL else process
             with contextlib.suppress(ProcessLookupError):
                 os.kill(target, trial.signal)
             wrong = self._ended(trial, place, temporary, wait(process))
             run(place, [*line, *self._resumed(trial.command, place)], temporary)
-            if left_by(trial.command, place) != self.whole[name]:
+            if left_by(trial.command, place) != self.whole[trial.name]:
                 wrong = wrong or "differs from the undisturbed run"
             left = leftovers(place) + [str(path) for path in temporary.iterdir()]
             wrong = wrong or (f"left {left}" if left else None)
@@ -246,10 +256,11 @@ class Trials:
         if status not in expected:
             return f"ended with {status}"
         for checkpoint in place.rglob("*.ckpt"):
-            torch.load(checkpoint, weights_only=True)  # what has its name is whole
+            restored(read(checkpoint), checkpoint)  # what has its name is whole
         left = leftovers(place) if trial.signal == signal.SIGTERM else []
         left = [name for name in left if not name.startswith(".interactions.json.partial")]
-        for path in (*place.rglob("*.partial"), *temporary.glob("*/lock")):
+        parts = [*place.rglob("*.shards"), *place.rglob("*.shards/*")]
+        for path in (*place.rglob("*.partial"), *temporary.glob("*/lock"), *parts):
             os.utime(path, (0, 0))  # as if the command were repeated later
         return f"left {left} at once" if left else None
 
@@ -269,10 +280,11 @@ def drawn(kills: int, terminations: int, seed: int) -> list[Trial]:
     ]
     # two processes start by importing everything, so that fewer trials take as long
     fits = [trial for trial in trials if trial.command == "fit"]
-    shared = {trial.number for trial in (*fits[:3], *fits[-3:])} if kills >= 100 else set()
+    two = (*fits[:6], *fits[-4:]) if kills >= 100 else fits[:1]
+    several = {trial.number: (SHARED, TWO)[i % 2] for i, trial in enumerate(two)}
     return [
-        replace(trial, processes=2, moment=0.55 + 0.45 * trial.moment)
-        if trial.number in shared
+        replace(trial, options=several[trial.number], moment=0.55 + 0.45 * trial.moment)
+        if trial.number in several
         else trial
         for trial in trials
     ]

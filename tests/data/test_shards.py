@@ -5,6 +5,8 @@ import random
 import re
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,14 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support.damage import damaged_bytes
+from support.parted import SUM, TABLE, content_of, equal, positions_of, written
+from support.running import ROOT
 
 from zoo import ZooError
 from zoo.data import shard_part
 from zoo.data.partition import Partition
 from zoo.data.shard_content import (
     copy_parts,
-    new_folder,
     of_weights,
     opened,
     remove_unnamed,
@@ -28,41 +31,6 @@ from zoo.data.shard_content import (
     split_off,
 )
 from zoo.data.shard_part import part_name, write_part
-
-TABLE, SUM = "state_dict/table", "optimizer_states/0/state/0/sum"
-
-
-def content_of(rows, columns=3, dtype=torch.float32):
-    """A checkpoint whose tensors a test knows by their numbers."""
-    table = torch.arange(rows * columns).view(rows, columns).to(dtype)
-    layers = {"layer": torch.ones(2), "table": table, "bias": torch.zeros(1)}
-    state = {0: {"step": torch.tensor(3.0), "sum": -table[:, 0].double()}, 1: {}}
-    return {"state_dict": layers, "optimizer_states": [{"state": state}], "global_step": 7}
-
-
-def positions_of(whole, size, partition):
-    """The rows of a tensor at their positions, zeros between them."""
-    found = torch.zeros(size, *whole.shape[1:], dtype=whole.dtype)
-    found[partition.positions(torch.arange(len(whole)))] = whole
-    return found
-
-
-def written(path, content, parts=3, keys=(TABLE, SUM)):
-    """Saves a checkpoint as so many processes do; the folder of the parts."""
-    folder = new_folder(path, 7)
-    rows = len(content["state_dict"]["table"])
-    partition = Partition(rows, parts)
-    for part in range(parts):
-        start, stop = partition.bounds(part)
-        local = {**content, "state_dict": dict(content["state_dict"])}
-        sums = dict(content["optimizer_states"][0]["state"][0])
-        local["optimizer_states"] = [{"state": {0: sums, 1: {}}}]
-        for place, name in ((local["state_dict"], "table"), (sums, "sum")):
-            place[name] = positions_of(place[name], partition.size, partition)[start:stop]
-        small, tensors = split_off(local, dict.fromkeys(keys, rows), folder)
-        write_part(folder, part, parts, start, tensors)
-    torch.save(small, path)
-    return folder
 
 
 def read(path):
@@ -86,17 +54,6 @@ def path(tmp_path, small_pieces):
     return path
 
 
-def equal(one, other):
-    """Whether two checkpoints hold the same, in the same order."""
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return [*one] == [*other] and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return one == other
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     st.integers(1, 900),
@@ -116,7 +73,7 @@ def test_any_number_of_readers_reads_what_any_number_of_writers_wrote(
         assert equal(restored(read(path), path), content)
         shards, partition = shards_of(path), Partition(rows, readers)
         for key, whole in ((TABLE, content["state_dict"]["table"]),):
-            want = positions_of(whole, partition.size, partition)
+            want = positions_of(whole, partition)
             found = [shards.rows(key, *partition.bounds(part)) for part in range(readers)]
             assert torch.equal(torch.cat(found), want)
             start, stop = sorted(chance.randint(0, partition.size) for _ in range(2))
@@ -136,7 +93,8 @@ def test_the_small_file_holds_no_rows_and_says_where_they_are(path):
         "rows_per_block": 64,
         "tensors": {TABLE: 1000, SUM: 1000},
     }
-    assert sorted(file.name for file in folder.iterdir()) == [part_name(i, 3) for i in range(3)]
+    names = ["named", *(part_name(i, 3) for i in range(3))]
+    assert sorted(file.name for file in folder.iterdir()) == names
     assert re.fullmatch(r"best-7-[0-9a-f]{8}\.shards", folder.name)
     # the values of a whole one, read by the library alone
     parts = [load_file(folder / part_name(i, 3))[TABLE] for i in range(3)]
@@ -192,7 +150,7 @@ def test_parts_that_are_missing(path):
     (folder / part_name(2, 3)).unlink()
     (folder / part_name(0, 3)).unlink()
     assert refusal(path) == f"{folder} is not whole: it holds no parts of tables"
-    folder.rmdir()
+    shutil.rmtree(folder)
     assert refusal(path) == (
         f"{path} is not whole: its tables lie in {folder}, which is missing; a copy of a "
         "checkpoint needs a copy of its folder beside it"
@@ -353,6 +311,16 @@ def test_a_copy_has_parts_of_its_own(path, tmp_path):
     shutil.copyfile(path, target)
     shutil.rmtree(folder)
     assert equal(restored(read(target), target), content_of(1000))
+
+
+def test_a_kill_while_one_is_saved_leaves_the_one_before(tmp_path):
+    line = [sys.executable, ROOT / "tests/support/parted.py", tmp_path, "25"]
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    saves, cut_short = map(int, re.findall(r"\d+", done.stdout))
+    assert saves >= 10
+    assert cut_short >= 10
 
 
 def test_parts_that_no_checkpoint_names_are_removed(path, tmp_path):
