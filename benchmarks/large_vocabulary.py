@@ -6,11 +6,11 @@
 Rows are generated chunk by chunk, as preparation reads them, and no raw file is written: 4 fields
 of texts of 16 digits, each of which has a quarter of the ids; every fourth id comes twice. What
 preparation does with them is done step by step: counts are gathered (`count`), ids given by rank
-(`rank`), and the vocabulary written (`save`); it is read again by another engine (`load`), looked
-up by the rows that `--look_up` says (`look up`). Of each step the seconds, the CPU seconds and the
-largest memory that the process has had within it, of which `start` is that of Python, its
-libraries and a chunk of rows. `spilled` is the largest size of the folder of what did not fit in
-memory.
+(`rank`), the vocabulary of fields written (`save`), that of all put together (`join`), read again
+(`load`), compared with the kinds of columns (`known numbers`), and looked up by as many rows as
+`--look_up` says. Of each step the seconds, the CPU seconds and the largest memory that the process
+has had within it, of which `start` is that of Python, its libraries and a chunk of rows. `spilled`
+is the largest size of the folder of what did not fit in memory.
 """
 
 import argparse
@@ -28,9 +28,18 @@ from common import console, make_table, print_machine
 
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine
-from datamodules.tabular import encoder as encoders
+from datamodules.tabular.encoder import encode, fit_schema
 from datamodules.tabular.rows import ROWS_PER_CHUNK, Rows
 from datamodules.tabular.source import RawField
+from datamodules.tabular.vocabularies import (
+    fit_vocabulary,
+    join_vocabularies,
+    known_numbers,
+    load_vocabulary,
+    new_vocabulary,
+    save_vocabulary,
+    write_counts,
+)
 
 FIELDS = 4
 QUICK = 2_000_000  # ids
@@ -42,7 +51,7 @@ class GeneratedRows(Rows):
 
     def __init__(self, rows: int, ids: int) -> None:
         super().__init__(None)
-        self.rows, self.ids = rows, ids
+        self.ids = ids
         starts = range(0, rows, ROWS_PER_CHUNK)
         self.splits = [np.zeros(min(ROWS_PER_CHUNK, rows - s), np.int8) for s in starts]
 
@@ -52,7 +61,9 @@ class GeneratedRows(Rows):
             columns = {"row": row, "label": np.zeros(len(row), np.float32)}
             for f in range(FIELDS):
                 code = (row * 2_654_435_761 + f) % self.ids  # a permutation: neighbours are far
-                columns[f"f{f}"] = pa.array(code + TEXTS * (f + 1)).cast("string").dictionary_encode()
+                columns[f"f{f}"] = (
+                    pa.array(code + TEXTS * (f + 1)).cast("string").dictionary_encode()
+                )
             yield pa.table(columns)
 
 
@@ -112,24 +123,28 @@ def measure(folder: Path, ids: int, memory_limit: str, look_up: int) -> Meter:
         next(iter(rows))
     with Engine(folder / "work", memory_limit) as engine:
         with meter.step("count"):
-            encoders.write_counts(engine, rows, fields, folder / "counts.parquet")
+            write_counts(engine, rows, fields, folder / "counts.parquet")
         with meter.step("rank"):
-            encoders.new_vocabulary(engine)
-            encoders.fit_vocabulary(engine, [folder / "counts.parquet"], fields, fields, 1)
-        schema = encoders.fit_schema(engine, fields)
-        encoder = Encoder("Table", {}, schema, {})
+            new_vocabulary(engine)
+            fit_vocabulary(engine, [folder / "counts.parquet"], fields, fields, 1)
         with meter.step("save"):
-            (folder / "encoder").mkdir()
-            encoders.save_vocabulary(engine, folder / "encoder", "field, id")
-            encoder.save(folder / "encoder")
+            (folder / "fields").mkdir()
+            save_vocabulary(engine, folder / "fields", order="field, id")
+    (folder / "counts.parquet").unlink()
     with Engine(folder / "work", memory_limit) as engine:
+        with meter.step("join"):
+            (folder / "encoder").mkdir()
+            join_vocabularies(engine, [folder / "fields"], folder / "encoder")
+            encoder = Encoder("Table", {}, fit_schema(engine, fields), {})
+        shutil.rmtree(folder / "fields")
         with meter.step("load"):
-            encoders.load_vocabulary(engine, folder / "encoder", "field, value, id")
-            encoders.known_numbers(engine)
+            load_vocabulary(engine, folder / "encoder", "field, value, id")
+        with meter.step("known numbers"):
+            known_numbers(engine)
         with meter.step(f"look up {look_up:,} rows"):
             few = GeneratedRows(look_up, each)
-            found = [chunk.categorical for chunk in encoders.encode(engine, few, encoder)]
-            assert min(part.min() for part in found) > 1
+            for chunk in encode(engine, few, encoder):
+                assert chunk.categorical.min() > 1
     return meter
 
 

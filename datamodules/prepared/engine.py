@@ -66,6 +66,14 @@ class Engine:
         if self.folder is not None:
             shutil.rmtree(self.folder)
 
+    @property
+    def bytes(self) -> int:
+        """Its share of the memory, in bytes."""
+        size = re.fullmatch(r"([\d.]+) *([KMGT])(i?)B", self.memory_limit)
+        assert size is not None
+        unit = (1024 if size[3] else 1000) ** (1 + "KMGT".index(size[2]))
+        return int(float(size[1]) * unit / self.share)
+
     def _limit(self) -> str:
         """Its share of the memory."""
         size = re.match(r"[\d.]+", self.memory_limit)

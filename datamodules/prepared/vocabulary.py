@@ -32,14 +32,20 @@ def ranked(counts: Mapping[str, int]) -> dict[str, int]:
     return {value: count for value, count in found if count}
 
 
-def sql_ids(count: str, values: str) -> str:
-    """The rule as an SQL expression of the ids, over the values that are to have one.
+def sql_ranked(values: str, source: str, most: int | None = None) -> str:
+    """The rule as an SQL query of the values, their `id` and `count`, in the order of the ids.
 
     Args:
-        count: Column of the counts.
         values: Column of the values, or several columns between commas.
+        source: The values that are to have an id, and their `count`.
+        most: Largest number of ids; None is any.
     """
-    return f"{MISSING} + row_number() OVER (ORDER BY {count} DESC, {values})"
+    # rows that are sorted, then numbered: a window with an order of its own takes twice the time
+    limit = "" if most is None else f" LIMIT {most}"
+    return (
+        f"SELECT {values}, ({MISSING} + row_number() OVER ())::INTEGER AS id, count FROM "
+        f"(SELECT {values}, count FROM {source} ORDER BY count DESC, {values}{limit})"
+    )
 
 
 class Vocabulary:

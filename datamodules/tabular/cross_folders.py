@@ -20,7 +20,7 @@ from datamodules.prepared.folder import SPLITS, Manifest, build_once, key
 from datamodules.prepared.verified import Verify, verify
 from datamodules.tabular.cross_options import CrossFields, CrossOptions
 from datamodules.tabular.crosses import Cross, fit_cross, member_columns
-from datamodules.tabular.encoder import load_vocabulary
+from datamodules.tabular.vocabularies import load_vocabulary
 from zoo.data.checksums import checksums, combined
 from zoo.data.schema import JOINER, Schema
 

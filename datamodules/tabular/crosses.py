@@ -33,10 +33,10 @@ from datamodules.prepared.encoder import write_description
 from datamodules.prepared.engine import Engine
 from datamodules.prepared.lists import ListsWriter
 from datamodules.prepared.npy import array_file
-from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
+from datamodules.prepared.vocabulary import FIRST_ID, sql_ranked
 from datamodules.tabular.bins import bins_of, quantile_edges
-from datamodules.tabular.encoder import save_vocabulary
 from datamodules.tabular.rows import ROWS_PER_CHUNK
+from datamodules.tabular.vocabularies import save_vocabulary
 from zoo.data.encoder import CROSS_KINDS, encoder_description
 from zoo.data.errors import ZooError
 from zoo.data.lists import Lists
@@ -153,12 +153,11 @@ def fit_cross(
     edges = {member: _fit_edges(engine, train, schema, member, bins) for member in numerical}
     _count(engine, _chunks(train, schema, members, edges))
     columns = member_columns(members)
-    engine.run(
-        f"CREATE OR REPLACE TABLE vocabulary AS SELECT {columns}, "
-        f"({sql_ids('count', columns)})::INTEGER AS id, count "
-        f"FROM (SELECT {columns}, sum(n)::BIGINT AS count FROM counts GROUP BY ALL) "
-        f"WHERE count >= {min_count}"
+    summed = (
+        f"(SELECT {columns}, sum(n)::BIGINT AS count FROM counts GROUP BY ALL "
+        f"HAVING sum(n) >= {min_count})"
     )
+    engine.run(f"CREATE OR REPLACE TABLE vocabulary AS {sql_ranked(columns, summed)}")
     ((kept,),) = engine.run("SELECT count(*) FROM vocabulary")
     is_list = bool(_list_columns(schema, members))
     return Cross(members, edges, FIRST_ID + kept, "multi" if is_list else "categorical")

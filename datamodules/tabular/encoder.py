@@ -3,139 +3,27 @@
 Shapes: R rows of a chunk, N numerical fields, C categorical fields, M fields of lists.
 """
 
-import glob
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from datamodules.prepared.encoder import Encoder
-from datamodules.prepared.engine import Engine, sql_literal
-from datamodules.prepared.vocabulary import FIRST_ID, sql_ids
+from datamodules.prepared.engine import Engine
+from datamodules.prepared.vocabulary import FIRST_ID
 from datamodules.tabular.bins import bin_ids
 from datamodules.tabular.list_ids import lists_of
+from datamodules.tabular.look_up import looked_up
 from datamodules.tabular.row_columns import row_arrays
-from datamodules.tabular.rows import Rows, codes_of, column_of, numbers_of, texts_of
+from datamodules.tabular.rows import Rows, codes_of, column_of, numbers_of
 from datamodules.tabular.source import RawField
-from zoo.data.encoder import VOCABULARY
-from zoo.data.errors import ZooError
 from zoo.data.lists import Lists
-from zoo.data.schema import MISSING, UNKNOWN, Field, Schema
+from zoo.data.schema import MISSING, Field, Schema
 
 LARGEST = 3e38  # of a standardised number
-COUNTS = pa.schema([("field", pa.int32()), ("value", pa.string()), ("n", pa.int64())])
-WHOLE, DECIMAL = r"[+-]?\d+", r"[+-]?\d+\.\d+(e[+-]?\d+)?"  # the texts of numbers
-
-
-def save_vocabulary(engine: Engine, folder: Path, order: str) -> None:
-    """Writes the engine's table `vocabulary`."""
-    target = sql_literal(folder / VOCABULARY)
-    engine.run(f"COPY (SELECT * FROM vocabulary ORDER BY {order}) TO {target}")
-
-
-def join_vocabularies(engine: Engine, folders: Sequence[Path], folder: Path) -> None:
-    """Puts the vocabularies of fields, each in a folder, together: in the engine's table
-    `vocabulary`, and in a folder."""
-    files = ", ".join(sql_literal(glob.escape(str(path / VOCABULARY))) for path in folders)
-    source = f"read_parquet([{files}], hive_partitioning=false)"
-    engine.run(f"CREATE OR REPLACE TABLE vocabulary AS SELECT * FROM {source}")
-    save_vocabulary(engine, folder, order="field, id")
-
-
-def load_vocabulary(engine: Engine, folder: Path, columns: str) -> None:
-    """Puts these columns of a saved vocabulary into the engine's table `vocabulary`."""
-    path = folder / VOCABULARY
-    source = f"read_parquet({sql_literal(glob.escape(str(path)))}, hive_partitioning=false)"
-    try:
-        engine.run(f"CREATE OR REPLACE TABLE vocabulary AS SELECT {columns} FROM {source}")
-    except duckdb.Error as error:
-        raise ZooError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
-
-
-def known_numbers(engine: Engine) -> dict[str, str]:
-    """The fields whose values in the engine's table `vocabulary` are all `whole` numbers, or all
-    with `decimals`."""
-    found = engine.run(
-        f"SELECT field, bool_and(regexp_full_match(value, '{WHOLE}')), "
-        f"bool_and(regexp_full_match(value, '{DECIMAL}')) FROM vocabulary GROUP BY 1"
-    )
-    return {f: "whole" if whole else "decimals" for f, whole, other in found if whole or other}
-
-
-def counted_fields(fields: Sequence[RawField]) -> list[RawField]:
-    """The fields that have a vocabulary of their own, whose values are counted."""
-    return [field for field in fields if field.is_text and not field.vocabulary]
-
-
-def write_counts(engine: Engine, rows: Rows, fields: Sequence[RawField], path: Path) -> None:
-    """Writes how often the training rows, or those of a part of them, hold each value.
-
-    Args:
-        engine: An engine.
-        rows: The rows, whose splits are known.
-        fields: All fields.
-        path: Parquet of `field` (its number among `counted_fields`), `value` and `n`.
-    """
-    engine.stream("counted", _counts(rows, counted_fields(fields)), COUNTS)
-    engine.run(
-        "COPY (SELECT field, value, sum(n)::BIGINT AS n FROM counted GROUP BY ALL ORDER BY field) "
-        f"TO {sql_literal(path)} (FORMAT parquet)",
-        "count ids",
-    )
-
-
-def fit_vocabulary(
-    engine: Engine,
-    counts: Sequence[Path],
-    fields: Sequence[RawField],
-    chosen: Sequence[RawField],
-    min_count: int,
-) -> None:
-    """Adds fields to the engine's table `vocabulary`, by the rule of
-    `datamodules.prepared.vocabulary`; values rarer than `min_count` get no id.
-
-    Args:
-        engine: An engine, which has the table (see `new_vocabulary`).
-        counts: What `write_counts` wrote of each part of the rows.
-        fields: All fields.
-        chosen: Those of them to add.
-        min_count: Smallest count of a value, where its field names none.
-    """
-    files = ", ".join(sql_literal(glob.escape(str(path))) for path in counts)
-    source = f"read_parquet([{files}], hive_partitioning=false)"
-    numbers = {field.name: number for number, field in enumerate(counted_fields(fields))}
-    for field in chosen:
-        number, least = numbers[field.name], field.min_count or min_count
-        most = f" ORDER BY n DESC, value LIMIT {field.max_size}" if field.max_size else ""
-        engine.run(
-            f"INSERT INTO vocabulary SELECT {sql_literal(field.name)}, value, "
-            f"{sql_ids('n', 'value')}, n FROM (SELECT value, sum(n)::BIGINT AS n FROM {source} "
-            f"WHERE field = {number} GROUP BY 1 HAVING sum(n) >= {least}{most})"
-        )
-
-
-def new_vocabulary(engine: Engine) -> None:
-    """Makes the engine's table `vocabulary`, without rows."""
-    columns = "field VARCHAR, value VARCHAR, id INTEGER, count BIGINT"
-    engine.run(f"CREATE OR REPLACE TABLE vocabulary ({columns})")
-
-
-def _counts(rows: Rows, fields: list[RawField]) -> Iterator[pa.RecordBatch]:
-    """How often the training rows of each chunk hold each value."""
-    for chunk, split in zip(rows, rows.splits, strict=True):
-        for number, field in enumerate(fields):
-            texts = texts_of(column_of(chunk, field.name), split == 0)
-            # the first count is that of missing ones
-            counts = np.bincount(codes_of(texts) + 1, minlength=len(texts.dictionary) + 1)[1:]
-            found = np.flatnonzero(counts)
-            values = texts.dictionary.take(pa.array(found))
-            parts = np.full(len(found), number, np.int32), values, counts[found]
-            yield pa.record_batch([*map(pa.array, parts)], schema=COUNTS)
 
 
 def fit_scaling(
@@ -205,8 +93,8 @@ def encode(engine: Engine, rows: Rows, encoder: Encoder) -> Iterator[Encoded]:
         encoder: Schema of the rows, and what was fitted on training rows.
     """
     schema, scaling = encoder.schema, encoder.scaling
-    for chunk in engine.progress.track(rows, total=len(rows), description="encode"):
-        ids = _looked_up(engine, chunk, encoder)
+    pairs = looked_up(engine, rows, encoder)
+    for chunk, ids in engine.progress.track(pairs, total=len(rows), description="encode"):
         numbers = [_scaled(column_of(chunk, f.name), scaling.get(f.name)) for f in schema.numerical]
         categories = [_category(chunk, f.name, ids, encoder) for f in schema.categorical]
         yield Encoded(
@@ -227,24 +115,6 @@ def _category(
     if name in encoder.edges:
         return bin_ids(column.fill_null(np.nan).to_numpy(), encoder.edges[name])
     return np.append(ids[name], np.int32(MISSING))[codes_of(column)]  # -1 is the last one
-
-
-def _looked_up(engine: Engine, chunk: pa.Table, encoder: Encoder) -> dict[str, np.ndarray]:
-    """int32 the ids of the texts of a chunk, once each, by the name of their field."""
-    schema = encoder.schema
-    fields = [f for f in (*schema.categorical, *schema.lists) if f.name not in encoder.edges]
-    texts = [texts_of(column_of(chunk, field.name)).dictionary for field in fields]
-    sizes = [len(found) for found in texts]
-    names = np.array([field.vocabulary or field.name for field in fields], object)
-    place = np.arange(sum(sizes))
-    value = pa.concat_arrays([pa.array([], pa.string()), *texts])
-    field = pa.array(np.repeat(names, sizes), pa.string())
-    engine.view("chunk", {"field": field, "value": value, "place": place})
-    found = engine.arrays("SELECT place, id FROM chunk JOIN vocabulary USING (field, value)")
-    ids = np.full(len(place), UNKNOWN, np.int32)
-    ids[found["place"]] = found["id"]
-    parts = np.split(ids, np.cumsum(sizes)[:-1]) if fields else []
-    return {field.name: part for field, part in zip(fields, parts, strict=True)}
 
 
 def _scaled(column: pa.Array, scaling: tuple[float, float] | None) -> np.ndarray:

@@ -98,7 +98,7 @@ def check_numbers(
     Args:
         files: The files, which `check_files` has seen.
         fields: The fields, without crosses.
-        numbers: See `datamodules.tabular.encoder.known_numbers`.
+        numbers: See `datamodules.tabular.vocabularies.known_numbers`.
     """
     wrong = {("whole", "decimals"): ("float", "1.0"), ("float", "whole"): ("Int64", "1")}
     typed = (file for file in files if isinstance(file, TypedFile))

@@ -17,10 +17,11 @@ from datamodules.prepared.engine import Engine
 from datamodules.prepared.lists import ListArrays
 from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.tabular.crosses import Cross, member_columns
-from datamodules.tabular.encoder import Encoded, encode, known_numbers, load_vocabulary
+from datamodules.tabular.encoder import Encoded, encode
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.rows import ROWS_PER_CHUNK, read_rows
 from datamodules.tabular.source import RawField
+from datamodules.tabular.vocabularies import known_numbers, load_vocabulary
 
 
 class MemoryEncoder:

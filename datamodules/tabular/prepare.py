@@ -24,12 +24,7 @@ from datamodules.prepared.folder import SPLITS, Manifest, source_identity
 from datamodules.prepared.parts import PARTS, Parts, part_folder
 from datamodules.prepared.work import Alone, Kept, Work, Workers
 from datamodules.tabular import tasks
-from datamodules.tabular.encoder import (
-    fit_schema,
-    join_vocabularies,
-    known_numbers,
-    load_vocabulary,
-)
+from datamodules.tabular.encoder import fit_schema
 from datamodules.tabular.file_checks import check_numbers
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.rows import Rows, column_of, read_rows, rejected_of
@@ -37,6 +32,7 @@ from datamodules.tabular.source import RawField
 from datamodules.tabular.split_checks import check_weights, count_splits, left_out
 from datamodules.tabular.splitting import Splitting
 from datamodules.tabular.tasks import Job, Part
+from datamodules.tabular.vocabularies import join_vocabularies, known_numbers, load_vocabulary
 from zoo.data.checksums import CHECKSUMS, checksum, checksums
 from zoo.data.errors import ZooError
 from zoo.data.files import copy_by_links

@@ -27,22 +27,21 @@ from datamodules.prepared.engine import Engine
 from datamodules.prepared.folder import SPLITS, source_identity
 from datamodules.tabular.bins import fit_bins
 from datamodules.tabular.copies import copies, row_hashes
-from datamodules.tabular.encoder import (
-    counted_fields,
-    encode,
-    fit_scaling,
-    fit_vocabulary,
-    load_vocabulary,
-    new_vocabulary,
-    save_vocabulary,
-    write_counts,
-)
+from datamodules.tabular.encoder import encode, fit_scaling
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.list_ids import count_values
 from datamodules.tabular.row_columns import row_arrays
 from datamodules.tabular.rows import Rows, read_rows
 from datamodules.tabular.source import RawField
 from datamodules.tabular.splitting import LEFT_OUT, Splitting
+from datamodules.tabular.vocabularies import (
+    counted_fields,
+    fit_vocabulary,
+    load_vocabulary,
+    new_vocabulary,
+    save_vocabulary,
+    write_counts,
+)
 from zoo.data.checksums import checksums
 from zoo.data.errors import ZooError
 

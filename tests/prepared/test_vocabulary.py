@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules.prepared.rejected import Example, Rejected
-from datamodules.prepared.vocabulary import FIRST_ID, Vocabulary, ranked, sql_ids
+from datamodules.prepared.vocabulary import FIRST_ID, Vocabulary, ranked, sql_ranked
 from zoo import ZooError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=3)
@@ -17,9 +17,10 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @given(st.dictionaries(TEXTS, st.integers(1, 4), min_size=1, max_size=12))
 def test_the_rule_is_the_same_in_python_and_sql(engine, counts):
     values, count = np.array(list(counts), object), np.array(list(counts.values()))
-    engine.view("met", {"value": values, "n": count})
-    found = engine.run(f"SELECT value, {sql_ids('n', 'value')} AS id FROM met ORDER BY id")
-    assert found == [(value, i) for i, value in enumerate(ranked(counts), FIRST_ID)]
+    engine.view("met", {"value": values, "count": count})
+    wanted = [(value, i, n) for i, (value, n) in enumerate(ranked(counts).items(), FIRST_ID)]
+    assert engine.run(sql_ranked("value", "met")) == wanted
+    assert engine.run(sql_ranked("value", "met", most=2)) == wanted[:2]
 
 
 def test_ids_are_unknown_missing_and_the_most_frequent_first():

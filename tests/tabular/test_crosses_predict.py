@@ -17,7 +17,7 @@ from support.running import QUIET, ROOT, SMALL, command
 from datamodules import Avazu, Criteo
 from datamodules.prepared.folder import SPLITS
 from datamodules.tabular.crosses import Cross
-from datamodules.tabular.encoder import load_vocabulary
+from datamodules.tabular.vocabularies import load_vocabulary
 from zoo import DeepFM
 from zoo.data.errors import ZooError
 
