@@ -7,12 +7,14 @@ from unittest import mock
 import pytest
 import pytorch_lightning as pl
 import yaml
+from pytorch_lightning.utilities import rank_zero_only
 from support.fitting import arguments, fit
 from support.running import command, error_of
 
 from zoo import ZooError
 from zoo.models.base import ZooModule
 from zoo.run.checkpoint_io import AtomicCheckpointIO
+from zoo.run.directory import rank_of_process
 from zoo.run.launch import check_launched, take_launched
 from zoo.run.record import RunRecord
 from zoo.run.trainer import ZooTrainer
@@ -138,6 +140,43 @@ def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ZooError, match=r"2 processes were launched \(WORLD_SIZE\), .* uses 1"):
         check_launched(trainer)
+
+
+def test_the_processes_of_slurm_are_used(monkeypatch):
+    for name, value in {"NTASKS": 6, "NTASKS_PER_NODE": 3, "JOB_NAME": "fit"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    options = {"devices": "auto", "num_nodes": 1}
+    take_launched(options)
+    assert options == {"devices": 3, "num_nodes": 2}
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")  # in which a user starts processes by hand
+    chosen = {"devices": "auto", "num_nodes": 1}
+    take_launched(chosen)
+    assert chosen == {"devices": "auto", "num_nodes": 1}
+
+
+def test_a_process_of_another_machine_is_not_the_first(monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    monkeypatch.setenv("NODE_RANK", "1")
+    with pytest.raises(ZooError, match=r"NODE_RANK is 1, .* num_nodes is 1: give"):
+        take_launched({"devices": 1, "num_nodes": 1})
+    assert rank_of_process() == 0
+    take_launched({"devices": 1, "num_nodes": 2})
+    assert rank_of_process() == 1
+
+
+def test_a_process_that_would_take_itself_for_another_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")  # as PyTorchJob sets them, without LOCAL_RANK
+    trainer = mock.Mock(world_size=2, global_rank=0)
+    with pytest.raises(ZooError, match=r"the one of RANK 1 .* rank 0: start it with torchrun"):
+        check_launched(trainer)
+
+
+def test_nothing_is_made_where_the_processes_are_not_those_of_the_trainer(criteo_file, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    given = arguments("fit", criteo_file, "--trainer.devices=1", "--data.prepared=new")
+    assert "2 processes were launched (WORLD_SIZE), and the trainer uses 1" in error_of(*given)
+    assert not [path for path in (Path("new"), Path("runs/t")) if path.exists()]
 
 
 def test_metrics_json_is_written_whole(run):

@@ -28,8 +28,8 @@ import zoo
 from zoo import Batch, Field, Schema
 from zoo.data.batch import take
 from zoo.data.lists import Lists
+from zoo.nn import exchange
 from zoo.nn.embedding import FusedEmbedding
-from zoo.nn.exchange import gathered
 from zoo.run import sharded
 
 PROCESSES = 4
@@ -233,7 +233,7 @@ def received(ids, rank):
     shares = torch.tensor([0.25, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05] + [0.05 / 19] * 19)
     sizes = (shares * ids).long()
     count = 0
-    gather = distributed.all_gather_into_tensor
+    gather = exchange.all_gather
 
     def gathering(found, part):
         nonlocal count
@@ -247,8 +247,10 @@ def received(ids, rank):
 
     mine = rows(rank)
     values = torch.ones(len(mine), 17, dtype=torch.float32)
-    with mock.patch.object(distributed, "all_gather_into_tensor", gathering):
-        gathered(torch.sparse_coo_tensor(mine[None], values, (ids, 17), check_invariants=False))
+    with mock.patch.object(exchange, "all_gather", gathering):
+        exchange.gathered(
+            torch.sparse_coo_tensor(mine[None], values, (ids, 17), check_invariants=False)
+        )
     return count, max(len(rows(share).unique()) for share in range(2))
 
 

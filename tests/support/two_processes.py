@@ -6,12 +6,12 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from torch import distributed
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.resuming import Diary, SmallRows, WeightedRows, fit, state_of
 
 from zoo import Field, Schema
+from zoo.nn import exchange
 
 TWO = {"devices": 2, "strategy": "ddp", "max_epochs": 2, "num_sanity_val_steps": 0}
 
@@ -26,16 +26,16 @@ class Wrapped(Diary):
 def sent(ids):
     """Numbers that a process gets of the others in a fit of ten steps of a table of so many ids."""
     count, diary = 0, Wrapped()
-    gather = distributed.all_gather_into_tensor
+    gather = exchange.all_gather
     data = SmallRows(8)
     data.schema = Schema((Field("n", "numerical"), Field("c", "categorical", ids)))
 
-    def gathering(found, part, *rest):
+    def gathering(found, part):
         nonlocal count
         count += len(part.flatten())
-        return gather(found, part, *rest)
+        return gather(found, part)
 
-    with mock.patch.object(distributed, "all_gather_into_tensor", gathering):
+    with mock.patch.object(exchange, "all_gather", gathering):
         trainer = fit(diary, data=data, **TWO)
     assert diary.left_alone == {"embedding.table"}
     assert trainer.lightning_module._row_hooks == []  # as before the fit

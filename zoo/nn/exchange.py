@@ -24,7 +24,7 @@ def gathered(gradient: Tensor) -> Tensor:
     if len(gradient) < 2**31:
         ids = ids.int()  # half the bytes
     sizes = ids.new_empty(processes)
-    distributed.all_gather_into_tensor(sizes, ids.new_tensor([len(ids)]))
+    all_gather(sizes, ids.new_tensor([len(ids)]))
     ids, rows = (_of_all(part, sizes) for part in (ids, rows))
     with torch.sparse.check_sparse_tensor_invariants(False):
         return torch.sparse_coo_tensor(
@@ -38,6 +38,13 @@ def _of_all(part: Tensor, sizes: Tensor) -> Tensor:
     filled = part.new_zeros(longest, *part.shape[1:])
     filled[: len(part)] = part
     found = part.new_empty(len(sizes) * longest, *part.shape[1:])
-    distributed.all_gather_into_tensor(found, filled)
+    all_gather(found, filled)
     places = torch.arange(longest, device=part.device)
     return found[(places < sizes.unsqueeze(1)).flatten()]
+
+
+def all_gather(found: Tensor, part: Tensor) -> None:
+    """Fills a tensor with the parts of all processes, by the name that torch has for it."""
+    # since 2.13; the one of before warns there
+    gather = getattr(distributed, "all_gather_single", None) or distributed.all_gather_into_tensor
+    gather(found, part)
