@@ -27,6 +27,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -213,8 +214,8 @@ def cannot(way: str, ids: int, processes: int) -> str | None:
     if way == DENSE:
         # table, sums, gradient and DDP's copy of it
         needs = 4 * processes * ids * (16 + 1) * 4
-        pages, page = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-        if needs > 0.8 * pages * page:
+        (free,) = re.findall(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+        if needs > 0.8 * 1024 * int(free):
             return f"needs {needs / 1e9:.0f} GB of memory"
     return None
 
@@ -259,20 +260,20 @@ def report(ids: int, processes: list[int], ways: list[str], steps: int) -> None:
     starts = [
         (count, way) for count in processes for way in ([ONE] if count == 1 else [ONE, *ways])
     ]
-    one = {}
+    one, left_out = {}, []
     for count, way in track(starts, f"{ids:,} ids", console=console, transient=True):
         share = way == ONE and count > 1
-        name = f"{ONE}, {ROWS // count:,} rows" if share else f"{count} {way}" * (way != ONE) or ONE
+        rows = ROWS // count if share else ROWS
+        name = f"{ONE}, {rows:,} rows" if way == ONE else f"{count} processes, {way}"
         reason = cannot(way, ids, count)
         if reason:
-            table.add_row(name, reason)
+            left_out.append(f"{name}: {reason}")
             continue
-        rows = ROWS // count if share else ROWS
         found = measure(way, ids, 1 if way == ONE else count, rows, steps)
         if way == ONE:
             one[count] = found[0]["cpu"]
         table.add_row(name, *cells(found, one.get(count)))
-    console.print(table)
+    console.print(table, *left_out, sep="\n", highlight=False)
 
 
 def main() -> None:

@@ -19,10 +19,11 @@ from zoo.data.partition import Partition
 from zoo.nn.shard import Shard, of_each_row
 
 # fbgemm 1.x goes with torch 2.(x + 5); what torchrec says it needs would replace torchmetrics
+RELEASE = f"1.{int(torch.__version__.split('.')[1]) - 5}.0"
+FBGEMM = "fbgemm-gpu" if torch.version.cuda else "fbgemm-gpu-cpu"
 COMMAND = (
-    f"pip install --no-deps torchrec==1.8.0 fbgemm-gpu{'' if torch.version.cuda else '-cpu'}==1.8.0"
-    " tensordict pyre-extensions typing-inspect pyvers orjson importlib_metadata zipp "
-    "mypy_extensions"
+    f"pip install --no-deps torchrec=={RELEASE} {FBGEMM}=={RELEASE} tensordict pyre-extensions "
+    "typing-inspect pyvers orjson importlib_metadata zipp mypy_extensions"
 )
 MODULES = (
     "torchrec",
