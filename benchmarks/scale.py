@@ -37,6 +37,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
