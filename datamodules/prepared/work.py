@@ -112,13 +112,19 @@ class Kept:
         folders = [_folder(self.folder, stage, number) for number, _ in enumerate(calls)]
         results = [_result(folder) for folder in folders]
         left = [number for number, result in enumerate(results) if result is None]
-        ready = len(calls) - len(left)
-        bar = self.engine.progress.add_task(stage, total=len(calls), completed=ready)
+        progress, total = self.engine.progress, len(calls)
+        bar = progress.add_task("", total=total)
+
+        def show(left: int) -> None:
+            said = f"{stage} {total - left:,} of {total:,}"
+            progress.update(bar, completed=total - left, description=said)
+
         limit = self.engine.memory_limit, self.executor.share, self.executor.threads
         todo = [(task, folders[number], limit, calls[number]) for number in left]
-        for number, result in self.executor.run(do, todo):
+        show(len(left))
+        for ended, (number, result) in enumerate(self.executor.run(do, todo), 1):
             results[left[number]] = result
-            self.engine.progress.advance(bar)
+            show(len(left) - ended)
         return list(zip(folders, [result["result"] for result in results if result], strict=True))
 
 

@@ -1,5 +1,6 @@
 """Who does tasks beside this process: processes of this machine, or a cluster by Ray."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -111,7 +112,8 @@ class RayTasks:
         self.is_ours = not ray.is_initialized()
         if self.is_ours:
             try:
-                ray.init(log_to_driver=False)  # which looks at RAY_ADDRESS
+                # which looks at RAY_ADDRESS
+                ray.init(log_to_driver=False, logging_level=logging.WARNING)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 where = os.environ.get("RAY_ADDRESS", "not set")
                 raise ZooError(
@@ -152,11 +154,14 @@ def _there(folder: str, function: Callable, call: tuple) -> tuple[Any, str | Non
     """
     try:
         os.chdir(folder)
-        return function(*call), None
-    except FileNotFoundError as error:
+    except OSError:
         return None, (
-            f"{error.filename} is not there on one of the machines that prepare: start the command "
-            "in a folder on storage that all of them share, at the same place"
+            f"{folder} is not there on one of the machines that prepare: start the command in a "
+            "folder on storage that all of them share, at the same place"
         )
+    try:
+        return function(*call), None
     except ZooError as error:
         return None, str(error)
+    except OSError as error:
+        return None, f"{error.filename or folder}: {error.strerror or error}"

@@ -36,7 +36,10 @@ def kept(tmp_path, monkeypatch):
             Kept(tmp_path / ".t.work", engine, 2) as tasks,
         ):
             try:
-                return tasks.run("double", double, [(n, log) for n in numbers]), log
+                found = tasks.run("double", double, [(n, log) for n in numbers])
+                said = f"double {len(numbers)} of {len(numbers)}"
+                assert [bar.description for bar in engine.progress.tasks] == [said]
+                return found, log
             except (ZooError, KeyboardInterrupt):
                 return None, log
 

@@ -1,5 +1,6 @@
 """Processes that do tasks, and Ray, of which a module has the few functions that are called."""
 
+import logging
 import operator
 import os
 import signal
@@ -155,7 +156,8 @@ def test_ray_gives_results_as_they_end(fake_ray):
     with RayTasks() as workers:
         found = list(workers.run(operator.add, [(1, 2), (3, 4)]))
     assert found == [(1, 7), (0, 3)]
-    assert ray.log[0] == ("init", {"log_to_driver": False})  # it looks at RAY_ADDRESS itself
+    # it looks at RAY_ADDRESS itself
+    assert ray.log[0] == ("init", {"log_to_driver": False, "logging_level": logging.WARNING})
     assert ray.log[1] == ("remote", {"num_cpus": 1, "max_retries": 1})
     assert ray.log[2] == (os.getcwd(), operator.add, (1, 2))  # paths may be relative
     assert ray.log[-1] == "shutdown"
@@ -188,6 +190,15 @@ def test_a_machine_without_the_folder_is_reported(fake_ray, tmp_path, monkeypatc
         monkeypatch.setattr("os.getcwd", lambda: str(tmp_path / "elsewhere"))
         with pytest.raises(ZooError, match="elsewhere is not there on one of the machines that"):
             list(calls)
+
+
+def test_a_full_disk_of_a_machine_is_reported(fake_ray):
+    fake_ray()
+    with (
+        RayTasks() as workers,
+        pytest.raises(ZooError, match=r"^/none/here: No such file or direc"),
+    ):
+        list(workers.run(os.rmdir, [("/none/here",)]))
 
 
 def test_no_cluster_answers(fake_ray, monkeypatch):
