@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from zoo.ctr.base import CTRModule
 from zoo.data.errors import require
 from zoo.data.schema import Schema
+from zoo.nn.device import is_cpu
 from zoo.nn.embedding import Embedded
 from zoo.nn.linear import onednn_products, sum_of_rows
 from zoo.nn.mlp import deep_part
@@ -63,7 +64,7 @@ def _outer(x: Tensor, x0: Tensor) -> Tensor:
 
 def _chunks(x: Tensor, x0: Tensor) -> Iterator[slice]:
     rows = len(x)
-    if x.device.type == "cpu":
+    if is_cpu(x):
         rows = max(1, NUMBERS_PER_CHUNK // (x.shape[1] * x0.shape[1]))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from zoo.experts.lattice import Lattice
 from zoo.experts.stacked import StackedLinear, StackedNorm
+from zoo.nn.device import is_cpu
 
 
 class MaskedAttention(nn.Module):
@@ -47,7 +48,7 @@ class MaskedAttention(nn.Module):
         q = self.query(query).unflatten(2, (self.heads, -1))
         k, v = self.memory(memory).unflatten(2, (2, self.heads, -1)).unbind(2)
         # on CPUs the fused kernel takes twice as long over as few events as a session has
-        attend = _attend_by_steps if q.device.type == "cpu" else _attend
+        attend = _attend_by_steps if is_cpu(q) else _attend
         return self.output(attend(q, k, v, mask).flatten(2))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo.data.batch import Batch
 from zoo.data.schema import Schema
+from zoo.nn.device import is_cpu
 from zoo.nn.look_up import LookUp
 from zoo.nn.numbers import Bins
 from zoo.nn.pooling import ListPooling, Pooling
@@ -146,7 +147,8 @@ class FusedEmbedding(nn.Module):
         """Looks up a batch; in evaluation, an id of -1 is a field that is off: all zeros."""
         ids = batch.categorical + self.offsets
         off = None
-        if not self.training and (batch.categorical < 0).any():
+        # a GPU is not asked whether there are such
+        if not self.training and (not is_cpu(ids) or (batch.categorical < 0).any()):
             off = batch.categorical < 0
             ids = ids.masked_fill(off, 0)
         lists, values, number = batch.lists, None, None

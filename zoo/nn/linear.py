@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from zoo.nn.device import is_cpu
+
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -45,7 +47,7 @@ def takes_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
         HAS_ONEDNN
         and not torch.compiler.is_compiling()
-        and x.device.type == "cpu"
+        and is_cpu(x)
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
     )

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag, pad
 
+from zoo.nn.device import is_cpu
+
 RADIX_SORT_FROM = 1 << 15  # ids from which PyTorch sorts by digits on CPUs, which is faster
 
 
@@ -42,7 +44,7 @@ class Adagrad(torch.optim.Adagrad):
         for group in self.param_groups:
             # one kernel for all dense parameters; by the device, not by what a checkpoint says,
             # as on GPUs it would not go with clipping and fp16
-            group["fused"] = all(p.device.type == "cpu" for p in group["params"])
+            group["fused"] = all(is_cpu(p) for p in group["params"])
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     self._sparse_step(parameter, parameter.grad, group)
@@ -51,12 +53,20 @@ class Adagrad(torch.optim.Adagrad):
         return loss
 
     def _sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        rows, summed = sum_by_row(grad._indices()[0], grad._values(), len(parameter))
-        if group["maximize"]:
-            summed.neg_()
         state = self.state[parameter]
         state["step"] += 1
         rate = group["lr"] / (1 + (float(state["step"]) - 1) * group["lr_decay"])
+        ids, values = grad._indices()[0], grad._values()
+        if not is_cpu(parameter):
+            rows, summed, _ = sum_in_place(ids, values, len(parameter))
+            state["sum"].index_add_(0, rows, summed.square())
+            root = embedding(rows, state["sum"]).sqrt_().add_(group["eps"])
+            sign = 1 if group["maximize"] else -1
+            parameter.index_add_(0, rows, summed.div_(root), alpha=sign * rate)
+            return
+        rows, summed = sum_by_row(ids, values, len(parameter))
+        if group["maximize"]:
+            summed.neg_()
         # gathers and scatters rows faster than indexing does
         squares = embedding(rows, state["sum"]).addcmul_(summed, summed)
         state["sum"].index_copy_(0, rows, squares)
@@ -111,7 +121,7 @@ class LazyAdam(torch.optim.Adam):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            group["fused"] = all(p.device.type == "cpu" for p in group["params"])  # as of Adagrad
+            group["fused"] = all(is_cpu(p) for p in group["params"])  # as of Adagrad
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     self._sparse_step(parameter, parameter.grad, group)
@@ -122,7 +132,11 @@ class LazyAdam(torch.optim.Adam):
     def _sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         if group["weight_decay"]:
             raise ValueError("LazyAdam has no weight decay of parameters with sparse gradients")
-        rows, summed = sum_by_row(grad._indices()[0], grad._values(), len(parameter))
+        ids, values, first = grad._indices()[0], grad._values(), None
+        if is_cpu(parameter):
+            rows, summed = sum_by_row(ids, values, len(parameter))
+        else:
+            rows, summed, first = sum_in_place(ids, values, len(parameter))
         if group["maximize"]:
             summed.neg_()
         state, (beta1, beta2) = self.state[parameter], group["betas"]
@@ -135,11 +149,26 @@ class LazyAdam(torch.optim.Adam):
         mean = embedding(rows, state["exp_avg"]).lerp_(summed, 1 - beta1)
         square = embedding(rows, state["exp_avg_sq"]).mul_(beta2)
         square.addcmul_(summed, summed, value=1 - beta2)
-        state["exp_avg"].index_copy_(0, rows, mean)
-        state["exp_avg_sq"].index_copy_(0, rows, square)
+        _put(state["exp_avg"], rows, mean, first)
+        _put(state["exp_avg_sq"], rows, square, first)
         rate = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
         moved = mean.div_(square.sqrt_().add_(group["eps"]))
-        parameter.index_copy_(0, rows, embedding(rows, parameter).sub_(moved, alpha=float(rate)))
+        _put(parameter, rows, embedding(rows, parameter).sub_(moved, alpha=float(rate)), first)
+
+
+def _put(table: Tensor, rows: Tensor, values: Tensor, first: Tensor | None) -> None:
+    """Gives rows [R] of a table values [R, D]; of rows that repeat, those of the first.
+
+    Args:
+        table: The table, which is changed.
+        rows: Rows of it.
+        values: Their values.
+        first: bool [R] which rows are the first of equal ones; None where none repeats.
+    """
+    if first is None:
+        table.index_copy_(0, rows, values)
+    else:
+        table.index_add_(0, rows, (values - embedding(rows, table)).mul_(first.unsqueeze(1)))
 
 
 def sum_by_row(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -159,6 +188,25 @@ def sum_by_row(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]
     return rows.long(), sums
 
 
+def sum_in_place(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """[R] the ids, ascending, and [R, D] the sums of the values of equal ones, each at the first
+    of these, and zeros at the others; bool [R] which are the first.
+
+    Shapes do not depend on the data, as those of `sum_by_row` do, for which a GPU is waited for.
+
+    Args:
+        ids: [R] ids, at least 0 and below `count`.
+        values: [R, D] values.
+        count: Number of ids that there may be.
+    """
+    ascending, order = _sorted(ids, count)
+    first = torch.searchsorted(ascending, ascending)
+    places = torch.arange(len(ids), device=ids.device)
+    ordered = embedding(order, values)
+    sums = torch.ops.aten.embedding_dense_backward(ordered, first, len(ids), -1, False)
+    return ascending, sums, first == places
+
+
 def distinct(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """int64 [U] the distinct ids, ascending, and int64 [R] the place of each id among them.
 
@@ -176,7 +224,7 @@ def _sorted(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
     wanted = len(ids)
     if count < 2**31:
         ids = ids.int()  # twice as fast to sort
-    if ids.device.type == "cpu":  # where few numbers are compared, and many sorted by their digits
+    if is_cpu(ids):  # where few numbers are compared, and many sorted by their digits
         ids = pad(ids, (0, max(0, RADIX_SORT_FROM - wanted)), value=count)
     ids, order = ids.sort(stable=True)
     return ids[:wanted], order[:wanted]

@@ -1,0 +1,31 @@
+"""Which way of computing suits a device: that of CPUs, or that of GPUs.
+
+On a GPU a step of a model is many short kernels, and the time goes into starting them: there a way
+of few kernels is taken whose shapes and branches do not depend on the data, so that the processor
+does not wait for the device, and a whole step can be recorded and replayed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+_pretends: ContextVar[bool] = ContextVar("pretends", default=False)
+
+
+def is_cpu(where: Tensor | torch.device) -> bool:
+    """Whether a tensor, or a device, is one for which the ways of CPUs are meant."""
+    device = where.device if isinstance(where, Tensor) else where
+    return device.type == "cpu" and not _pretends.get()
+
+
+@contextmanager
+def as_on_gpu() -> Iterator[None]:
+    """A block in which CPUs take the ways of GPUs, which is how these are tested without one."""
+    before = _pretends.set(True)
+    try:
+        yield
+    finally:
+        _pretends.reset(before)
