@@ -31,6 +31,7 @@ from zoo.data.shard_content import (
     split_off,
 )
 from zoo.data.shard_part import part_name, write_part
+from zoo.data.shards import TableBeside
 
 
 def read(path):
@@ -81,6 +82,8 @@ def test_any_number_of_readers_reads_what_any_number_of_writers_wrote(
             step = 64 * chance.randint(1, 4)
             pieces = [shards.of_ids(key, i, min(i + step, rows)) for i in range(0, rows, step)]
             assert torch.equal(torch.cat(pieces), whole)
+            ids = torch.tensor([chance.randrange(rows) for _ in range(chance.randint(0, 200))])
+            assert torch.equal(TableBeside(shards, key)[ids.long()], whole[ids.long()])
 
 
 def test_the_small_file_holds_no_rows_and_says_where_they_are(path):

@@ -81,7 +81,7 @@ def restored(
     return with_tensors(content, {key: shards.whole(key) for key in shards.keys if wanted(key)})
 
 
-def with_tensors(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def with_tensors(content: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint with these tensors at their paths, which names no parts.
 
     Args:

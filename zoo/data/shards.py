@@ -14,7 +14,7 @@ Shapes: R rows.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,11 @@ class Shards:
                 found[first - start : last - start] = piece[first - position : last - position]
         return found
 
+    def pieces(self, key: str, check: bool = True) -> Iterator[tuple[int, Tensor]]:
+        """All rows in the order of their positions, each with that of its first row."""
+        size = self.partitions[key].size
+        return chain.from_iterable(held.pieces(0, size, check) for held in self._held[key])
+
     def whole(self, key: str) -> Tensor:
         """[R, ..] a tensor in the order of ids."""
         return self.of_ids(key, 0, self.partitions[key].rows)
@@ -118,8 +123,7 @@ class Shards:
         found = torch.empty(stop - start, *width, dtype=self.empty(key).dtype)
         count, rest = divmod(stop - start, ROWS_PER_BLOCK)
         blocks = found[: len(found) - rest].view(count, ROWS_PER_BLOCK, *width)
-        pieces = (held.pieces(0, partition.size, check) for held in self._held[key])
-        for position, piece in chain.from_iterable(pieces):
+        for position, piece in self.pieces(key, check):
             firsts = torch.arange(position, position + len(piece), ROWS_PER_BLOCK)
             number = (partition.ids(firsts) - start) // ROWS_PER_BLOCK
             rows = piece.view(-1, ROWS_PER_BLOCK, *width)
@@ -127,6 +131,35 @@ class Shards:
             blocks[number[mine]] = rows[mine]
             if rest and (number == count).any():  # the last block of all, of fewer ids
                 found[len(found) - rest :] = rows[number == count][0, :rest]
+        return found
+
+
+class TableBeside:
+    """A tensor [R, ..] in parts, of which rows are read where they are asked for.
+
+    Args:
+        shards: The parts.
+        key: Path of the tensor in the checkpoint.
+
+    Attributes:
+        shape: Its shape.
+        ndim: Number of its dimensions.
+        dtype: Its type.
+    """
+
+    def __init__(self, shards: Shards, key: str) -> None:
+        self.shards, self.key = shards, key
+        empty = shards.empty(key)
+        self.shape, self.ndim, self.dtype = empty.shape, empty.ndim, empty.dtype
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        """The rows of ids, on the CPU."""
+        positions, order = self.shards.partitions[self.key].positions(ids.cpu()).sort()
+        found = torch.empty(len(ids), *self.shape[1:], dtype=self.dtype)
+        for position, piece in self.shards.pieces(self.key):
+            bounds = positions.new_tensor([position, position + len(piece)])
+            first, last = torch.searchsorted(positions, bounds).tolist()
+            found[order[first:last]] = piece[positions[first:last] - position]
         return found
 
 

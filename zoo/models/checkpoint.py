@@ -69,7 +69,8 @@ def loading(path: Any) -> Iterator[None]:
 def restore_tables(checkpoint: dict[str, Any], model: LightningModule) -> None:
     """Puts tables that lie beside a checkpoint in their place, unless processes share them.
 
-    What an optimizer keeps of them is put there for a fit alone.
+    What an optimizer keeps of them is put there for a fit alone. A model that was made without
+    tables gets none.
 
     Args:
         checkpoint: Content of the checkpoint.
@@ -78,8 +79,9 @@ def restore_tables(checkpoint: dict[str, Any], model: LightningModule) -> None:
     Raises:
         ZooError: where they are missing or damaged.
     """
-    shared = any(isinstance(m, FusedEmbedding) and m.is_shared for m in model.modules())
-    if "shards" not in checkpoint or shared:
+    embeddings = [m for m in model.modules() if isinstance(m, FusedEmbedding)]
+    without = any(module.is_shared or module.table.is_meta for module in embeddings)
+    if "shards" not in checkpoint or without:
         return
     trainer = model._trainer
     path = trainer._checkpoint_connector._ckpt_path if trainer else _loaded.get()

@@ -14,28 +14,37 @@ from torch.optim import Optimizer
 
 from zoo.data.errors import ZooError
 from zoo.data.known_ids import KnownIds
+from zoo.data.shards import TableBeside
 from zoo.models.base import ZooModule
 from zoo.models.checkpoint import different_options
 from zoo.models.class_spec import same_class
 from zoo.nn.embedding import FusedEmbedding
 
+Source = Tensor | TableBeside
 Rows = dict[str, tuple[Tensor, Tensor]]  # of each table the known rows [R], now and before
 
 
 @torch.no_grad()
-def take_over(model: ZooModule, before: ZooModule, known: Mapping[str, KnownIds]) -> None:
+def take_over(
+    model: ZooModule,
+    before: ZooModule,
+    known: Mapping[str, KnownIds],
+    beside: Mapping[str, TableBeside] | None = None,
+) -> None:
     """Gives a model the weights of another: of tables the rows of known ids, else all.
 
     Args:
         model: The model, whose other rows stay as they are.
         before: One of the same class.
         known: The known ids of each vocabulary.
+        beside: Those of its weights, by name, that lie beside its checkpoint.
 
     Raises:
         ZooError: where the models differ by more than their vocabularies.
     """
     rows = _rows(model, before, known)
-    mine, theirs = model.state_dict(), before.state_dict()
+    mine: dict[str, Tensor] = model.state_dict()
+    theirs: dict[str, Source] = {**before.state_dict(), **(beside or {})}
     _check(model, before, mine, theirs, rows)
     for name, tensor in mine.items():
         _copy(tensor, theirs[name], rows.get(name))
@@ -80,10 +89,11 @@ def take_over_state(
     for number, parameter in zip(numbers, parameters, strict=True):
         begun, name = optimizer.state.get(parameter, {}), names[parameter]
         for key, value in states[name].items():
-            made = copy.deepcopy(value)
-            if isinstance(value, Tensor) and value.ndim and name in rows:
+            if isinstance(value, Source) and value.ndim and name in rows:
                 made = begun.get(key, torch.zeros_like(parameter, dtype=value.dtype)).clone()
                 _copy(made, value, rows[name])
+            else:
+                made = _whole(value) if isinstance(value, Source) else copy.deepcopy(value)
             content["state"].setdefault(number, {})[key] = made
     optimizer.load_state_dict(content)  # which moves them to where they belong
 
@@ -99,7 +109,7 @@ def _states(before: ZooModule, saved: Mapping[str, Any]) -> dict[str, dict[str, 
         raise ZooError("warm_start: the state of the optimizer is that of other parameters")
     found = {name: saved["state"].get(i, {}) for name, i in zip(names, numbers, strict=True)}
     for name, state in found.items():
-        sizes = {value.shape for value in state.values() if isinstance(value, Tensor)}
+        sizes = {value.shape for value in state.values() if isinstance(value, Source)}
         if sizes - {torch.Size(()), shapes[name]}:
             raise ZooError(
                 f"warm_start: the optimizer keeps for {name} what is no value for each of its "
@@ -134,7 +144,7 @@ def _check(
     model: ZooModule,
     before: ZooModule,
     mine: Mapping[str, Tensor],
-    theirs: Mapping[str, Tensor],
+    theirs: Mapping[str, Source],
     rows: Rows,
 ) -> None:
     different = different_options(before.hparams, model)
@@ -147,10 +157,17 @@ def _check(
             raise ZooError(f"warm_start: its weights do not fit this model: {reason}")
 
 
-def _copy(target: Tensor, source: Tensor, rows: tuple[Tensor, Tensor] | None) -> None:
-    source = source.to(target.device)
+def _copy(target: Tensor, source: Source, rows: tuple[Tensor, Tensor] | None) -> None:
     if rows is None:
-        target.copy_(source)
+        target.copy_(_whole(source))
     else:
-        now, before = (index.to(target.device) for index in rows)
-        target[now] = source[before].to(target.dtype)
+        now, before = rows
+        source = source.to(target.device) if isinstance(source, Tensor) else source
+        found = source[before.to(target.device)]
+        target[now.to(target.device)] = found.to(target.device, target.dtype)
+
+
+def _whole(source: Source) -> Tensor:
+    if isinstance(source, Tensor):
+        return source.clone()
+    return source[torch.arange(source.shape[0])]

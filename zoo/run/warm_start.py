@@ -15,11 +15,13 @@ from zoo.data.files import temporary_folder
 from zoo.data.known_ids import KnownIds, known_ids
 from zoo.data.module import ZooDataModule, datamodule_of
 from zoo.data.schema import Schema
-from zoo.data.shard_content import restored
+from zoo.data.shard_content import of_weights, opened, with_tensors
+from zoo.data.shards import TableBeside
 from zoo.inspect.checkpoint import optimizers_of, read
 from zoo.models.base import ZooModule
 from zoo.models.description import class_name
 from zoo.models.warm_start import take_over, take_over_state
+from zoo.nn.embedding import without_tables
 from zoo.run.directory import run_of
 
 HELP = (
@@ -48,12 +50,16 @@ class WarmStart(Callback):
                 "warm_start needs the whole model on each device: leave out trainer.strategy"
             )
         data = datamodule_of(trainer)
-        content = restored(self.content, self.checkpoint)
+        content, beside = self.content, dict[str, TableBeside]()
+        if "shards" in content:  # of whose tables this process reads the rows that it needs
+            shards = opened(content, self.checkpoint)
+            beside = {key: TableBeside(shards, key) for key in shards.keys}
+            content = with_tensors(content, beside)
         before = self._model(type(pl_module))
-        before.load_state_dict(content["state_dict"], assign=True)  # in the precision that it has
         _check_fields(before.schema, pl_module.schema, self.checkpoint)
         known = self._known(data, pl_module.schema) if data else {}
-        take_over(pl_module, before, known)
+        weights = {key.partition("/")[2]: x for key, x in beside.items() if of_weights(key)}
+        take_over(pl_module, before, known, weights)
         states = optimizers_of(content)
         if len(states) != len(trainer.optimizers):
             raise ZooError(f"warm_start: {self.checkpoint} has no state of the optimizer")
@@ -69,7 +75,12 @@ class WarmStart(Callback):
                 f"warm_start: {self.checkpoint} holds {saved or 'no model'}, not "
                 f"{class_name(wanted)}: weights are known for the same architecture alone"
             )
-        return wanted.load_from_checkpoint(self.checkpoint, map_location="cpu", weights_only=True)
+        options = self.content["hyper_parameters"].items()
+        with without_tables():
+            made = wanted(**{name: x for name, x in options if not name.startswith("_")})
+        made.on_load_checkpoint({**self.content})
+        made.load_state_dict(self.content["state_dict"], assign=True)  # without a copy
+        return made
 
     def _known(self, data: ZooDataModule, schema: Schema) -> Mapping[str, KnownIds]:
         if not any(field.has_ids for field in schema.fields):
