@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +47,27 @@ QUICK = 2_000_000  # ids
 TEXTS = 10**15  # all of 16 digits
 
 
+class GeneratedChunk:
+    """A chunk of rows whose columns are made when they are read, as a file's are."""
+
+    column_names = ("row", "label", *(f"f{f}" for f in range(FIELDS)))
+
+    def __init__(self, row: np.ndarray, ids: int) -> None:
+        self.row, self.ids = row, ids
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        if name in ("row", "label"):
+            kind = np.int64 if name == "row" else np.float32
+            return pa.chunked_array([self.row.astype(kind)])
+        f = int(name[1:])
+        code = (self.row * 2_654_435_761 + f) % self.ids  # a permutation: neighbours are far
+        texts = pa.array(code + TEXTS * (f + 1)).cast("string")
+        return pa.chunked_array([texts.dictionary_encode()])
+
+
 class GeneratedRows(Rows):
     """Rows that are made when they are read."""
 
@@ -55,16 +77,10 @@ class GeneratedRows(Rows):
         starts = range(0, rows, ROWS_PER_CHUNK)
         self.splits = [np.zeros(min(ROWS_PER_CHUNK, rows - s), np.int8) for s in starts]
 
-    def __iter__(self) -> Iterator[pa.Table]:
+    def __iter__(self) -> Iterator[Any]:
         for number, split in enumerate(self.splits):
             row = np.arange(len(split)) + number * ROWS_PER_CHUNK
-            columns = {"row": row, "label": np.zeros(len(row), np.float32)}
-            for f in range(FIELDS):
-                code = (row * 2_654_435_761 + f) % self.ids  # a permutation: neighbours are far
-                columns[f"f{f}"] = (
-                    pa.array(code + TEXTS * (f + 1)).cast("string").dictionary_encode()
-                )
-            yield pa.table(columns)
+            yield GeneratedChunk(row, self.ids)
 
 
 class Meter:
@@ -120,7 +136,9 @@ def measure(folder: Path, ids: int, memory_limit: str, look_up: int) -> Meter:
     fields = [RawField(f"f{f}", "categorical", "") for f in range(FIELDS)]
     meter = Meter(folder)
     with meter.step("start"):
-        next(iter(rows))
+        chunk = next(iter(rows))
+        columns = [chunk[name] for name in chunk.column_names]
+        del chunk, columns
     with Engine(folder / "work", memory_limit) as engine:
         with meter.step("count"):
             write_counts(engine, rows, fields, folder / "counts.parquet")

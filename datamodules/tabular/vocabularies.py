@@ -26,7 +26,8 @@ from zoo.data.errors import ZooError
 
 MOST_IN_ENGINE = 4_000_000  # ids that an engine copies; more are read from their file each time
 AS_IT_IS = "hive_partitioning=false"  # folders named so say nothing
-COUNTS = pa.schema([("field", pa.int32()), ("value", pa.string()), ("n", pa.int64())])
+TEXTS = pa.schema([("value", pa.string()), ("n", pa.int64())])
+COUNTS = TEXTS.insert(0, pa.field("field", pa.int32()))
 WHOLE, DECIMAL = r"[+-]?\d+", r"[+-]?\d+\.\d+(e[+-]?\d+)?"  # the texts of numbers
 
 
@@ -107,12 +108,14 @@ def write_counts(engine: Engine, rows: Rows, fields: Sequence[RawField], path: P
         fields: All fields.
         path: Parquet of `field` (its number among `counted_fields`), `value` and `n`.
     """
-    engine.stream("counted", _counts(rows, counted_fields(fields)), COUNTS)
-    engine.run(
-        "COPY (SELECT field, value, sum(n)::BIGINT AS n FROM counted GROUP BY ALL ORDER BY field) "
-        f"TO {sql_literal(path)} (FORMAT parquet)",
-        "count ids",
-    )
+    # one field after the other: nothing is left to sort
+    counted = list(enumerate(counted_fields(fields)))
+    with pq.ParquetWriter(path, COUNTS, use_dictionary=False) as writer:
+        for number, field in engine.progress.track(counted, description="count ids"):
+            engine.stream("counted", _counts(rows, field), TEXTS)
+            summed = "SELECT value, sum(n)::BIGINT AS n FROM counted GROUP BY value"
+            for batch in engine.batches(f"SELECT {number}::INTEGER AS field, * FROM ({summed})"):
+                writer.write_batch(batch)
 
 
 def fit_vocabulary(
@@ -137,10 +140,11 @@ def fit_vocabulary(
     numbers = {field.name: number for number, field in enumerate(counted_fields(fields))}
     for field in chosen:
         number, least = numbers[field.name], field.min_count or min_count
-        summed = (
-            f"(SELECT value, sum(n)::BIGINT AS count FROM {source} WHERE field = {number} "
-            f"GROUP BY 1 HAVING sum(n) >= {least})"
-        )
+        # of one part each value has one count
+        count = "n" if len(counts) == 1 else "sum(n)::BIGINT"
+        group = "" if len(counts) == 1 else " GROUP BY value"
+        found = f"SELECT value, {count} AS count FROM {source} WHERE field = {number}{group}"
+        summed = f"(SELECT * FROM ({found}) WHERE count >= {least})"
         ranked = sql_ranked("value", summed, field.max_size)
         engine.run(f"INSERT INTO vocabulary SELECT {sql_literal(field.name)}, * FROM ({ranked})")
 
@@ -151,14 +155,12 @@ def new_vocabulary(engine: Engine) -> None:
     engine.run("CREATE TABLE vocabulary (field VARCHAR, value VARCHAR, id INTEGER, count BIGINT)")
 
 
-def _counts(rows: Rows, fields: list[RawField]) -> Iterator[pa.RecordBatch]:
-    """How often the training rows of each chunk hold each value."""
+def _counts(rows: Rows, field: RawField) -> Iterator[pa.RecordBatch]:
+    """How often the training rows of each chunk hold each value of a field."""
     for chunk, split in zip(rows, rows.splits, strict=True):
-        for number, field in enumerate(fields):
-            texts = texts_of(column_of(chunk, field.name), split == 0)
-            # the first count is that of missing ones
-            counts = np.bincount(codes_of(texts) + 1, minlength=len(texts.dictionary) + 1)[1:]
-            found = np.flatnonzero(counts)
-            values = texts.dictionary.take(pa.array(found))
-            parts = np.full(len(found), number, np.int32), values, counts[found]
-            yield pa.record_batch([*map(pa.array, parts)], schema=COUNTS)
+        texts = texts_of(column_of(chunk, field.name), split == 0)
+        # the first count is that of missing ones
+        counts = np.bincount(codes_of(texts) + 1, minlength=len(texts.dictionary) + 1)[1:]
+        found = np.flatnonzero(counts)
+        values = texts.dictionary.take(pa.array(found))
+        yield pa.record_batch([values, pa.array(counts[found])], schema=TEXTS)

@@ -11,6 +11,7 @@ from support.tables import declared, table, write
 
 from datamodules import Table
 from datamodules.prepared.arrays import ARRAYS
+from datamodules.tabular import vocabularies
 from datamodules.tabular.declared import TableField
 from zoo.data.errors import ZooError
 
@@ -45,6 +46,18 @@ def in_memory(frame, encoder, folder="nowhere"):
 
 def arrow(frame):
     return frame.convert_dtypes(dtype_backend="pyarrow")
+
+
+def test_a_large_vocabulary_is_read_from_its_file(encoder, tmp_path, monkeypatch):
+    frame = table(300)
+    expected, crosses = as_parquet(frame, encoder, tmp_path)
+    monkeypatch.setattr(vocabularies, "MOST_IN_ENGINE", 1)
+    for found, mine in (
+        as_parquet(frame, encoder, tmp_path),
+        ((rows := in_memory(frame, encoder).batches.arrays), rows.crosses),
+    ):
+        np.testing.assert_array_equal(found.categorical, expected.categorical)
+        np.testing.assert_array_equal(mine, crosses)
 
 
 FORMS = {
