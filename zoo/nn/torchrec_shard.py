@@ -5,7 +5,6 @@ Shapes: U distinct ids of a batch, C columns.
 
 import logging
 import warnings
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -46,8 +45,8 @@ class TorchRecShard(Shard):
     """The rows of a table that this process owns, in TorchRec's `EmbeddingCollection`.
 
     Sharded by rows, of which each process has the same number, at the positions of `Partition`.
-    FBGEMM steps the rows in the backward pass, in one kernel, with the learning rate that `rate`
-    gives. `rows` and `kept` are views of its memory, whose width is a multiple of 4.
+    FBGEMM steps the rows in the backward pass, in one kernel, as the optimizer would that they
+    `join`. `rows` and `kept` are views of its memory, whose width is a multiple of 4.
 
     Args:
         partition: Which process owns which row.
@@ -59,7 +58,6 @@ class TorchRecShard(Shard):
     Attributes:
         rows: [rows of this process, C] the rows.
         kept: What the optimizer keeps of them, by torch's names.
-        rate: Gives the learning rate of a step.
     """
 
     def __init__(
@@ -72,9 +70,9 @@ class TorchRecShard(Shard):
     ) -> None:
         super().__init__(partition, part)
         self.columns = columns
-        self.rate: Callable[[], float] = lambda: 0.0
-        self._steps: Tensor | None = None
-        logging.getLogger("torchrec").setLevel(logging.ERROR)
+        self._joined: tuple[Optimizer, int, Tensor] | None = None
+        for chatty in ("torchrec", "torch.fx._symbolic_trace"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
         drawing = [device] if device.type == "cuda" else []
         # FBGEMM draws values, which are replaced
         with torch.random.fork_rng(drawing), warnings.catch_warnings(action="ignore"):
@@ -103,10 +101,10 @@ class TorchRecShard(Shard):
         return pointers[0] == pointers[1]
 
     def join(self, optimizer: Optimizer, table: Tensor) -> None:
-        """Lets FBGEMM step the rows as an optimizer would.
+        """Lets FBGEMM step the rows as an optimizer would, with the learning rate that it has.
 
-        What the optimizer keeps of them lies in FBGEMM's memory from now on, where the state of a
-        checkpoint finds it.
+        What the optimizer keeps of them lies in FBGEMM's memory from now on, where a checkpoint
+        finds it.
 
         Args:
             optimizer: Which has the table among its parameters, and will find no gradient of it.
@@ -114,28 +112,39 @@ class TorchRecShard(Shard):
         """
         groups = enumerate(optimizer.param_groups)
         number = next(n for n, group in groups if any(p is table for p in group["params"]))
-        self.rate = lambda: float(optimizer.param_groups[number]["lr"])
+        self._joined = optimizer, number, table
+        self._follow()
+
+    def _follow(self) -> None:
+        """Takes from the optimizer what has changed: its rate, and a state that was loaded."""
+        if self._joined is None:
+            return
+        optimizer, number, table = self._joined
         group, state = optimizer.param_groups[number], optimizer.state[table]
+        self._kernel.set_learning_rate(float(group["lr"]))
         if "eps" in group:
             self._kernel.update_hyper_parameters({"eps": group["eps"]})
         for name, kept in self.kept.items():
-            state[name] = kept.copy_(state[name])
-        self._steps = state.get("step")
-
-    def _rows_at(self, table: Tensor, positions: Tensor, sparse: bool) -> Tensor:
-        """[U, C] rows; their gradient steps the rows of this process."""
-        if not self.holds(table):
-            return super()._rows_at(table, positions, sparse)
-        if torch.is_grad_enabled():  # the backward pass steps with the rate of the forward pass
-            self._kernel.set_learning_rate(self.rate())
-        lengths = torch.full((1,), len(positions), dtype=torch.int32, device=positions.device)
-        asked = self._rec.KeyedJaggedTensor(keys=[IDS], values=positions, lengths=lengths)
-        return _Narrow.apply(self._collection(asked).wait()[IDS].values(), self)
+            if state[name] is not kept:
+                state[name] = kept.copy_(state[name])
 
     def count_step(self) -> None:
         """Counts a step where the optimizer would."""
-        if self._steps is not None:
-            self._steps += 1
+        if self._joined is not None:
+            optimizer, _, table = self._joined
+            state = optimizer.state[table]
+            if "step" in state:
+                state["step"] += 1
+
+    def _rows_at(self, table: Tensor, positions: Tensor, sparse: bool) -> Tensor:
+        """[U, C] rows; their gradient steps the rows of this process."""
+        if not self.holds(table) or self._joined is None:  # as where nothing is trained
+            return super()._rows_at(table, positions, sparse)
+        if torch.is_grad_enabled():  # the backward pass steps with the rate of the forward pass
+            self._follow()
+        lengths = torch.full((1,), len(positions), dtype=torch.int32, device=positions.device)
+        asked = self._rec.KeyedJaggedTensor(keys=[IDS], values=positions, lengths=lengths)
+        return _Narrow.apply(self._collection(asked).wait()[IDS].values(), self)
 
 
 class _Narrow(torch.autograd.Function):

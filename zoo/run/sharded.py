@@ -92,9 +92,6 @@ class ShardedStrategy(DDPStrategy):
     def setup_optimizers(self, trainer: Trainer) -> None:
         """Makes the optimizers; what they keep of TorchRec's rows is FBGEMM's."""
         super().setup_optimizers(trainer)
-        self._join()
-
-    def _join(self) -> None:
         for embedding in self.tables.values():
             shard = embedding.shard
             if isinstance(shard, TorchRecShard) and shard.holds(embedding.table):
@@ -195,7 +192,6 @@ class ShardedStrategy(DDPStrategy):
             if shards and section == "optimizer_states":
                 content = replaced(content, key, self._rows(shards, key, self._kept(place)))
         super().load_optimizer_state_dict({**checkpoint, **content})
-        self._join()
 
     def _rows(self, shards: Shards, key: str, out: Tensor | None) -> Tensor:
         """The rows of a tensor that this process owns."""
