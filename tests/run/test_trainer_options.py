@@ -157,7 +157,7 @@ def test_the_processes_of_slurm_are_used(monkeypatch):
 def test_a_process_of_another_machine_is_not_the_first(monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 0)
     monkeypatch.setenv("NODE_RANK", "1")
-    with pytest.raises(ZooError, match=r"NODE_RANK is 1, .* num_nodes is 1: give"):
+    with pytest.raises(ZooError, match=r"NODE_RANK is 1, .*num_nodes is 1: give"):
         take_launched({"devices": 1, "num_nodes": 1})
     assert rank_of_process() == 0
     take_launched({"devices": 1, "num_nodes": 2})

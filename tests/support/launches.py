@@ -4,19 +4,24 @@ They are forked, so that what they import is imported once, and otherwise are as
 them; see `test_launching`.
 """
 
+import json
 import multiprocessing
 import os
 import random
+import signal
 import socket
 import sys
+import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 from lightning_fabric.utilities.rank_zero import _get_rank
 from pytorch_lightning.utilities import rank_zero_only
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import train
+from zoo.run.record import RunRecord
 
 CONFIG = """
 model: {class_path: zoo.DeepFM, init_args: {embedding_dim: 4, hidden_units: [8]}}
@@ -80,6 +85,36 @@ def torchrun(name, arguments, machine, port):
     elastic_launch(config, command)(name, arguments)
 
 
+def failing(name, arguments, variables):
+    """Of three processes the second is killed in the second epoch, and the third is stuck."""
+
+    def begin(record, trainer, module):
+        if trainer.current_epoch == 1 and trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if trainer.current_epoch == 1 and trainer.global_rank == 2:
+            time.sleep(100)
+
+    mock.patch.object(RunRecord, "on_train_epoch_start", begin).start()
+    mock.patch("zoo.run.watch.GRACE", 4.0).start()
+    command(name, arguments, variables)
+
+
+def killed():
+    """The exit codes of processes of which one is killed, and the seconds until all have ended."""
+    address = ADDRESS | {"MASTER_PORT": str(free_port())}
+    three = ["--trainer.num_nodes=3", "--trainer.devices=1", "--trainer.max_epochs=3"]
+    machines = [address | {"NODE_RANK": str(machine)} for machine in range(3)]
+    workers = [fork.Process(target=failing, args=("killed", three, more)) for more in machines]
+    for worker in workers:
+        worker.start()
+    workers[1].join(100)
+    since = time.monotonic()
+    for worker in workers:
+        worker.join(100)
+    seconds = time.monotonic() - since
+    Path("killed.json").write_text(json.dumps([[w.exitcode for w in workers], seconds]))
+
+
 def together(name, arguments, variables, target=command):
     """Runs the processes of a launcher."""
     workers = [fork.Process(target=target, args=(name, arguments, *more)) for more in variables]
@@ -112,6 +147,7 @@ def main(folder):
     together("lightning", TWO, machines)
     address = ADDRESS | {"MASTER_PORT": str(free_port())}
     together("slurm", TAKEN, [(address | slurm(task),) for task in range(2)])
+    killed()
     port = free_port()
     together("torchrun", TAKEN, [(machine, port) for machine in range(2)], torchrun)
 

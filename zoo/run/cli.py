@@ -55,6 +55,7 @@ from zoo.run.trainer import ZooTrainer
 from zoo.run.trust import foreign_folders, restricted_imports
 from zoo.run.warm_start import HELP as WARM_START
 from zoo.run.warm_start import WarmStart
+from zoo.run.watch import Watch
 
 # commands whose processes score copies of different rows, each with a model of its own
 WHOLE = ("detect", "explain", "gains")
@@ -73,13 +74,17 @@ class ZooCLI(LightningCLI):
     trainer: ZooTrainer
     datamodule: ZooDataModule
     record: RunRecord
+    watch: Watch
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         try:
             super().__init__(*arguments, **options)
-        except BaseException:
+        except BaseException as error:
             if hasattr(self, "record"):
                 self.record.discard_unused()
+            lost = self.watch.reason(error) if hasattr(self, "watch") else None
+            if lost is not None:
+                raise lost from error
             raise
 
     @staticmethod
@@ -225,7 +230,8 @@ class ZooCLI(LightningCLI):
             kwargs["logger"] = False
         if trainer["enable_progress_bar"] is not False and not trainer["barebones"]:
             callbacks += progress(given)
-        trainer["callbacks"] = [*given, *callbacks, Stopping(last)]
+        self.watch = Watch(last)
+        trainer["callbacks"] = [*given, *callbacks, Stopping(last), self.watch]
         try:
             made = super().instantiate_trainer(**kwargs)
         except REFUSALS as error:

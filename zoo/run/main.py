@@ -4,7 +4,7 @@ import os
 import sys
 
 from zoo.run import configs
-from zoo.run.mistakes import sentence_of
+from zoo.run.mistakes import ProcessLost, sentence_of
 from zoo.run.signals import TERMINATED, status_of, terminable
 from zoo.run.silence import silenced
 
@@ -58,6 +58,8 @@ def _end(error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt):  # else a trainer has said so
             print("terminated" if status == TERMINATED else "interrupted", file=sys.stderr)
         sys.exit(status)
+    if isinstance(error, ProcessLost):
+        sys.exit(1)
     sentence = sentence_of(error) if isinstance(error, Exception) else None
     if sentence is not None:
         sys.exit(f"error: {sentence}")

@@ -34,6 +34,20 @@ NOT_DAMAGE = {errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES, errno.ESTALE}
 LIGHTNING = {"pytorch_lightning", "lightning_fabric"}
 
 
+class ProcessLost(ZooError):
+    """Another process of this command has failed, as `zoo.run.watch` has said."""
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error is that of an exchange with another process, such as one that has ended."""
+    return any(map(_is_of_exchange, causes(error)))
+
+
+def _is_of_exchange(error: BaseException) -> bool:
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # without torch, which takes seconds
+    return "DistError" in kinds or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
 def sentence_of(error: BaseException) -> str | None:
     """The sentence of an error that the user can correct; None of any other."""
     meant = True  # not only what was being handled when another error was raised
@@ -43,6 +57,9 @@ def sentence_of(error: BaseException) -> str | None:
             if isinstance(behind, OSError) and behind.errno in NOT_DAMAGE:
                 return _of_system(behind)
             return str(cause)
+        if meant and _is_of_exchange(cause):
+            text = " ".join(str(cause).split())
+            return f"a process has ended, or cannot be reached by the others: {text}"
         if meant and _is_of_lightning(cause) and str(cause).strip():
             return " ".join(str(cause).split())
         if isinstance(cause, OSError) and (meant or cause.errno in OF_THE_MACHINE):
