@@ -52,7 +52,8 @@ class Engine:
         self.connection.execute(f"SET temp_directory = {sql_literal(spill)}")
         self.connection.execute("SET enable_progress_bar = true")
         self.connection.execute("SET enable_progress_bar_print = false")
-        self.connection.execute(f"SET memory_limit = {sql_literal(self._limit())}")
+        limit = self.memory_limit if self.share == 1 else f"{self.bytes} bytes"
+        self.connection.execute(f"SET memory_limit = {sql_literal(limit)}")
         if self.threads:
             self.connection.execute(f"SET threads = {self.threads}")
         self.worker = ThreadPoolExecutor(1)
@@ -73,13 +74,6 @@ class Engine:
         assert size is not None
         unit = (1024 if size[3] else 1000) ** (1 + "KMGT".index(size[2]))
         return int(float(size[1]) * unit / self.share)
-
-    def _limit(self) -> str:
-        """Its share of the memory."""
-        size = re.match(r"[\d.]+", self.memory_limit)
-        if self.share == 1 or size is None:
-            return self.memory_limit
-        return f"{float(size[0]) / self.share:.6f}{self.memory_limit[size.end() :]}"
 
     def run(self, sql: str, task: str | None = None) -> list[tuple]:
         """Executes one statement and returns its rows.

@@ -14,10 +14,7 @@ from typing import Any, Protocol
 
 from zoo.data.errors import ZooError
 
-KILLED = (
-    "what is finished is kept, and the repeated command goes on from there; where memory was why, "
-    "use a smaller data.memory_limit"
-)
+KEPT = "what is finished is kept, and the repeated command goes on from there"
 
 
 class Executor(Protocol):
@@ -78,8 +75,9 @@ class Processes:
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise ZooError(
-                f"a process of data.workers={self.workers} was killed: {KILLED}, or fewer of them "
-                "(a Python script calls prepare_data below `if __name__ == '__main__':`)"
+                f"a process of data.workers={self.workers} was killed: {KEPT}; where memory was "
+                "why, use fewer or a smaller data.memory_limit, and in a script of Python prepare "
+                "below `if __name__ == '__main__':`"
             ) from error
 
 
@@ -140,7 +138,7 @@ class RayTasks:
         except self.ray.exceptions.RayTaskError:
             raise  # an error of ours
         except self.ray.exceptions.RayError as error:
-            raise ZooError(f"a worker of Ray was killed, twice ({error}): {KILLED}") from error
+            raise ZooError(f"a worker of Ray was killed, twice ({error}): {KEPT}") from error
         finally:
             for left in pending:
                 self.ray.cancel(left, force=True)

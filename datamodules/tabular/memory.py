@@ -19,7 +19,8 @@ from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.tabular.crosses import Cross, member_columns
 from datamodules.tabular.encoder import Encoded, encode
 from datamodules.tabular.files import TableFiles
-from datamodules.tabular.rows import ROWS_PER_CHUNK, read_rows
+from datamodules.tabular.read_rows import read_rows
+from datamodules.tabular.rows import ROWS_PER_CHUNK
 from datamodules.tabular.source import RawField
 from datamodules.tabular.vocabularies import known_numbers, load_vocabulary
 

@@ -22,12 +22,13 @@ from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.engine import Engine, sql_identifier
 from datamodules.prepared.folder import SPLITS, Manifest, source_identity
 from datamodules.prepared.parts import PARTS, Parts, part_folder
-from datamodules.prepared.work import Alone, Kept, Work, Workers
+from datamodules.prepared.work import Alone, Found, Kept, Work, Workers
 from datamodules.tabular import tasks
 from datamodules.tabular.encoder import fit_schema
 from datamodules.tabular.file_checks import check_numbers
 from datamodules.tabular.files import TableFiles
-from datamodules.tabular.rows import Rows, column_of, read_rows, rejected_of
+from datamodules.tabular.read_rows import read_rows
+from datamodules.tabular.rows import Rows, column_of, rejected_of
 from datamodules.tabular.source import RawField
 from datamodules.tabular.split_checks import check_weights, count_splits, left_out
 from datamodules.tabular.splitting import Splitting
@@ -152,25 +153,28 @@ def _encode(
     """Writes the arrays of the splits; returns the checksums of their files."""
     calls = [(job, part, encoder, folder / "encoder") for part in parts]
     found = work.run("encode", tasks.encode_part, calls)
-    if not work.is_parted:
-        ((at, made),) = found
-        for split in SPLITS:
-            os.replace(at / split, folder / split)
-        return made["checksums"]
+    if work.is_parted:
+        return _join(found, encoder.schema, folder)
+    ((at, made),) = found
+    for split in SPLITS:
+        os.replace(at / split, folder / split)
+    return made["checksums"]
+
+
+def _join(found: Found, schema: Schema, folder: Path) -> dict[str, str]:
+    """Makes splits of the parts that were encoded, whose work is kept until all is done; returns
+    the checksums of their files."""
     files: dict[str, str] = {}
+    for number, (at, made) in enumerate(found):
+        for split in SPLITS:
+            copy_by_links(at / split, part_folder(folder / split, number))
+        for path, x in made["checksums"].items():
+            split, _, name = path.partition("/")
+            files[(part_folder(Path(split), number) / name).as_posix()] = x
+    optional = next(made["optional"] for _, made in found if sum(made["rows"]))
     for s, split in enumerate(SPLITS):
-        for number, (at, made) in enumerate(found):
-            part = part_folder(Path(split), number)
-            copy_by_links(at / split, folder / part)
-            sums = made["checksums"].items()
-            files |= {
-                f"{part}/{path.removeprefix(f'{split}/')}": x
-                for path, x in sums
-                if path.startswith(f"{split}/")
-            }
         rows, values = ([made[key][s] for _, made in found] for key in ("rows", "values"))
-        optional = next(made["optional"] for _, made in found if sum(made["rows"]))
-        Parts.of(rows, encoder.schema, values, optional).save(folder / split)
+        Parts.of(rows, schema, values, optional).save(folder / split)
         files[f"{split}/{PARTS}"] = checksum(folder / split / PARTS)
     return files
 

@@ -30,8 +30,9 @@ from datamodules.tabular.copies import copies, row_hashes
 from datamodules.tabular.encoder import encode, fit_scaling
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.list_ids import count_values
+from datamodules.tabular.read_rows import read_rows
 from datamodules.tabular.row_columns import row_arrays
-from datamodules.tabular.rows import Rows, read_rows
+from datamodules.tabular.rows import Rows
 from datamodules.tabular.source import RawField
 from datamodules.tabular.splitting import LEFT_OUT, Splitting
 from datamodules.tabular.vocabularies import (
@@ -90,7 +91,7 @@ class Part(NamedTuple):
         rows = Rows.open(self.read / ROWS, self.start, self.file_start)
         if self.counted:
             ends = np.cumsum([len(split) for split in rows.splits])
-            rows.splits = np.split(np.load(self.counted / SPLIT), ends)[:-1]
+            rows.splits = np.split(np.load(self.counted / SPLIT, "r"), ends)[:-1]
         return rows
 
 
@@ -179,12 +180,12 @@ def fit(
     Returns:
         `edges` of bins, and mean and deviation of standardised fields (`scaling`).
     """
-    rows = [part.rows() for part in parts]
     counts = [part.counted / COUNTS for part in parts if part.counted]
     new_vocabulary(engine)
     fit_vocabulary(engine, counts, job.fields, counted_fields(fields), job.min_count)
-    edges = fit_bins(engine, rows, [field for field in fields if field.bins])
-    scaling = fit_scaling(rows, [field for field in fields if field.standardised])
+    binned, standardised = ([f for f in fields if f.bins], [f for f in fields if f.standardised])
+    rows = [part.rows() for part in parts] if binned or standardised else []
+    edges, scaling = fit_bins(engine, rows, binned), fit_scaling(rows, standardised)
     save_vocabulary(engine, folder, order="field, id")
     return {"edges": edges, "scaling": scaling}
 
@@ -194,7 +195,7 @@ def compare(
 ) -> dict[str, int]:
     """Counts copies of training rows in the other splits, as notes; see `copies`."""
     rows = [part.rows() for part in parts]
-    hashes = [np.load(part.counted / HASHES) for part in parts if part.counted]
+    hashes = [np.load(part.counted / HASHES, "r") for part in parts if part.counted]
     return copies(engine, rows, hashes, job.fields, splits)
 
 

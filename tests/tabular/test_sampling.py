@@ -18,7 +18,8 @@ from datamodules import Table
 from datamodules.prepared.engine import Engine
 from datamodules.tabular.copies import copies, row_hashes
 from datamodules.tabular.declared import TableField
-from datamodules.tabular.rows import Rows, _numbered
+from datamodules.tabular.read_rows import _numbered
+from datamodules.tabular.rows import Rows
 from datamodules.tabular.source import RawField
 from datamodules.tabular.splitting import SAMPLING, row_hash
 from zoo import DeepFM, RowModule, ZooError, inspect
