@@ -88,8 +88,7 @@ def _bytes_of(key: str, tensor: Tensor, shards: Shards) -> Iterator[Any]:
     size = -(-shards.largest(key) // ROWS_PER_BLOCK) * ROWS_PER_BLOCK
     for start in range(0, len(tensor), size):
         stop = min(start + size, len(tensor))
-        rows = shards.of_ids(key, start, stop, check=start == 0)
-        yield rows.view(torch.uint8).numpy().data
+        yield shards.of_ids(key, start, stop, check=start == 0).view(torch.uint8).numpy().data
 
 
 def _write(file: BinaryIO, place: int, pieces: Iterator[Any]) -> int:
@@ -99,6 +98,7 @@ def _write(file: BinaryIO, place: int, pieces: Iterator[Any]) -> int:
     for piece in pieces:
         found = zlib.crc32(piece, found)
         file.write(piece)
+        del piece  # before the next one is made
     return found
 
 
