@@ -42,7 +42,9 @@ def test_two_processes_make_the_steps_of_one_with_batches_twice_as_large(two):
 def test_processes_exchange_the_rows_of_their_batches_and_no_tables(two):
     """Of ten steps of 8 rows and one field: sizes, at most 6 distinct ids, 3 columns of each."""
     assert 10 * (1 + 1 + 3) <= two["exchanged"][100] <= 10 * (1 + 6 + 6 * 3)
-    assert two["exchanged"][100_000] == two["exchanged"][100]
+    accumulated = two["exchanged"].pop("accumulated")  # other processes have the same rows
+    assert 10 * (1 + 1 + 3) <= accumulated <= 10 * (1 + 6 + 6 * 3)
+    assert {*two["exchanged"].values()} == {two["exchanged"][100]}  # whatever the options
 
 
 @pytest.mark.parametrize("of", ["of weighted rows", "accumulated"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from pytorch_lightning.callbacks import WeightAveraging
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.resuming import Diary, SmallRows, WeightedRows, fit, state_of
@@ -23,11 +24,23 @@ class Wrapped(Diary):
         self.left_alone = trainer.strategy.model.parameters_to_ignore
 
 
-def sent(ids):
+# fits in which tables were exchanged whole, or whose optimizers take whole tables
+OTHERS = {
+    "adam": {"model": {"optimizer": "adam"}},
+    "decays": {"model": {"optimizer": "adamw", "embedding_weight_decay": 0.1}},
+    "dense": {"model": {"sparse_gradients": False}},
+    "clipped": {"gradient_clip_val": 0.1},
+    "half precision": {"precision": "bf16-mixed"},
+    "averaged": {"callbacks": [WeightAveraging()]},
+    "accumulated": {"accumulate_grad_batches": 2},
+}
+
+
+def sent(ids, **options):
     """Numbers that a process gets of the others in a fit of ten steps of a table of so many ids."""
     count, diary = 0, Wrapped()
     gather = exchange.all_gather
-    data = SmallRows(8)
+    data = SmallRows(8 // options.get("accumulate_grad_batches", 1))
     data.schema = Schema((Field("n", "numerical"), Field("c", "categorical", ids)))
 
     def gathering(found, part):
@@ -36,7 +49,7 @@ def sent(ids):
         return gather(found, part)
 
     with mock.patch.object(exchange, "all_gather", gathering):
-        trainer = fit(diary, data=data, **TWO)
+        trainer = fit(diary, data=data, **TWO, **options)
     assert diary.left_alone == {"embedding.table"}
     assert trainer.lightning_module._row_hooks == []  # as before the fit
     return count
@@ -62,6 +75,7 @@ def main(folder):
     exchanged = {}
     for ids in (100, 100_000):
         exchanged[ids] = sent(ids)
+    exchanged |= {name: sent(100_000, **options) for name, options in OTHERS.items()}
     if torch.distributed.get_rank() == 0:
         result = {"equal": equal, "weights": expected[0], "weights from disk": disk[0]}
         result |= {"of weighted rows": weighted[0], "accumulated": accumulated[0]}

@@ -21,6 +21,7 @@ from zoo.data.batch_checks import row_numbers
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import missing
 from zoo.data.schema import Schema
+from zoo.models.averaging import average_numbers_alone
 from zoo.models.checkpoint import (
     check_model,
     check_options,
@@ -235,8 +236,10 @@ class ZooModule(WeighedModule):
 
     def setup(self, stage: str) -> None:
         """Prepares the process for training."""
-        if stage == "fit" and self.trainer.strategy.root_device.type == "cpu":
-            keep_freed_memory()
+        if stage == "fit":
+            average_numbers_alone(self.trainer)
+            if self.trainer.strategy.root_device.type == "cpu":
+                keep_freed_memory()
 
     def configure_callbacks(self) -> list[Callback]:
         """What refuses data of another schema, and lets a fit go on from any checkpoint."""
