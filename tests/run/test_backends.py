@@ -3,6 +3,8 @@
 `tests/support/torchrec_parity.py` compares the two, where TorchRec is installed.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -73,6 +75,19 @@ def test_what_the_steps_of_torchrec_leave_out(installed, options, message):
     with pytest.raises(ZooError, match=f"^backend of trainer.strategy: TorchRec.*{message}"):
         chosen("torchrec", **options)
     assert chosen("auto", **options) is None
+
+
+def test_a_model_that_makes_another_optimizer_than_its_options_say():
+    table, other = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    groups = [{"params": [other], "weight_decay": 0.1}, {"params": [table], "weight_decay": 0.0}]
+    joined = []
+    shard = SimpleNamespace(optimizer="sgd", join=lambda *what: joined.append(what))
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    backends.join(shard, [optimizer], table)
+    assert joined == [(optimizer, table)]
+    for made in (torch.optim.Adam([table]), torch.optim.SGD([table], 0.1, momentum=0.9)):
+        with pytest.raises(ZooError, match="configure_optimizers makes another"):
+            backends.join(shard, [made], table)
 
 
 def test_misspelt_backend():

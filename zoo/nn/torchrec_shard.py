@@ -70,6 +70,7 @@ class TorchRecShard(Shard):
     ) -> None:
         super().__init__(partition, part)
         self.columns = columns
+        self.optimizer = optimizer
         self._joined: tuple[Optimizer, int, Tensor] | None = None
         for chatty in ("torchrec", "torch.fx._symbolic_trace"):
             logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -9,13 +9,13 @@ from pytorch_lightning.callbacks import (
     StochasticWeightAveraging,
     WeightAveraging,
 )
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.data.errors import ZooError
 from zoo.models.optimizers import make_optimizer
 from zoo.nn.optim import Adagrad
-from zoo.nn.torchrec_shard import COMMAND, is_installed
+from zoo.nn.torchrec_shard import COMMAND, TorchRecShard, is_installed
 
 Backend = Literal["auto", "exchange", "torchrec"]
 
@@ -81,8 +81,33 @@ def _optimizer_of(model: Any) -> Optimizer:
     return make_optimizer(model.optimizer, [group], model.learning_rate)
 
 
-def kind_of(optimizer: Optimizer) -> str | None:
-    """The steps of FBGEMM that are equal to those of an optimizer, by name; None without such."""
-    kind = KINDS.get(type(optimizer))
-    group = optimizer.param_groups[0]
+def kind_of(optimizer: Optimizer, parameter: Tensor | None = None) -> str | None:
+    """The steps of FBGEMM that are equal to those of an optimizer, by name; None without such.
+
+    Args:
+        optimizer: The optimizer.
+        parameter: What it steps; None is the first group.
+    """
+    groups = optimizer.param_groups
+    mine = [group for group in groups if any(p is parameter for p in group["params"])]
+    group, kind = (mine or groups)[0], KINDS.get(type(optimizer))
     return kind if all(group.get(name, plain) == plain for name, plain in PLAIN.items()) else None
+
+
+def join(shard: TorchRecShard, optimizers: list[Optimizer], table: Tensor) -> None:
+    """Lets TorchRec step rows as the optimizer of a model would.
+
+    Args:
+        shard: The rows.
+        optimizers: Those of the model.
+        table: The rows, as a parameter.
+
+    Raises:
+        ZooError: where the model has made another optimizer than its options say.
+    """
+    if len(optimizers) != 1 or kind_of(optimizers[0], table) != shard.optimizer:
+        raise ZooError(
+            f"{OPTION}: TorchRec steps its tables by {shard.optimizer}, as model.optimizer says, "
+            "and the model's configure_optimizers makes another: set the backend to exchange"
+        )
+    shard.join(optimizers[0], table)

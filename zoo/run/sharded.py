@@ -21,7 +21,7 @@ from zoo.inspect.checkpoint import read
 from zoo.nn.embedding import FusedEmbedding
 from zoo.nn.shard import Shard
 from zoo.nn.torchrec_shard import TorchRecShard
-from zoo.run.backends import Backend, torchrec_optimizer
+from zoo.run.backends import Backend, join, torchrec_optimizer
 
 NAME = "sharded"
 BY_TORCHREC = f"{NAME}_torchrec"
@@ -95,7 +95,7 @@ class ShardedStrategy(DDPStrategy):
         for embedding in self.tables.values():
             shard = embedding.shard
             if isinstance(shard, TorchRecShard) and shard.holds(embedding.table):
-                shard.join(self.optimizers[0], embedding.table)
+                join(shard, self.optimizers, embedding.table)
 
     def _left_alone(self) -> list[str]:
         """What DDP does not exchange: the tables, and what is the same everywhere."""
