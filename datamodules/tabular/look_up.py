@@ -41,6 +41,7 @@ def looked_up(engine: Engine, rows: Rows, encoder: Encoder) -> Iterator[tuple[pa
         query = f"SELECT place, id FROM {texts} JOIN vocabulary USING (field, value)"
         for batch in engine.batches(query):
             ids[batch["place"].to_numpy()] = batch["id"].to_numpy()
+        engine.run("DROP TABLE IF EXISTS wanted")
         ends = iter(np.split(ids, np.cumsum([n for chunk in sizes for n in chunk])))
         for chunk in islice(behind, len(sizes)):
             yield chunk, {field.name: next(ends) for field in fields}

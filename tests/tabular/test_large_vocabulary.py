@@ -114,6 +114,26 @@ def test_a_large_vocabulary_is_read_once_for_many_chunks(tmp_path):
     assert len(queries) == 1
 
 
+def test_what_does_not_fit_in_memory_is_spilled(tmp_path):
+    table = [(f"{i * 7919 % 150_000:016}", "x", 0) for i in range(200_000)]
+    rows, spilled = chunks_of(table, 50_000), []
+
+    def spying(run):
+        def wrapped(*args):
+            found = run(*args)
+            spilled.extend((tmp_path / "work/spill").glob("*"))
+            return found
+
+        return wrapped
+
+    with Engine(tmp_path / "work", "28MB", threads=1) as engine:
+        engine.run = spying(engine.run)
+        encoder = fitted(engine, tmp_path, [rows], [FIELDS], 1)
+        found = np.concatenate([e.categorical for e in encode(engine, rows, encoder)])
+    assert spilled
+    assert np.array_equal(found[:, 0], expected(table, 0, 1, None)[0])
+
+
 def test_a_large_vocabulary_is_not_copied(tmp_path):
     rows = chunks_of([(str(i), "x", 0) for i in range(100)], 50)
     with Engine(tmp_path / "work", "300MB") as engine:

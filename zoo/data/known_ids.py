@@ -58,11 +58,10 @@ def known_ids(before: Path, now: Path, schema: Schema) -> dict[str, KnownIds]:
     """
     _check_rules(before, now)
     try:
-        old, new = (_vocabularies(folder) for folder in (before, now))
         owners = [f.name for f in schema.fields if f.has_ids and not f.vocabulary]
         crosses = {cross_name(path): path for path in now.glob("crosses/*")}
         earlier = {cross_name(path): path for path in before.glob("crosses/*")}
-        found = {name: _known(old, new, name) for name in owners if name not in crosses}
+        found = {name: _known(before, now, name) for name in owners if name not in crosses}
         of_fields = {
             f.name: found[f.vocabulary or f.name]
             for f in schema.fields
@@ -113,17 +112,19 @@ def _rules(options: Any) -> Any:
     return [*map(_rules, options)] if isinstance(options, list) else options
 
 
-def _vocabularies(folder: Path) -> Any:
+def _vocabulary(folder: Path, name: str) -> Any:
+    """`value` and `id` of one field: those of all may not fit in memory."""
     import pyarrow.parquet as pq  # which takes a while to load
 
-    return pq.read_table(folder / VOCABULARY, columns=["field", "value", "id"])
+    filters = [("field", "=", name)]
+    return pq.read_table(folder / VOCABULARY, columns=["value", "id"], filters=filters)
 
 
-def _known(old: Any, new: Any, name: str) -> KnownIds:
+def _known(old: Path, new: Path, name: str) -> KnownIds:
     import pyarrow.compute
 
     compute: Any = pyarrow.compute  # makes its functions when it is imported
-    before, now = (t.filter(compute.equal(t["field"], name)) for t in (old, new))
+    before, now = (_vocabulary(folder, name) for folder in (old, new))
     place = compute.index_in(now["value"], value_set=before["value"])
     is_known = compute.is_valid(place)
     ids = now["id"].filter(is_known).to_numpy()
