@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pytorch_lightning import Callback
-from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision
+from pytorch_lightning.plugins.precision import DoublePrecision
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
@@ -271,8 +271,8 @@ class ZooModule(WeighedModule):
         check_options(checkpoint, self)
         restore_tables(checkpoint, self)
         plugin = self._trainer and self._trainer.precision_plugin
-        if isinstance(plugin, DoublePrecision | HalfPrecision):
-            plugin.convert_module(self)  # else weights are rounded to those of before
+        if isinstance(plugin, DoublePrecision):
+            plugin.convert_module(self)  # else its weights are rounded to float32
         super().on_load_checkpoint(checkpoint)
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
             self.negative_sampling_rate = checkpoint.get("negative_sampling_rate", 1.0)
