@@ -128,6 +128,22 @@ def test_wherever_files_are_cut_all_is_equal(one, tmp_path_factory, by, cuts):
     assert not [*data.prepared.glob(".*")]
 
 
+def test_formats_of_a_table_beside_each_other(tmp_path, here):
+    """In one list: CSV, JSON lines as .gz, Parquet."""
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame({"click": random.integers(0, 2, 90), "price": random.random(90)})
+    frame["item"] = random.choice(["a", "b", None], 90)
+    frame.to_csv(tmp_path / "all.csv", index=False)
+    frame[:30].to_csv(tmp_path / "z.csv", index=False)
+    frame[30:50].to_json(tmp_path / "y.jsonl.gz", orient="records", lines=True)
+    frame[50:].to_parquet(tmp_path / "x.parquet")
+    fields = [TableField("price", "numerical"), TableField("item", "categorical")]
+    many = [str(tmp_path / name) for name in ("z.csv", "y.jsonl.gz", "x.parquet")]
+    given = {"prepared": str(tmp_path / "prepared")}
+    one = prepared(Table(str(tmp_path / "all.csv"), "click", fields, **given))
+    assert_same(prepared(Table(many, "click", fields, workers=2, **given)), one)
+
+
 def days(lines, folder):
     """Four files: text, .gz, Parquet, text."""
     (folder / "days").mkdir()
