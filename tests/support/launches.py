@@ -21,6 +21,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import train
+from zoo.run import cli  # noqa: F401  # which takes a second to import
+from zoo.run.plugins import import_plugins
 from zoo.run.record import RunRecord
 
 CONFIG = """
@@ -138,6 +140,7 @@ def slurm(task):
 
 def main(folder):
     """Fits by one process, and by two machines of each launcher."""
+    import_plugins()  # here, once for all processes
     os.chdir(folder)
     rows("rows.csv")
     Path("c.yaml").write_text(CONFIG)
