@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -63,24 +62,36 @@ def equal(one, other):
     return one == other
 
 
+def die_at(count):
+    """Ends this process by SIGKILL at so many of its next operations on files."""
+    left = count
+
+    def hear(event, _):
+        nonlocal left
+        if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir"):
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hear)
+
+
 def killed_saves(folder, trials):
     """Kills processes that save one checkpoint after another, and prints what was left of each.
 
     Run as a script: a process of tests may have threads, which do not outlive a fork.
     """
-    chance, path, before = random.Random(0), folder / "last.ckpt", 0
+    path, before = folder / "last.ckpt", 0
+    chance = random.Random(0)
+    moments = [chance.randint(1, 120) for _ in range(trials)]
     written(path, content_of(2000, step=0))
-    began = time.monotonic()
-    written(path, content_of(2000, step=0))
-    usual = time.monotonic() - began
-    for trial in range(trials):
+    for trial, moment in enumerate(moments):
         child = os.fork()
         if not child:
+            die_at(moment)
             for step in range(before, before + 1000):
                 written(path, content_of(2000, step=step))
             os._exit(0)
-        time.sleep(chance.uniform(0, 3) * usual)
-        os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found = restored(torch.load(path, weights_only=True), path)
         assert equal(found, content_of(2000, step=found["global_step"])), trial
