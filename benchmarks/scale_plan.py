@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--weights", type=float, default=5e5, help="all other weights")
     parser.add_argument("--rows", type=float, default=4.3e9)
     parser.add_argument("--evaluated", type=float, default=0.1, help="share of the rows")
-    parser.add_argument("--prepare", type=float, default=40_000, help="rows a second and core")
+    parser.add_argument("--prepare", type=float, default=110_000, help="rows a second and core")
     parser.add_argument("--cores", type=int, default=64, help="that prepare")
     parser.add_argument("--exact", type=float, default=EXACT, help="model.exact_rows")
     parser.add_argument("--disk", type=float, default=2e8, help="bytes a second and process")
