@@ -42,8 +42,10 @@ def files_of(folder):
 
 
 def times_of(folder):
-    """{path: time of the last change} of all files but the locks, which are taken again."""
-    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    """{path: time of the last change} of all files but the locks, which are taken again, and the
+    records of what has been verified: files that are new are compared once more."""
+    others = (".lock", ".verified")
+    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix not in others]
     return {path: path.stat().st_mtime_ns for path in files}
 
 
