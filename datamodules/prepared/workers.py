@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 from zoo.data.errors import ZooError
 
+SECONDS_TO_ANSWER = 20  # of a cluster
 KEPT = "what is finished is kept, and the repeated command goes on from there"
 
 
@@ -109,14 +111,15 @@ class RayTasks:
         self.ray = ray
         self.is_ours = not ray.is_initialized()
         if self.is_ours:
+            where = os.environ.get("RAY_ADDRESS", "")
             try:
+                _knock(where)
                 # which looks at RAY_ADDRESS
                 ray.init(log_to_driver=False, logging_level=logging.WARNING)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                where = os.environ.get("RAY_ADDRESS", "not set")
+            except (OSError, ValueError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
                 raise ZooError(
-                    f"no cluster of Ray answers (RAY_ADDRESS is {where}): "
-                    f"{' '.join(str(error).split())}"
+                    f"no cluster of Ray answers (RAY_ADDRESS is {where or 'not set'}): {reason}"
                 ) from error
         return self
 
@@ -142,6 +145,13 @@ class RayTasks:
         finally:
             for left in pending:
                 self.ray.cancel(left, force=True)
+
+
+def _knock(address: str) -> None:
+    """Raises `OSError` where nobody answers at host:port, for which Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER).close()
 
 
 def _there(folder: str, function: Callable, call: tuple) -> tuple[Any, str | None]:

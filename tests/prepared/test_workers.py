@@ -4,6 +4,7 @@ import logging
 import operator
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -211,14 +212,27 @@ def test_no_cluster_answers(fake_ray, monkeypatch):
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify")
 
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with (
-        pytest.raises(
-            ZooError, match=r"no cluster of Ray answers \(RAY_ADDRESS is 10.0.0.1:6379\)"
-        ),
-        RayTasks(),
-    ):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    expected = (
+        r"no cluster of Ray answers \(RAY_ADDRESS is not set\): Could not find any running Ray"
+    )
+    with pytest.raises(ZooError, match=expected), RayTasks():
         pass
+
+
+def test_an_address_at_which_nobody_answers(fake_ray, monkeypatch):
+    """Ray itself would try for minutes."""
+    ray = fake_ray()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        for given in (address, f"ray://{address}"):
+            monkeypatch.setenv("RAY_ADDRESS", given)
+            with RayTasks():
+                pass
+    expected = rf"^no cluster of Ray answers \(RAY_ADDRESS is ray://{address}\): .*refused"
+    with pytest.raises(ZooError, match=expected), RayTasks():
+        pass
+    assert [entry for entry in ray.log if entry != "shutdown"] == [ray.log[0]] * 2
 
 
 def test_ray_is_an_extra(monkeypatch):
