@@ -1,13 +1,15 @@
 """Processes that watch each other, here threads with connections of their own."""
 
+import socket
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 
 from zoo.run.mistakes import ProcessLost, sentence_of
-from zoo.run.watch import Watch
+from zoo.run.watch import Watch, _accepted, _connected, _server
 
 GLOO = RuntimeError("[/third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer")
 
@@ -64,16 +66,18 @@ def three(monkeypatch, tmp_path):
 
 
 def vanish(watch):
-    """What the system does for a process that is killed."""
+    """What the system does for a process that is killed: its connections end without a word."""
+    watch._leaving.set()  # it does nothing more itself
     for peer in watch._peers.values():
-        peer.shutdown(2)
+        with suppress(OSError):  # it is closed already
+            peer.shutdown(socket.SHUT_RDWR)
 
 
 def test_one_process_says_that_another_has_vanished(three, capsys, tmp_path):
     vanish(three.watches[2])
-    three.wait(3)  # the lost one too, which here lives on to see its connection closed
-    assert set(three.left) == {1}
-    said = [x for x in capsys.readouterr().err.splitlines() if "process 3 of 3" in x]
+    three.wait(2)
+    assert three.left == [1, 1]
+    said = capsys.readouterr().err.splitlines()
     go_on = f"; to go on, repeat the command with --ckpt_path {tmp_path / 'last.ckpt'}"
     assert said == [
         f"error: process 3 of 3 has ended at once, as by `kill -9` or a lack of memory{go_on}"
@@ -88,7 +92,7 @@ def test_where_the_first_is_lost_each_machine_says_so(three, capsys):
     vanish(three.watches[0])
     three.wait(2)
     said = capsys.readouterr().err.splitlines()
-    assert sum("process 1 of 3 has ended at once" in line for line in said) == 2
+    assert ["process 1 of 3 has ended at once" in line for line in said] == [True, True]
 
 
 def test_a_process_that_fails_says_so_to_the_others(three, capsys):
@@ -124,3 +128,31 @@ def test_an_interrupted_process_ends_the_others_in_silence(three, capsys):
 def test_a_lost_connection_whose_reason_is_not_known():
     said = sentence_of(GLOO)
     assert said == f"a process has ended, or cannot be reached by the others: {GLOO}"
+
+
+def test_strangers_are_not_listened_to():
+    server = _server("10.0.0.1")  # on all addresses, as others come from other machines
+    port = server.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(b"nonsense 1\n")
+        with _connected("127.0.0.1", port, "secret 1") as mine:
+            (rank, peer), *others = _accepted(server, 1, "secret").items()
+            with peer:
+                assert (rank, others) == (1, [])
+                assert peer.getpeername()[1] == mine.getsockname()[1]
+
+
+def test_processes_that_cannot_watch_each_other_say_so_and_go_on(monkeypatch, capsys):
+    def refused(*_):
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("zoo.run.watch._connected", refused)
+    monkeypatch.setattr("zoo.run.watch.CONNECTING", 0.1)
+    three = Processes(monkeypatch)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert all(line.startswith("processes cannot watch each other (127.0.0.1, ") for line in said)
+    three.watches[1].on_exception(None, None, GLOO)
+    for watch in three.watches:
+        watch.teardown(None, None, "fit")
+    assert three.left == []

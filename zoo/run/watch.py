@@ -96,11 +96,13 @@ class Watch(Callback):
 
     def _leave(self, how: str) -> None:
         peers, self._peers = self._peers, {}
-        if peers:
-            self._leaving.set()
         for peer in peers.values():
             with suppress(OSError):  # it has left before
                 peer.sendall(f"{self._rank} {how}\n".encode())
+        if peers:
+            self._leaving.set()  # not before: who listens then closes the connections
+        for peer in peers.values():
+            with suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)  # which wakes who listens
 
     def _listen(self) -> None:
@@ -116,6 +118,7 @@ class Watch(Callback):
                     line = _line(key.fileobj) or f"{key.data} {GONE}"
                     if not line.endswith(DONE):
                         return self._lose(line, peers if self._rank == 0 else {})
+            self._leaving.wait()  # who leaves first must not be taken for gone
 
     def _lose(self, line: str, peers: dict[int, socket.socket]) -> None:
         """Passes on who has left, and ends this process, unless it ends by itself."""
