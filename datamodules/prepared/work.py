@@ -119,7 +119,8 @@ class Kept:
             said = f"{stage} {total - left:,} of {total:,}"
             progress.update(bar, completed=total - left, description=said)
 
-        limit = self.engine.memory_limit, self.executor.share, self.executor.threads
+        share = max(min(self.executor.share, len(left)), 1)  # more workers have nothing to do
+        limit = self.engine.memory_limit, share, self.executor.threads
         todo = [(task, folders[number], limit, calls[number]) for number in left]
         show(len(left))
         for ended, (number, result) in enumerate(self.executor.run(do, todo), 1):

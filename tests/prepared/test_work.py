@@ -126,3 +126,21 @@ def test_old_work_that_nobody_does_is_removed(kept, tmp_path):
         kept([1])
     names = sorted(path.name for path in tmp_path.glob(".*.work"))
     assert names == [".done-now.work", ".new.work", ".t.work"]
+
+
+def share(engine, folder):
+    """A task that says how much memory it has."""
+    return engine.run("SELECT current_setting('memory_limit')")[0][0]
+
+
+def test_workers_that_have_nothing_to_do_take_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "Processes", lambda workers: Here(workers, None))
+    given = {}
+    for workers in (2, 1000):
+        with (
+            Engine(tmp_path / f"engine {workers}", "100MB") as engine,
+            Kept(tmp_path / f".{workers}.work", engine, workers) as tasks,
+        ):
+            tasks.executor.share = workers
+            given[workers] = [said for _, said in tasks.run("share", share, [(), ()])]
+    assert given[1000] == given[2]

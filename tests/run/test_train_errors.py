@@ -32,10 +32,13 @@ def test_a_misspelt_key_of_a_config_is_named(criteo_file):
         ("--data=Criteoo", "data: no class and no file Criteoo; did you mean Criteo?"),
         ("--data=data.Avazu", "data: no class and no file data.Avazu; did you mean Avazu?"),
         ("--model=zoo.Deep", "model: no class and no file zoo.Deep; did you mean DeepFM?"),
+        ("--data.workers=two", "data.workers takes a whole number or ray, got two"),
+        ("--data.verify=onc", "data.verify: no verify onc; did you mean once?"),
+        ("--data.resident=maybe", "data.resident takes true or false or auto, got maybe"),
         ("--data=x.yaml", "data: no class and no file x.yaml; there are Avazu, Criteo, "),
     ],
 )
-def test_a_misspelt_class_is_named(criteo_file, option, message):
+def test_a_misspelt_class_or_choice_is_named(criteo_file, option, message):
     assert error_of(*arguments("fit", criteo_file), option).startswith(f"error: {message}")
 
 

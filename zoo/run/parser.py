@@ -19,6 +19,7 @@ NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'None
 KEY = re.compile(r'Parser key "([\w.]+)"')
 NOT_NEGATIVE = re.compile(r"Not of type NonNegativeInt: .*restriction v>=0")
 CHOICES = re.compile(r"typing\.Literal\[([^\]]*)\]")
+OTHERS = {"int": "a whole number", "bool": "true or false"}  # types beside words that are given
 GIVEN = re.compile(r"(?:Given|Got) value: (\S+)$", re.MULTILINE)
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 NOT_OF_SUBCOMMAND = re.compile(r"Subcommand '(\w+)' does not accept option '([\w.]+)'")
@@ -79,9 +80,11 @@ class ZooParser(ArgumentParser):
             return self._subcommands_action._name_parser_map[option[1]]._unrecognized(option[2])
         given = GIVEN.search(message)
         choices = [name for found in CHOICES.findall(message) for name in found.split(", ")]
+        tried = [kind for kind in OTHERS if f"Expected a <class '{kind}'>" in message]
         if key and given and choices:
+            names = {name.strip("'") for name in choices}
             return _no_choice(
-                ".".join(KEY.findall(message)), given[1], {name.strip("'") for name in choices}
+                ".".join(KEY.findall(message)), given[1], names, [OTHERS[kind] for kind in tried]
             )
         lines = [line.strip(" -") for line in message.splitlines()]
         return " ".join(line for line in lines if not NOISE.match(line))
@@ -93,8 +96,10 @@ class ZooParser(ArgumentParser):
         return _unknown(parent, name, known)
 
 
-def _no_choice(key: str, given: str, known: set[str]) -> str:
+def _no_choice(key: str, given: str, known: set[str], others: list[str]) -> str:
     close = get_close_matches(given, sorted(known), 1)
+    if others and not close and len(known) < 4:  # of many, the list is what helps
+        return f"{key} takes {' or '.join([*others, *sorted(known)])}, got {given}"
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
     return f"{key}: no {key.rpartition('.')[2]} {given}; {hint}"
 

@@ -25,7 +25,11 @@ from zoo.run.backends import Backend, join, torchrec_optimizer
 
 NAME = "sharded"
 BY_TORCHREC = f"{NAME}_torchrec"
-MODELS = ("state_dict", "current_model_state")  # of a checkpoint; the second beside an average
+MODELS = (  # of a checkpoint; the second beside an average, the third by Lightning's SWA
+    ("state_dict",),
+    ("current_model_state",),
+    ("callbacks", "StochasticWeightAveraging", "average_model_state"),
+)
 
 
 class ShardedStrategy(DDPStrategy):
@@ -146,9 +150,12 @@ class ShardedStrategy(DDPStrategy):
 
     def _places(self, content: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         """The path in a checkpoint of each tensor of rows of tables, and which rows these are."""
-        for section in (name for name in MODELS if name in content):
-            for name in self.shards.keys() & content[section].keys():
-                yield section, name, self.shards[name]
+        for path in MODELS:
+            model: Any = content
+            for name in path:
+                model = (model or {}).get(name)
+            for name in self.shards.keys() & (model or {}).keys():
+                yield *path, name, self.shards[name]
         states = content.get("optimizer_states", [])
         for i, (optimizer, saved) in enumerate(zip(self.optimizers, states, strict=False)):
             for number, shard in self._numbers(optimizer):
@@ -173,10 +180,10 @@ class ShardedStrategy(DDPStrategy):
         if self._loaded is None:
             return self._own_rows(content)
         for key in self._loaded.keys:  # those of the optimizer follow when there is one
-            section, _, name = key.partition("/")
-            if section in MODELS:
+            *place, name = key.split("/")
+            if tuple(place) in MODELS:
                 # the rows of the model go where they belong, without a copy
-                is_own = section == "state_dict" and name in self.shards
+                is_own = place == ["state_dict"] and name in self.shards
                 own = self.tables[name].table.data if is_own else None
                 content = replaced(content, key, self._rows(self._loaded, key, own))
         return content
