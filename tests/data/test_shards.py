@@ -1,6 +1,7 @@
 """Tables in parts: whoever wrote them, whoever reads them, the rows are the same."""
 
 import errno
+import os
 import random
 import re
 import resource
@@ -158,6 +159,14 @@ def test_parts_that_are_missing(path):
         f"{path} is not whole: its tables lie in {folder}, which is missing; a copy of a "
         "checkpoint needs a copy of its folder beside it"
     )
+
+
+def test_parts_that_are_no_files(path):
+    (folder,) = path.parent.glob("*.shards")
+    part = folder / part_name(1, 3)
+    part.unlink()
+    os.mkfifo(part)  # reading it would wait for ever
+    assert refusal(path) == f"{part} is no file"
 
 
 def test_a_part_that_was_cut_short(path):

@@ -200,6 +200,8 @@ def _files(folder: Path) -> list[tuple[Path, tuple[int, int]]]:
         raise ZooError(f"{folder} is not whole: it holds no parts of tables")
     (first, (_, count)), (last, (_, another)) = found[0], found[-1]
     for file, (_, another) in found:
+        if not file.is_file():  # such as a pipe, which nobody would ever write into
+            raise ZooError(f"{file} is no file")
         if another != count:
             raise ZooError(f"{folder} holds parts of two checkpoints: {first.name} and {file.name}")
     numbers = {number for _, (number, _) in found}
