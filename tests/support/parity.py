@@ -172,7 +172,12 @@ def fit(case, rank):
     if case.processes > 1:
         training = training | {"devices": case.processes, "strategy": case.strategy}
     trainer = pl.Trainer(
-        max_epochs=1, num_sanity_val_steps=0, use_distributed_sampler=False, **QUIET, **training
+        max_epochs=1,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        **QUIET,
+        **training,
     )
     trainer.fit(model, DataLoader(rows, batch_size=None), DataLoader(rows[:2], batch_size=None))
     assert trainer.global_step == STEPS
