@@ -3,10 +3,10 @@
     python benchmarks/scale.py
     python benchmarks/scale.py --quick
 
-DeepFM of 26 fields of ids and 13 numbers, D = 16 + 1, layers of 64 and 64, Adagrad, in Lightning's
-Trainer; 2,048 rows a step over all processes, one thread each. Fields have from 25 % to 0.3 % of
-all ids; a field's ids are drawn as u^4 of its size, u uniform, of which about half a batch's are
-distinct.
+DeepFM of 26 fields of ids and 13 numbers, D = 16 + 1, layers of 64 and 64 (`--hidden`), Adagrad, in
+Lightning's Trainer; 2,048 rows a step over all processes, one thread each. Fields have from 25 % to
+0.3 % of all ids; a field's ids are drawn as u^4 of its size, u uniform, of which about half a
+batch's are distinct.
 
 - one process: the step of before, also with the rows that a process has where several share 2,048.
 - dense: DDP exchanges the gradient of the whole table.
@@ -228,6 +228,7 @@ def measure(way: str, ids: int, processes: int, rows: int, steps: int) -> list[d
         command += ["-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(processes)]
     command += [__file__, "--measure", way, "--ids", str(ids), "--rows", str(rows)]
+    command += ["--hidden", *map(str, MODEL["hidden_units"])]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, "--steps", str(steps)],
@@ -286,11 +287,13 @@ def main() -> None:
     parser.add_argument("--ids", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--ways", nargs="+", choices=ways, default=ways)
+    parser.add_argument("--hidden", type=int, nargs="+", default=MODEL["hidden_units"])
     parser.add_argument("--steps", type=int, default=30, help="of which the medians are")
     parser.add_argument("--quick", action="store_true", help="1e5 ids, 1 and 2 processes, 8 steps")
     parser.add_argument("--measure", choices=[ONE, *ways], help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, default=ROWS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    MODEL["hidden_units"] = tuple(options.hidden)
     if options.measure:
         measure_here(options.measure, options.ids[0], options.rows, options.steps)
         return
