@@ -121,7 +121,7 @@ def main() -> None:
     steps = plan.rows * (1 - 2 * options.evaluated) / plan.batch / plan.processes
     evaluated = plan.rows * options.evaluated
     hours = plan.rows / options.prepare / 3600
-    bins = evaluated / plan.processes > options.exact
+    bins = evaluated > options.exact
     # logits and labels come to all processes from all
     metrics = 2 * 8 * BINS if bins else 2 * FLOAT * evaluated
     facts = {

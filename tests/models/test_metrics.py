@@ -122,6 +122,20 @@ def test_rows_that_are_counted_in_bins_measure_as_exactly_as_is_said(
     assert ("auc_error" in found) == any(len(part.counts) for part in parts)
 
 
+@pytest.mark.parametrize(("elsewhere", "counts"), [(4, False), (5, True)])
+def test_rows_of_all_processes_are_kept_up_to_one_number(monkeypatch, elsewhere, counts):
+    metric = ClickMetrics(10)
+    metric.update(torch.zeros(6), torch.ones(6))
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr(
+        "torch.distributed.all_reduce", lambda kept: kept.add_(kept.new_tensor([elsewhere, 0]))
+    )
+    monkeypatch.setattr("torchmetrics.Metric.sync", lambda *_, **__: None)
+    metric.sync()
+    assert (len(metric.counts) > 0) == counts
+    assert sum(map(len, metric.logits)) == (0 if counts else 6)
+
+
 def test_bins_of_many_rows_are_fine_enough():
     """A million rows as a model scores them: within 2e-6, it says, and few rows are kept."""
     random = np.random.default_rng(0)

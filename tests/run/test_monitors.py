@@ -116,3 +116,13 @@ def test_a_metric_that_is_no_number_chooses_nothing(workplace):
         "error: val/auc is NaN in epoch 1, so that no checkpoint is best (an AUC needs rows of "
         "both classes): choose another --monitor"
     )
+
+
+def test_averages_that_no_checkpoint_holds_are_named(own, capsys):
+    averages = "StochasticWeightAveraging"
+    rates = [
+        f"--trainer.callbacks.{name}"
+        for name in ("swa_lrs=0.01", "swa_epoch_start=1", "device=cpu")
+    ]
+    command(*own, f"--trainer.callbacks={averages}", *rates, "--trainer.max_epochs=2")
+    assert f"{averages} gives the model its averages when the fit" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from zoo.data.errors import ZooError
 from zoo.models.histogram import counted, measured
 from zoo.models.measures import click_metrics, cross_entropy, total
 
-EXACT_ROWS = 20_000_000  # of a process: 160 MB of logits and labels
+EXACT_ROWS = 20_000_000  # 160 MB of logits and labels
 
 
 class MetricDict(nn.ModuleDict):
@@ -38,7 +38,7 @@ class ClickMetrics(Metric):
     and `auc_error` says by how much the AUC may be off. Rows with groups are kept in any number.
 
     Args:
-        exact_rows: Number of rows of a process up to which they are kept.
+        exact_rows: Number of rows of all processes up to which they are kept.
     """
 
     full_state_update = False
@@ -100,11 +100,14 @@ class ClickMetrics(Metric):
         self._kept = 0
 
     def sync(self, *arguments: Any, **options: Any) -> None:
-        """Gathers the states of all ranks; where one has counted its rows, all have to."""
+        """Gathers the states of all ranks, who count their rows where these are too many.
+
+        Where one has counted its rows, all have to.
+        """
         if distributed.is_available() and distributed.is_initialized():
-            counting = torch.tensor(len(self.counts) > 0, device=self.device).int()
-            distributed.all_reduce(counting, distributed.ReduceOp.MAX)
-            if counting:
+            kept = torch.tensor([self._kept, len(self.counts) > 0], device=self.device)
+            distributed.all_reduce(kept)
+            if kept[0] > self.exact_rows or kept[1]:
                 self._count()
         super().sync(*arguments, **options)
 

@@ -62,7 +62,7 @@ class RowModule(RowExchange, ZooModule):
             rows of their batches alone, whatever it says.
         train_metrics: Log the AUC and logloss (and GAUC) of the training rows too, each as scored
             just before its step.
-        exact_rows: Number of rows of a split, on each process, up to which AUC is exact. More are
+        exact_rows: Number of rows of a split, of all processes, up to which AUC is exact. More are
             counted in two million bins of their logits, in bounded memory: `auc_error` is logged,
             by which the AUC may be off. Rows with groups are always kept.
         shared: Options of `ZooModule`.

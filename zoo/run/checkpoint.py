@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from rich.console import Console
 from torch import Tensor
 
@@ -58,11 +58,18 @@ class RunCheckpoint(ModelCheckpoint):
     # While a fit runs
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuses a fit that could not tell which checkpoint is best."""
+        """Refuses a fit that could not tell which checkpoint is best; says what none will hold."""
         if self.metric.startswith("val/") and not trainer.limit_val_batches:
             raise ZooError(
                 f"trainer.limit_val_batches is 0: {self.metric}, which says which checkpoint is "
                 "best, needs at least 1"
+            )
+        if any(isinstance(c, StochasticWeightAveraging) for c in trainer.callbacks):
+            _tell(
+                trainer,
+                "StochasticWeightAveraging gives the model its averages when the fit has ended: "
+                "best.ckpt and last.ckpt are without them; WeightAveraging and EMAWeightAveraging "
+                "save theirs",
             )
 
     def on_train_batch_end(
