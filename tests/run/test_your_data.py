@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 import textwrap
 
 import pyarrow.parquet as pq
@@ -35,8 +36,9 @@ def run(line):
 def test_from_a_file_to_interactions(workplace):
     found = BLOCKS.findall(PAGE)
     kinds = [kind for kind, _ in found]
-    assert kinds == ["python", "bash", "yaml", "yaml", "bash", "python", "yaml"]
-    made, first, written, edited, then, again, further = (text for _, text in found)
+    page = ["python", "bash", "yaml", "yaml", "bash", "python", "yaml", "bash", "bash"]
+    assert kinds == page
+    made, first, written, edited, then, again, further, many, cluster = (text for _, text in found)
     assert "rows = 200_000" in made
     exec(made.replace("rows = 200_000", f"rows = {ROWS}"), {})
     run(first)
@@ -56,6 +58,11 @@ def test_from_a_file_to_interactions(workplace):
     scored = pq.read_table(folder / "predictions/ratings.parquet")
     assert scored["id"].to_pylist() == [str(i) for i in range(ROWS)]
     exec(again, {})
+    (workplace / "ratings").mkdir()
+    for name in ("monday", "tuesday"):
+        shutil.copy("ratings.parquet", workplace / f"ratings/{name}.parquet")
+    run(many.replace("workers 8", "workers 1"))
+    assert cluster.endswith("ratings.yaml --data.workers ray\n")
     options = yaml.safe_load(textwrap.dedent(further))
     assert options.pop("weight") == "importance"
     weighted = Table(

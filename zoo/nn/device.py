@@ -7,25 +7,25 @@ does not wait for the device, and a whole step can be recorded and replayed.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
-_pretends: ContextVar[bool] = ContextVar("pretends", default=False)
+_pretends = False  # no ContextVar, which torch.compile does not see through
 
 
 def is_cpu(where: Tensor | torch.device) -> bool:
     """Whether a tensor, or a device, is one for which the ways of CPUs are meant."""
     device = where.device if isinstance(where, Tensor) else where
-    return device.type == "cpu" and not _pretends.get()
+    return device.type == "cpu" and not _pretends
 
 
 @contextmanager
 def as_on_gpu() -> Iterator[None]:
     """A block in which CPUs take the ways of GPUs, which is how these are tested without one."""
-    before = _pretends.set(True)
+    global _pretends
+    before, _pretends = _pretends, True
     try:
         yield
     finally:
-        _pretends.reset(before)
+        _pretends = before

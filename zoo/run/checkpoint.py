@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from rich.console import Console
 from torch import Tensor
@@ -64,7 +64,8 @@ class RunCheckpoint(ModelCheckpoint):
                 f"trainer.limit_val_batches is 0: {self.metric}, which says which checkpoint is "
                 "best, needs at least 1"
             )
-        if any(isinstance(c, StochasticWeightAveraging) for c in trainer.callbacks):
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # undeclared
+        if any(isinstance(c, StochasticWeightAveraging) for c in callbacks):
             _tell(
                 trainer,
                 "StochasticWeightAveraging gives the model its averages when the fit has ended: "
