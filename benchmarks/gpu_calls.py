@@ -1,0 +1,178 @@
+"""ATen calls of a training step of every model, on the way of CPUs and on that of GPUs.
+
+    python benchmarks/gpu_calls.py
+    python benchmarks/gpu_calls.py --models DeepFM InterpretableGRU --names 10
+
+On a GPU each call that is no view starts a kernel at least, and small steps take as long as their
+kernels take to start. Counted is the third step, when the optimizer has its state:
+
+- loss: calls of forward, loss and backward.
+- update: those of the optimizer.
+- kernels: those of both that are no views.
+- asks: those that give values, or shapes that depend on them (`item`, `nonzero`, a boolean index),
+  or copy from the host: a CUDA graph cannot hold them. Optimizers of PyTorch keep the number of
+  the step on the host, where no device is waited for.
+
+No GPU is needed: CPUs take the way of GPUs, with the forms of the optimizers (`foreach`) that
+PyTorch takes there.
+
+The click models and their rows are those of `train_throughput.py`; the mixtures those of
+`configs/movielens` and `configs/sessions`, on random rows and sessions.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from typing import Any
+from unittest import mock
+
+import torch
+import yaml
+from common import CLICK_RATE, PROJECT, console, make_schema, make_table
+from experts_cost import movielens_schema
+from sessions_speed import make_batch as make_sessions
+from sessions_speed import make_schema as sessions_schema
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from train_throughput import MODELS as CLICK_MODELS
+from train_throughput import make_model
+
+import zoo
+from zoo.data.batch import Batch
+from zoo.data.schema import Schema
+from zoo.models.base import ZooModule
+from zoo.nn.device import as_on_gpu
+
+MIXTURES = {
+    "InterpretableMLP": "movielens",
+    "InterpretableGRU": "sessions",
+    "InterpretableTransformer": "sessions",
+}
+# that give values, or shapes that depend on them; `lift_fresh` is `torch.tensor`, from the host
+ASKING = {"_local_scalar_dense", "equal", "lift_fresh", "masked_select", "nonzero"}
+ASKING |= {"_unique2", "unique_consecutive", "unique_dim", "repeat_interleave"}
+IDS = 100_000
+
+
+class Calls(TorchDispatchMode):
+    """Counts the ATen calls while it is open.
+
+    Attributes:
+        names: How often each was called.
+        views: Calls that start no kernel.
+        asks: Calls that need values, or copy from the host.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+        self.views = self.asks = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        self.names[name] += 1
+        self.views += func.is_view
+        self.asks += name in ASKING or ("index" in name and _by_mask(args))
+        return func(*args, **kwargs or {})
+
+
+def _by_mask(args: Any) -> bool:
+    indices = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ()
+    return any(isinstance(i, Tensor) and i.dtype == torch.bool for i in indices)
+
+
+def rows(schema: Schema, count: int) -> Batch:
+    """Random rows."""
+    ids = [torch.randint(field.cardinality, (count,)) for field in schema.categorical]
+    numbers = torch.randn(count, len(schema.numerical))
+    return Batch(numbers, torch.stack(ids, 1).int(), (torch.rand(count) < CLICK_RATE).float())
+
+
+def make(name: str, batch_size: int, sessions: int) -> tuple[ZooModule, Any]:
+    """A model and a batch."""
+    if name in CLICK_MODELS:
+        schema = make_schema(IDS)
+        model = make_model(name, schema)
+        model.embedding.sparse = True  # as a fit with Adagrad sets it
+        return model, rows(schema, batch_size)
+    room = MIXTURES[name]
+    config = PROJECT / f"configs/{room}" / f"{_snake(name)}.yaml"
+    options = yaml.safe_load(config.read_text())["model"]["init_args"]
+    schema = movielens_schema() if room == "movielens" else sessions_schema()
+    batch = rows(schema, batch_size) if room == "movielens" else make_sessions(schema, sessions)
+    return getattr(zoo, name)(schema, **options), batch
+
+
+def _snake(name: str) -> str:
+    return name.replace("Interpretable", "interpretable_").lower()
+
+
+def step_of(model: ZooModule, batch: Any, gpu: bool) -> tuple[Callable[[], None], Any]:
+    """What computes the gradients of a batch, and the optimizer."""
+    configured: Any = model.configure_optimizers()
+    optimizer = configured["optimizer"]
+    for group in optimizer.param_groups if gpu else ():
+        if group.get("foreach") is None:  # PyTorch's choice on a GPU
+            group |= {"fused": None, "foreach": True}
+
+    def gradients() -> None:
+        optimizer.zero_grad()
+        model._step(batch, "none/").backward()
+
+    return gradients, optimizer
+
+
+def count(name: str, gpu: bool, options: argparse.Namespace) -> tuple[Calls, Calls]:
+    """The calls of a model's gradients, and those of its optimizer."""
+    torch.manual_seed(0)
+    with as_on_gpu() if gpu else nullcontext(), ExitStack() as patches:
+        model, batch = make(name, options.batch_size, options.sessions)
+        # metrics are outside of a graph
+        patches.enter_context(mock.patch.object(type(model), "_score"))
+        gradients, optimizer = step_of(model, batch, gpu)
+        for _ in range(2):
+            gradients()
+            optimizer.step()
+        with Calls() as first:
+            gradients()
+        with Calls() as second:
+            optimizer.step()
+    return first, second
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Command line options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    every = [*CLICK_MODELS, *MIXTURES]
+    parser.add_argument("--models", nargs="+", choices=every, default=every)
+    parser.add_argument("--batch_size", type=int, default=4096)
+    parser.add_argument("--sessions", type=int, default=256, help="of a batch")
+    parser.add_argument("--names", type=int, default=0, help="most frequent calls to print")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Prints a table."""
+    options = parse_arguments()
+    columns = ("way", "all", "loss", "update", "kernels", "asks")
+    table = make_table("ATen calls of a training step", "model", *columns)
+    frequent = []
+    for name in options.models:
+        for way in ("CPU", "GPU"):
+            first, second = count(name, way == "GPU", options)
+            calls, steps = first.names.total(), second.names.total()
+            kernels = calls + steps - first.views - second.views
+            cells = (calls + steps, calls, steps, kernels, first.asks + second.asks)
+            table.add_row(name, way, *(f"{n:,}" for n in cells))
+            most = (first.names + second.names).most_common(options.names)
+            frequent.append(f"{name}, {way}: " + ", ".join(f"{n} {k}" for k, n in most))
+    console.print(table)
+    for line in frequent if options.names else ():
+        console.print(line, highlight=False)
+
+
+if __name__ == "__main__":
+    main()
