@@ -8,11 +8,15 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim import Adam
 
 import zoo
 from zoo import Batch, Field, Schema
+from zoo.nn.captured import DeviceRates
+from zoo.nn.clipping import clip_by_norm
 from zoo.nn.device import as_on_gpu
-from zoo.nn.optim import Adagrad, LazyAdam, sum_by_row, sum_in_place
+from zoo.nn.optim import Adagrad, LazyAdam
+from zoo.nn.row_sums import sum_by_row, sum_in_place
 
 NUMBERS = tuple(Field(f"n{i}", "numerical") for i in range(3))
 SCHEMA = Schema((*NUMBERS, *(Field(f"c{i}", "categorical", 50) for i in range(4))))
@@ -29,23 +33,26 @@ def rows():
 
 
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("optimizer", [Adagrad, LazyAdam])
+@pytest.mark.parametrize("optimizer", [Adagrad, LazyAdam, Adam])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_asks_nothing_of_the_data(name, optimizer, train):
     """Fake tensors have no data: whatever would have to be read of them is an error."""
     model = getattr(zoo, name)(SCHEMA).train(train)
-    model.embedding.sparse = True
+    model.embedding.sparse = optimizer is not Adam
     weights = {key: p.detach() for key, p in model.named_parameters()}
     with as_on_gpu(), FakeTensorMode() as mode:
         fake = {key: nn.Parameter(mode.from_tensor(p)) for key, p in weights.items()}
         buffers = {key: mode.from_tensor(b) for key, b in model.named_buffers()}
         batch = Batch(*(mode.from_tensor(part) for part in rows()[:3]))
         steps = optimizer(fake.values(), lr=0.1)
+        rates = DeviceRates(steps, torch.device("cpu"))
         for _ in range(2 if train else 1):
             logits = functional_call(model, {**fake, **buffers}, (batch,))
             if train:
                 binary_cross_entropy_with_logits(logits, batch.label).backward()
-                steps.step()
+                clip_by_norm(fake.values(), 1.0)
+                with rates.read():
+                    steps.step()
                 steps.zero_grad()
     assert logits.shape == (64,)
 

@@ -19,7 +19,8 @@ from zoo.ctr.xdeepfm import CompressedInteractionLayer
 from zoo.nn.embedding import FusedEmbedding
 from zoo.nn.linear import HAS_ONEDNN, Linear, takes_onednn
 from zoo.nn.mlp import deep_part
-from zoo.nn.optim import Adagrad, sum_by_row
+from zoo.nn.optim import Adagrad
+from zoo.nn.row_sums import sum_by_row
 
 of_torch_2_11 = pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly")
 
@@ -55,7 +56,7 @@ def test_sparse_steps_equal_dense_steps_of_torch(data):
 )
 @settings(deadline=None, max_examples=60)
 def test_values_are_summed_by_row(ids, threshold, count):
-    with mock.patch("zoo.nn.optim.RADIX_SORT_FROM", threshold):
+    with mock.patch("zoo.nn.row_sums.RADIX_SORT_FROM", threshold):
         values = torch.randn(len(ids), 3, dtype=torch.double)
         offset = count - 41  # ids that need 64 bits where there are so many rows
         rows, sums = sum_by_row(torch.tensor(ids) + offset, values, count)

@@ -4,7 +4,7 @@ Shapes: B batch, H experts; [B] stands for [B, T'] in models of sessions.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -167,17 +167,15 @@ class MixtureModule(ZooModule):
         logits = mixture_logit(z + self.prior_output, log_alpha)
         return self.recalibrated(logits), attribution(log_alpha)
 
-    def _step(self, batch: Any, split: str) -> Tensor:
+    def losses(self, batch: Any) -> tuple[Tensor, ...]:
+        """The loss of a batch, the logits, and [B, H] the attribution to each expert."""
         z = _unrounded(self.expert_outputs(batch))
         with torch.no_grad():
             logits, attributed = self._mix(z)
             log_alpha = log_selection(z, self.inclusion, self.gate, self.power, self.fallback)
             if len(self.lattice) == 1:  # nothing to select from: plain binary cross-entropy
                 log_alpha = torch.zeros_like(log_alpha)
-        self._score(logits, batch, split)
         scored = self.scored(batch)
-        if split in self.attributions:
-            self.attributions[split].update(attributed[scored])
         z, label, log_alpha = z[scored], batch.label[scored], log_alpha[scored]
         weight, evidence = self.row_weights(batch), z + self.prior_output
         loss = gem_loss(evidence, label, log_alpha, self.normalization, weight)
@@ -186,7 +184,13 @@ class MixtureModule(ZooModule):
         if self.silence:
             silenced = silence_loss(z, self.inclusion, self.gate, self.power, weight)
             loss = loss + self.silence * silenced
-        return loss
+        return loss, logits, attributed
+
+    def _add(self, scores: Sequence[Tensor], batch: Any, split: str) -> None:
+        """Adds a batch to the metrics of a split, and to its attributions."""
+        super()._add(scores, batch, split)
+        if split in self.attributions:
+            self.attributions[split].update(scores[1][self.scored(batch)])
 
     @property
     def prediction_columns(self) -> tuple[str, ...]:

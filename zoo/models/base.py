@@ -6,7 +6,7 @@ Shapes: B batch.
 import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,8 +102,12 @@ class ZooModule(WeighedModule):
     # One step serves all splits
 
     def training_step(self, batch: Any) -> Tensor:
-        """The loss of a batch."""
-        return self._step(batch, "train/")
+        """The loss of a batch; a recorded step trains on it, too."""
+        if self.captured.replay is None:
+            return self._step(batch, "train/")
+        loss, *scores = self.captured.take(batch)
+        self._add(scores, batch, "train/")
+        return loss
 
     def validation_step(self, batch: Any) -> None:
         """Adds a batch to the validation metrics."""
@@ -114,10 +118,26 @@ class ZooModule(WeighedModule):
         self._step(batch, "test/")
 
     def _step(self, batch: Any, split: str) -> Tensor:
+        loss, *scores = self.losses(batch)
+        self._add(scores, batch, split)
+        return loss
+
+    def losses(self, batch: Any) -> tuple[Tensor, ...]:
+        """The loss of a batch, and what its metrics are computed from: the logits."""
         logits = self(batch)
-        self._score(logits, batch, split)
         scored = self.scored(batch)
-        return mean_loss(logits[scored], batch.label[scored], self.row_weights(batch))
+        loss = mean_loss(logits[scored], batch.label[scored], self.row_weights(batch))
+        return loss, logits
+
+    def _add(self, scores: Sequence[Tensor], batch: Any, split: str) -> None:
+        """Adds a batch to the metrics of a split.
+
+        Args:
+            scores: What `losses` returns behind the loss.
+            batch: The batch.
+            split: Prefix of the split, such as `train/`.
+        """
+        self._score(scores[0], batch, split)
 
     def _score(self, logits: Tensor, batch: Any, split: str) -> None:
         """Adds a batch to the metrics of a split."""
@@ -242,8 +262,9 @@ class ZooModule(WeighedModule):
                 keep_freed_memory()
 
     def configure_callbacks(self) -> list[Callback]:
-        """What refuses data of another schema, and lets a fit go on from any checkpoint."""
-        return [self.data_check, self.resuming]
+        """What refuses data of another schema, lets a fit go on from any checkpoint, and records
+        steps."""
+        return [self.data_check, self.resuming, self.captured]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds to a checkpoint, as plain data, its model, metrics so far, data and versions."""

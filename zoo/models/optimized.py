@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from zoo.data.errors import ZooError, require
+from zoo.models.capturing import CapturedSteps, CUDAGraphs
 from zoo.models.class_spec import ClassSpec, parts_of
 from zoo.models.optimizer_options import check_rates, check_resumed, checked_specs, try_out
 from zoo.models.optimizers import groups_of, make_optimizer
@@ -41,10 +42,13 @@ class OptimizedModule(LightningModule):
         lr_scheduler_interval: What `lr_scheduler` counts: `epoch`, or `step` of the optimizer.
         warmup_steps: Number of steps in which the learning rate rises to that of the schedule:
             it is multiplied by 1 / warmup_steps in the first, by 1 from step warmup_steps on.
+        cuda_graphs: Whether a training step on a GPU is recorded once, as a CUDA graph, and
+            replayed: `auto`, where it can be; false never; true refuses what cannot be.
 
     Attributes:
         plateau: The decay of the learning rate, once configured; None without one.
         resuming: Lets a fit go on from any checkpoint.
+        captured: Records training steps.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class OptimizedModule(LightningModule):
         lr_scheduler: ClassSpec | None = None,
         lr_scheduler_interval: Literal["step", "epoch"] = "epoch",
         warmup_steps: int = 0,
+        cuda_graphs: Literal["auto"] | bool = "auto",
     ) -> None:
         super().__init__()
         check_rates(
@@ -74,6 +79,11 @@ class OptimizedModule(LightningModule):
             "lr_scheduler_interval must be step or epoch",
             lr_scheduler_interval,
         )
+        require(
+            cuda_graphs == "auto" or isinstance(cuda_graphs, bool),
+            "cuda_graphs must be auto, true or false",
+            cuda_graphs,
+        )
         self.save_hyperparameters(ignore="schema", logger=False)
         # plain data, so that a checkpoint loads with weights_only=True
         plain = {"optimizer": self.optimizer, "lr_scheduler": self.lr_scheduler}
@@ -87,6 +97,8 @@ class OptimizedModule(LightningModule):
         self.warmup_steps = warmup_steps
         self.plateau: ReduceLROnPlateau | None = None
         self.resuming = Resuming()
+        self.cuda_graphs: CUDAGraphs = cuda_graphs
+        self.captured = CapturedSteps()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all parameters, and what changes its learning rate."""
@@ -164,7 +176,16 @@ class OptimizedModule(LightningModule):
     ) -> None:
         """Takes a step, with the learning rate that the warm-up leaves."""
         with warmed_up(optimizer, self.warmup_steps, self.global_step):
-            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+            if self.captured.replay is not None:
+                optimizer_closure()  # whose `training_step` takes the whole step
+                return
+            with self.captured.recordable():
+                super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        """Forgets the gradients of before; a recorded step has none."""
+        if self.captured.replay is None:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Takes a step of the schedule.

@@ -36,8 +36,11 @@ class WeighedModule(OptimizedModule):
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Lets a row weigh the same on each process, whatever the number of rows there.
 
-        DDP takes the mean of the processes' gradients, each of which is a mean over its rows.
+        DDP takes the mean of the processes' gradients, each of which is a mean over its rows. A
+        recorded step has gone backward already.
         """
+        if self.captured.replay is not None:
+            return
         super().backward(loss if self._weight is None else loss * self._weight, *args, **kwargs)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable
 import torch
 from torch import Tensor, distributed, nn
 
-from zoo.nn.optim import sum_by_row
+from zoo.nn.device import is_cpu
+from zoo.nn.row_sums import sum_by_row, sum_in_place
 
 
 def clip_by_norm(
@@ -50,12 +51,14 @@ def clip_by_value(parameters: Iterable[nn.Parameter], largest: float) -> None:
 
 
 def _values(parameter: nn.Parameter) -> Tensor:
-    """The numbers of a gradient, to be changed in place; of a sparse one each row stands once."""
+    """The numbers of a gradient, to be changed in place; a sparse one becomes sums of rows."""
     gradient = parameter.grad
     assert gradient is not None
     if not gradient.is_sparse:
         return gradient
-    ids, rows = sum_by_row(gradient._indices()[0], gradient._values(), len(gradient))
+    # on a GPU the sum of a row stands at the first of its places, beside zeros at the others
+    sums = sum_by_row if is_cpu(gradient) else sum_in_place
+    ids, rows, *_ = sums(gradient._indices()[0], gradient._values(), len(gradient))
     with torch.sparse.check_sparse_tensor_invariants(False):
         parameter.grad = torch.sparse_coo_tensor(
             ids.unsqueeze(0), rows, gradient.shape, check_invariants=False

@@ -6,7 +6,7 @@ Shapes: R rows of a batch, U distinct ones, D columns.
 import torch
 from torch import Tensor, distributed
 
-from zoo.nn.optim import sum_by_row
+from zoo.nn.row_sums import sum_by_row
 
 
 def gathered(gradient: Tensor) -> Tensor:

@@ -1,18 +1,58 @@
-"""Optimisers."""
+"""Optimisers whose steps take the rows of a batch alone, where a gradient is sparse.
 
+Shapes: R rows of a batch, D columns of a row.
+"""
+
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, embedding_bag, pad
+from torch.nn.functional import embedding
 
 from zoo.nn.device import is_cpu
+from zoo.nn.row_sums import sum_by_row, sum_in_place
 
-RADIX_SORT_FROM = 1 << 15  # ids from which PyTorch sorts by digits on CPUs, which is faster
+
+class RowOptimizer(torch.optim.Optimizer):
+    """An optimizer of torch, given a step of its own for sparse gradients.
+
+    On GPUs neither step asks anything of the device, nor depends its shapes on the data, so that it
+    can be recorded (see `zoo.nn.captured`): numbers of steps, and a learning rate that is a tensor,
+    are read where they lie.
+    """
+
+    @torch.no_grad()
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]  # typed for closures alone
+        self, closure: Callable[[], Any] | None = None
+    ) -> Any:
+        """One step; sparse gradients are set to None when they have been used."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            # one kernel for all dense parameters; by the device, not by what a checkpoint says:
+            # on GPUs, where a step is recorded alone, as it does not go with fp16
+            group["fused"] = all(map(is_cpu, group["params"])) or isinstance(group["lr"], Tensor)
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.grad.is_sparse:
+                    self.sparse_step(parameter, parameter.grad, group)
+                    parameter.grad = None
+        self.dense_step()
+        return loss
+
+    def dense_step(self) -> None:
+        """The step of all parameters that still have a gradient; torch's own."""
+        super().step()
+
+    @abstractmethod
+    def sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        """The step of a parameter by a sparse gradient, of a group of options."""
 
 
-class Adagrad(torch.optim.Adagrad):
+class Adagrad(RowOptimizer, torch.optim.Adagrad):
     """torch's Adagrad (Duchi et al. 2011), with a faster step for sparse gradients.
 
         s_i += g_i^2,   p_i -= lr * g_i / (sqrt(s_i) + eps)     for the rows i of the batch
@@ -34,35 +74,43 @@ class Adagrad(torch.optim.Adagrad):
     def __init__(self, *args: Any, initial_accumulator_value: float = 1e-8, **kwargs: Any) -> None:
         super().__init__(*args, initial_accumulator_value=initial_accumulator_value, **kwargs)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; sparse gradients are set to None when they have been used."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def dense_step(self) -> None:
+        """torch's step on CPUs; the same on GPUs, where torch's reads the number of steps."""
+        if all(is_cpu(p) for group in self.param_groups for p in group["params"]):
+            super().dense_step()
+            return
         for group in self.param_groups:
-            # one kernel for all dense parameters; by the device, not by what a checkpoint says,
-            # as on GPUs it would not go with clipping and fp16
-            group["fused"] = all(is_cpu(p) for p in group["params"])
-            for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.is_sparse:
-                    self._sparse_step(parameter, parameter.grad, group)
-                    parameter.grad = None
-        super().step()
-        return loss
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                self._step_together(parameters, group)
 
-    def _sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+    def _step_together(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        foreach: Any = torch  # whose functions of lists have no types
+        states = [self.state[p] for p in parameters]
+        sums, gradients = [s["sum"] for s in states], [p.grad for p in parameters]
+        foreach._foreach_add_([s["step"] for s in states], 1)
+        if group["maximize"]:
+            gradients = foreach._foreach_neg(gradients)
+        if group["weight_decay"]:
+            gradients = foreach._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+        foreach._foreach_addcmul_(sums, gradients, gradients)
+        steps = foreach._foreach_sqrt(sums)
+        foreach._foreach_add_(steps, group["eps"])
+        steps = foreach._foreach_div(gradients, steps)
+        foreach._foreach_mul_(steps, _rate(states[0], group))
+        foreach._foreach_sub_(parameters, steps)
+
+    def sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        """The step of the rows of a batch."""
         state = self.state[parameter]
         state["step"] += 1
-        rate = group["lr"] / (1 + (float(state["step"]) - 1) * group["lr_decay"])
         ids, values = grad._indices()[0], grad._values()
         if not is_cpu(parameter):
             rows, summed, _ = sum_in_place(ids, values, len(parameter))
             state["sum"].index_add_(0, rows, summed.square())
             root = embedding(rows, state["sum"]).sqrt_().add_(group["eps"])
-            sign = 1 if group["maximize"] else -1
-            parameter.index_add_(0, rows, summed.div_(root), alpha=sign * rate)
+            step = summed.div_(root).mul_(_rate(state, group))
+            parameter.index_add_(0, rows, step, alpha=1 if group["maximize"] else -1)
             return
         rows, summed = sum_by_row(ids, values, len(parameter))
         if group["maximize"]:
@@ -71,10 +119,18 @@ class Adagrad(torch.optim.Adagrad):
         squares = embedding(rows, state["sum"]).addcmul_(summed, summed)
         state["sum"].index_copy_(0, rows, squares)
         step = summed.div_(squares.sqrt_().add_(group["eps"]))
+        rate = group["lr"] / (1 + (float(state["step"]) - 1) * group["lr_decay"])
         parameter.index_copy_(0, rows, embedding(rows, parameter).sub_(step, alpha=rate))
 
 
-class LazyAdam(torch.optim.Adam):
+def _rate(state: dict[str, Any], group: dict[str, Any]) -> Any:
+    """lr / (1 + (t - 1) lr_decay), a number or a tensor as lr is, after t steps."""
+    if not group["lr_decay"]:
+        return group["lr"]
+    return group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
+
+
+class LazyAdam(RowOptimizer, torch.optim.Adam):
     """Adam (Kingma & Ba 2015) whose moments move only for the rows of the batch: not Adam itself.
 
     Parameters with dense gradients take the steps of torch's Adam. Those with sparse gradients take
@@ -111,25 +167,8 @@ class LazyAdam(torch.optim.Adam):
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)
 
-    @torch.no_grad()
-    def step(  # pyright: ignore[reportIncompatibleMethodOverride]  # typed for closures alone
-        self, closure: Callable[[], Any] | None = None
-    ) -> Any:
-        """One step; sparse gradients are set to None when they have been used."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            group["fused"] = all(is_cpu(p) for p in group["params"])  # as of Adagrad
-            for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.is_sparse:
-                    self._sparse_step(parameter, parameter.grad, group)
-                    parameter.grad = None
-        super().step()
-        return loss
-
-    def _sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+    def sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        """The step of the rows of a batch."""
         if group["weight_decay"]:
             raise ValueError("LazyAdam has no weight decay of parameters with sparse gradients")
         ids, values, first = grad._indices()[0], grad._values(), None
@@ -140,12 +179,14 @@ class LazyAdam(torch.optim.Adam):
         if group["maximize"]:
             summed.neg_()
         state, (beta1, beta2) = self.state[parameter], group["betas"]
+        recorded = isinstance(group["lr"], Tensor)
         if not state:  # as torch's Adam names and keeps it
-            state["step"] = torch.tensor(0.0, dtype=torch.float32)
+            place = parameter.device if recorded else "cpu"
+            state["step"] = torch.zeros((), dtype=torch.float32, device=place)
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         state["step"] += 1
-        step = float(state["step"])
+        step = state["step"] if recorded else float(state["step"])
         mean = embedding(rows, state["exp_avg"]).lerp_(summed, 1 - beta1)
         square = embedding(rows, state["exp_avg_sq"]).mul_(beta2)
         square.addcmul_(summed, summed, value=1 - beta2)
@@ -153,6 +194,8 @@ class LazyAdam(torch.optim.Adam):
         _put(state["exp_avg_sq"], rows, square, first)
         rate = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
         moved = mean.div_(square.sqrt_().add_(group["eps"]))
+        if recorded:
+            moved, rate = moved.mul_(rate), 1.0
         _put(parameter, rows, embedding(rows, parameter).sub_(moved, alpha=float(rate)), first)
 
 
@@ -169,62 +212,3 @@ def _put(table: Tensor, rows: Tensor, values: Tensor, first: Tensor | None) -> N
         table.index_copy_(0, rows, values)
     else:
         table.index_add_(0, rows, (values - embedding(rows, table)).mul_(first.unsqueeze(1)))
-
-
-def sum_by_row(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """[U] the distinct ids, ascending, and [U, D] the sums of their values.
-
-    The same values always give the same sums.
-
-    Args:
-        ids: [R] ids, at least 0 and below `count`.
-        values: [R, D] values.
-        count: Number of ids that there may be.
-    """
-    ids, order = _sorted(ids, count)
-    rows, counts = torch.unique_consecutive(ids, return_counts=True)
-    starts = counts.cumsum(0) - counts
-    sums = embedding_bag(order.to(ids.dtype), values, starts.to(ids.dtype), mode="sum")
-    return rows.long(), sums
-
-
-def sum_in_place(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """[R] the ids, ascending, and [R, D] the sums of the values of equal ones, each at the first
-    of these, and zeros at the others; bool [R] which are the first.
-
-    Shapes do not depend on the data, as those of `sum_by_row` do, for which a GPU is waited for.
-
-    Args:
-        ids: [R] ids, at least 0 and below `count`.
-        values: [R, D] values.
-        count: Number of ids that there may be.
-    """
-    ascending, order = _sorted(ids, count)
-    first = torch.searchsorted(ascending, ascending)
-    places = torch.arange(len(ids), device=ids.device)
-    ordered = embedding(order, values)
-    sums = torch.ops.aten.embedding_dense_backward(ordered, first, len(ids), -1, False)
-    return ascending, sums, first == places
-
-
-def distinct(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """int64 [U] the distinct ids, ascending, and int64 [R] the place of each id among them.
-
-    Args:
-        ids: [R] ids, at least 0 and below `count`.
-        count: Number of ids that there may be.
-    """
-    ascending, order = _sorted(ids, count)
-    rows, place = torch.unique_consecutive(ascending, return_inverse=True)
-    return rows.long(), torch.empty_like(place).index_copy_(0, order, place)
-
-
-def _sorted(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """[R] ids, ascending, equal ones in their order, and where each of them was."""
-    wanted = len(ids)
-    if count < 2**31:
-        ids = ids.int()  # twice as fast to sort
-    if is_cpu(ids):  # where few numbers are compared, and many sorted by their digits
-        ids = pad(ids, (0, max(0, RADIX_SORT_FROM - wanted)), value=count)
-    ids, order = ids.sort(stable=True)
-    return ids[:wanted], order[:wanted]

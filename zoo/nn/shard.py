@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 
 from zoo.data.partition import Partition
-from zoo.nn.optim import distinct, sum_by_row
+from zoo.nn.row_sums import distinct, sum_by_row
 
 ROWS_PER_SEED = 1 << 18  # rows whose first values are drawn together, a multiple of a block
 
