@@ -7,6 +7,7 @@ from typing import Any
 from pytorch_lightning import Trainer
 
 from datamodules.prepared.options import at_least
+from datamodules.prepared.prefetch import prefetched
 from zoo.data.errors import missing
 from zoo.data.module import ZooDataModule
 
@@ -55,9 +56,10 @@ class BatchedDataModule(ZooDataModule):
 
     def _of_this_process(self, split: str, **options: Any) -> Iterable[Any]:
         trainer = self.trainer
-        if trainer:
-            options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        return self.loader(split, **options)
+        if not trainer:
+            return self.loader(split, **options)
+        options |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        return prefetched(self.loader(split, **options), split, trainer.strategy.root_device)
 
 
 def _trained(trainer: Trainer) -> int:

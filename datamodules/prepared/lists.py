@@ -67,6 +67,11 @@ class ListArrays:
         """Bytes of all rows in batches."""
         return self.values.nbytes + 2 * self.offsets.nbytes
 
+    @property
+    def values_count(self) -> int:
+        """Number of values of all rows."""
+        return len(self.values)
+
     def rows(self, pieces: Sequence[slice]) -> Lists:
         """The lists of the rows of all pieces, copied."""
         return _copied((self, piece) for piece in pieces)
@@ -88,6 +93,7 @@ class PartedLists:
     Attributes:
         lengths: int32 [n, M].
         nbytes: Bytes of all rows in batches.
+        values_count: Number of values of all rows.
     """
 
     def __init__(
@@ -100,7 +106,8 @@ class PartedLists:
         self.read = lru_cache(MOST_OPEN)(read)
         dtype = np.dtype(KINDS["lengths"][0])
         self.lengths = PartedArray(rows, lambda n: self.read(n).lengths, (fields,), dtype)
-        self.nbytes = 4 * sum(values) + 16 * sum(rows) * fields
+        self.values_count = sum(values)
+        self.nbytes = 4 * self.values_count + 16 * sum(rows) * fields
 
     def rows(self, pieces: Sequence[slice]) -> Lists:
         """The lists of the rows of all pieces, copied."""

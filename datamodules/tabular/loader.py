@@ -3,16 +3,22 @@
 Shapes: R rows that are read together, C categorical fields, K cross fields.
 """
 
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
 from datamodules.prepared.arrays import Arrays
-from datamodules.prepared.lists import ListArrays, PartedLists
+from datamodules.prepared.lists import ListArrays, ListColumn, PartedLists
 from datamodules.prepared.parts import Column, copied
 from datamodules.prepared.share import Resumable, Share, shuffled_windows
+from datamodules.tabular.resident import (
+    BYTES_AT_ONCE,
+    DrawnAhead,
+    keep,
+    order_type,
+    permutation,
+)
 from zoo.data.batch import Batch, take
 from zoo.data.lists import Lists, beside
 
@@ -32,7 +38,11 @@ class BatchLoader(Resumable):
         world_size: Number of processes.
         accumulate: Number of batches whose gradients are accumulated; see `Share`.
         device: Device that keeps all rows; None slices the memory-mapped arrays.
+        numbers: Type in which the device keeps numbers; those of batches are float32.
         with_row: Whether batches carry the row numbers of the raw file.
+
+    Raises:
+        TooLargeError: where a number is beyond those of `numbers`.
     """
 
     def __init__(
@@ -48,6 +58,7 @@ class BatchLoader(Resumable):
         world_size: int = 1,
         accumulate: int = 1,
         device: torch.device | None = None,
+        numbers: torch.dtype = torch.float32,
         with_row: bool = False,
     ) -> None:
         super().__init__(Share(len(arrays), batch_size, rank, world_size, accumulate), trained)
@@ -57,7 +68,10 @@ class BatchLoader(Resumable):
         self.epoch = epoch
         self.with_row = with_row
         self.device = device
-        self.resident = None if device is None else self._batch(slice(None), device)
+        self.ahead: DrawnAhead | None = None
+        if shuffle and device is not None and device.type != "cpu":
+            self.ahead = DrawnAhead(self._order, epoch())  # while the rows are copied
+        self.resident = None if device is None else self._kept(device, numbers)
 
     def __iter__(self) -> Iterator[Batch]:
         first = self.first_batch()
@@ -70,16 +84,23 @@ class BatchLoader(Resumable):
 
     def _in_order(self, first: int) -> Iterator[Batch]:
         for rows in self.share.slices(first):
-            yield self._batch(rows) if self.resident is None else take(self.resident, rows)
+            yield self._batch(rows) if self.resident is None else _taken(self.resident, rows)
 
     def _permuted(self, resident: Batch, first: int) -> Iterator[Batch]:
-        generator = torch.Generator(self.device).manual_seed(self._epoch_seed())
-        order = torch.randperm(len(self.arrays), generator=generator, device=self.device)
+        epoch = self.epoch()
+        order = self.ahead.of(epoch) if self.ahead else self._order(epoch)
+        order = order.to(self.device)
         for rows in self.share.shares(first):
-            yield take(resident, order[rows])
+            yield _taken(resident, order[rows])
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        """[n] that of an epoch in memory, equal on all devices."""
+        assert self.device is not None
+        rows = len(self.arrays)
+        return permutation(rows, self._epoch_seed(epoch), order_type(rows, self.device))
 
     def _by_blocks(self, first: int) -> Iterator[Batch]:
-        random = np.random.default_rng(self._epoch_seed())
+        random = np.random.default_rng(self._epoch_seed(self.epoch()))
         for pieces, batches in shuffled_windows(self.share, random, first):
             window = self._batch(pieces)
             for rows in batches:
@@ -87,29 +108,42 @@ class BatchLoader(Resumable):
                 # without the values of the whole window
                 yield batch._replace(lists=batch.lists and batch.lists.compact())
 
-    def _batch(self, rows: slice | list[slice], device: torch.device | None = None) -> Batch:
-        """The rows, copied to a device."""
+    def _kept(self, device: torch.device, numbers: torch.dtype) -> Batch:
+        """All rows, on a device."""
+        rows, at_once = len(self.arrays), None
+        if device.type != "cpu" or numbers != torch.float32:  # else there would be a copy more
+            at_once = BYTES_AT_ONCE // (self.arrays.nbytes // rows + 1) + 1
+        values = sum(lists.values_count for lists in self._list_columns)
+        return keep(self._batch, rows, device, numbers, values=values, at_once=at_once)
+
+    def _batch(self, rows: slice | list[slice]) -> Batch:
+        """The rows, copied."""
         pieces = [rows] if isinstance(rows, slice) else rows
         arrays = self.arrays
 
         def further(array: Column | None) -> torch.Tensor | None:
-            return None if array is None else torch.from_numpy(copied(array, pieces)).to(device)
+            return None if array is None else torch.from_numpy(copied(array, pieces))
 
         return Batch(
-            numerical=torch.from_numpy(copied(arrays.numerical, pieces)).to(device),
-            categorical=torch.from_numpy(self._categorical(pieces)).to(device),
-            label=torch.from_numpy(copied(arrays.label, pieces)).to(device),
+            numerical=torch.from_numpy(copied(arrays.numerical, pieces)),
+            categorical=torch.from_numpy(self._categorical(pieces)),
+            label=torch.from_numpy(copied(arrays.label, pieces)),
             row=further(arrays.row if self.with_row else None),
-            lists=self._lists(pieces, device),
+            lists=self._lists(pieces),
             weight=further(arrays.weight),
             group=further(arrays.group),
         )
 
-    def _lists(self, pieces: list[slice], device: torch.device | None) -> Lists | None:
+    @property
+    def _list_columns(self) -> list[ListColumn]:
         """The lists of the M fields, then those of crosses."""
-        arrays = self.arrays.lists, *self.arrays.crosses
-        found = [a for a in arrays if isinstance(a, (ListArrays, PartedLists))]
-        return beside([lists.rows(pieces) for lists in found]).to(device) if found else None
+        found = self.arrays.lists, *self.arrays.crosses
+        return [lists for lists in found if isinstance(lists, (ListArrays, PartedLists))]
+
+    def _lists(self, pieces: list[slice]) -> Lists | None:
+        """The lists of the rows."""
+        found = [lists.rows(pieces) for lists in self._list_columns]
+        return beside(found) if found else None
 
     def _categorical(self, pieces: list[slice]) -> np.ndarray:
         """int32 [R, C + K] ids of the C categorical and the K cross fields."""
@@ -125,14 +159,11 @@ class BatchLoader(Resumable):
             copied(cross, pieces, out=matrix[:, column])
         return matrix
 
-    def _epoch_seed(self) -> int:
-        return int(np.random.SeedSequence((self.seed, self.epoch())).generate_state(1)[0])
+    def _epoch_seed(self, epoch: int) -> int:
+        return int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0])
 
 
-def fits(arrays: Arrays, device: torch.device) -> bool:
-    """Whether all rows fill at most a quarter of the device's free memory."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-    else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return arrays.nbytes <= free // 4
+def _taken(resident: Batch, rows: slice | torch.Tensor) -> Batch:
+    """Some of the rows that are kept, with numbers in float32."""
+    batch = take(resident, rows)
+    return batch._replace(numerical=batch.numerical.float())

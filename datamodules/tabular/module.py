@@ -21,10 +21,11 @@ from datamodules.tabular.file_checks import check_numbers
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.formats import MemoryFile
 from datamodules.tabular.label import Label
-from datamodules.tabular.loader import BatchLoader, fits
+from datamodules.tabular.loader import BatchLoader
 from datamodules.tabular.memory import MemoryEncoder
 from datamodules.tabular.paths import Reading, files_of, paths_of
 from datamodules.tabular.prepare import encode_file, prepare
+from datamodules.tabular.resident import fits, kept_bytes, number_type, numbers_of
 from datamodules.tabular.splitting import Splitting
 from datamodules.tabular.table_file import TableFile
 from zoo.data.errors import missing
@@ -48,6 +49,8 @@ class CTRDataModule(CrossedDataModule):
             probabilities to these.
         resident: Whether to keep a split in the memory of the device instead of reading it batch
             by batch from disk; `auto` does so where it fills at most a quarter of that memory.
+        resident_numbers: Type in which the numbers of training rows are kept there; `float16`
+            halves their bytes and rounds them to 11 bits (three digits), up to 65,504.
         workers: Number of processes that prepare, each a file at a time, and share
             `memory_limit`; `ray` prepares on the cluster of Ray that RAY_ADDRESS names, where
             `memory_limit` is that of each task. All prepare the same.
@@ -62,6 +65,7 @@ class CTRDataModule(CrossedDataModule):
         split_ratio: tuple[int, int, int] = (8, 1, 1),
         negative_sampling_rate: float = 1.0,
         resident: Literal["auto"] | bool = "auto",
+        resident_numbers: Literal["float32", "float16"] = "float32",
         workers: int | Literal["ray"] = 1,
         **shared: Any,
     ) -> None:
@@ -79,6 +83,7 @@ class CTRDataModule(CrossedDataModule):
             negatives=negative_sampling_rate,
         )
         self.resident = resident
+        self.resident_numbers = number_type(resident_numbers)
         self.workers: int | Literal["ray"] = workers
         self._arrays: dict[str, Arrays] = {}
 
@@ -221,9 +226,14 @@ class CTRDataModule(CrossedDataModule):
         """Batches of a split, kept on the device where they fit."""
         arrays = self._arrays[split]
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        resident = fits(arrays, device) if self.resident == "auto" else self.resident
+        # what is measured or predicted stays as it is
+        numbers = self.resident_numbers if split == "train" else torch.float32
+        order = {name: options.get(name, False) for name in ("shuffle", "with_row")}
+        size = kept_bytes(arrays, device, numbers, **order)
+        resident = fits(size, device) if self.resident == "auto" else self.resident
         keep = device if resident else None
-        return BatchLoader(arrays, self.batch_size, device=keep, **options)
+        with numbers_of([field.name for field in self.schema.numerical]):
+            return BatchLoader(arrays, self.batch_size, device=keep, numbers=numbers, **options)
 
     def cross_rows(self, rows: int) -> PreparedCrossRows:
         """Rows on which the command `gains` tries out cross fields, once set up."""

@@ -341,6 +341,14 @@ def test_a_changed_file_is_another_folder(criteo, criteo_lines):
     assert criteo([*criteo_lines, criteo_lines[0]]).folder != before
 
 
-@pytest.mark.parametrize("option", [{"batch_size": 3}, {"memory_limit": "2GB"}, {"resident": True}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"batch_size": 3},
+        {"memory_limit": "2GB"},
+        {"resident": True},
+        {"resident_numbers": "float16"},
+    ],
+)
 def test_options_of_speed_share_a_folder(criteo, criteo_file, option):
     assert criteo(criteo_file).folder == criteo(criteo_file, **option).folder

@@ -166,6 +166,7 @@ class SessionBatch(NamedTuple):
 
 
 AnyBatch = TypeVar("AnyBatch", Batch, SessionBatch)
+NUMBERS = torch.int64, torch.int32  # types of row numbers
 
 
 def take(batch: AnyBatch, rows: Tensor | slice) -> AnyBatch:
@@ -177,7 +178,7 @@ def take(batch: AnyBatch, rows: Tensor | slice) -> AnyBatch:
 
 
 def _taken(part: Tensor, rows: Tensor | slice) -> Tensor:
-    if isinstance(rows, Tensor) and rows.dtype == torch.int64 and rows.ndim == 1:
+    if isinstance(rows, Tensor) and rows.dtype in NUMBERS and rows.ndim == 1:
         return part.index_select(0, rows)  # faster than indexing
     return part[rows]
 

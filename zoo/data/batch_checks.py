@@ -67,8 +67,10 @@ def _check_weight(batch: Batch) -> None:
         )
 
 
-def check_labels(batch: Batch, split: str) -> None:
+def check_labels(batch: Any, split: str) -> None:
     """Raises `ZooError` where a row to train on or to measure has no label."""
+    if split == "predict" or not isinstance(batch, Batch):
+        return
     if unknown := int((~batch.labelled).sum()):
         raise ZooError(
             f"{unknown} of the {batch.rows} rows of a batch of {split}_dataloader have no label "

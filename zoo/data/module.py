@@ -261,7 +261,7 @@ class ZooDataModule(LightningDataModule):
         """Refuses rows without a label while they are on the CPU, where looking is cheap."""
         stage = self.trainer.state.stage if self.trainer else None
         split = stage.dataloader_prefix if stage else None
-        if split and split != "predict" and isinstance(batch, Batch) and batch.label.is_cpu:
+        if split and isinstance(batch, Batch) and batch.label.is_cpu:
             check_labels(batch, split)
         return batch
 
