@@ -1,6 +1,7 @@
 """The lattice of subsets, and layers that keep each expert to its own."""
 
 import itertools
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from zoo import InterpretableMLP, ZooError
 from zoo.experts.lattice import Lattice
 from zoo.experts.layers import MaskedLinear, Restriction
 from zoo.experts.mixture import GATES, auxiliary_loss, gem_loss, log_selection, silence_loss
+from zoo.nn.device import as_on_gpu
+
+each_way = pytest.mark.parametrize("way", [nullcontext, as_on_gpu])  # of CPUs, of GPUs
 
 # Lattice
 
@@ -132,6 +136,7 @@ def changed(batch, fields):
 # Restriction is exact
 
 
+@each_way
 @given(
     subsets,
     st.sampled_from(GATES),
@@ -141,7 +146,7 @@ def changed(batch, fields):
 )
 @settings(deadline=None, max_examples=40)
 def test_inputs_outside_its_subset_change_no_bit_of_an_expert(
-    given_subsets, gate, norm, seed, widths
+    way, given_subsets, gate, norm, seed, widths
 ):
     options = {"gate": gate, "layer_norm": norm}
     if widths:
@@ -151,22 +156,25 @@ def test_inputs_outside_its_subset_change_no_bit_of_an_expert(
     network = model(given_subsets, seed, **options)
     batch = random_batch(seed=seed)
     for i, fields in enumerate(network.lattice.fields):
-        z, gradients = expert_gradients(network, batch, i)
         outside = set(NAMES) - set(fields)
-        other, others = expert_gradients(network, changed(batch, outside), i)
+        with way():
+            z, gradients = expert_gradients(network, batch, i)
+            other, others = expert_gradients(network, changed(batch, outside), i)
         assert torch.equal(z, other)
         assert gradients.keys() == others.keys()
         for name, gradient in gradients.items():
             assert torch.equal(gradient, others[name]), name
 
 
+@each_way
 @given(subsets, st.integers(0, 99))
 @settings(deadline=None, max_examples=40)
-def test_an_expert_gives_no_gradient_to_those_it_builds_on(given_subsets, seed):
+def test_an_expert_gives_no_gradient_to_those_it_builds_on(way, given_subsets, seed):
     network = model(given_subsets, seed)
     batch = random_batch(seed=seed)
     for i in range(len(network.lattice)):
-        _, gradients = expert_gradients(network, batch, i)
+        with way():
+            _, gradients = expert_gradients(network, batch, i)
         for name, gradient in gradients.items():
             if ".experts." in name and f".experts.{i}." not in name:
                 assert not gradient.any(), name

@@ -1,6 +1,7 @@
 """Networks over listening sessions: restriction, layers, padding."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -25,7 +26,9 @@ from zoo.experts.attention import MaskedAttention, _attend, _attend_by_steps
 from zoo.experts.lattice import Lattice
 from zoo.experts.mixture import GATES, auxiliary_loss, gem_loss, log_selection
 from zoo.experts.stacked import StackedLinear, StackedNorm
+from zoo.nn.device import as_on_gpu
 
+each_way = pytest.mark.parametrize("way", [nullcontext, as_on_gpu])  # of CPUs, of GPUs
 # the right side of a subset must not be empty
 subsets = st.lists(
     st.sets(st.sampled_from(NAMES)).map(lambda s: sorted(s | {"position"})),
@@ -68,17 +71,19 @@ def assert_the_same_bits(found, expected):
 
 
 @each_model
+@each_way
 @given(subsets, st.sampled_from(GATES), st.integers(0, 99))
 @settings(deadline=None, max_examples=25)
 def test_inputs_outside_its_subset_change_no_bit_of_an_expert(
-    model_class, given_subsets, gate, seed
+    model_class, way, given_subsets, gate, seed
 ):
     network = build(model_class, given_subsets, seed, gate=gate)
     batch = random_batch(seed=seed)
     for i, fields in enumerate(network.lattice.fields):
-        expected = expert_gradients(network, batch, i)
         outside = set(NAMES) - set(fields)
-        assert_the_same_bits(expert_gradients(network, changed(batch, outside), i), expected)
+        with way():
+            expected = expert_gradients(network, batch, i)
+            assert_the_same_bits(expert_gradients(network, changed(batch, outside), i), expected)
 
 
 @each_model
@@ -92,9 +97,10 @@ def test_inputs_inside_its_subset_reach_an_expert(model_class):
 
 
 @each_model
+@each_way
 @given(subsets, st.integers(0, 99), st.sampled_from([1e3, math.inf, math.nan]))
 @settings(deadline=None, max_examples=25)
-def test_padding_changes_no_bit(model_class, given_subsets, seed, noise):
+def test_padding_changes_no_bit(model_class, way, given_subsets, seed, noise):
     network = build(model_class, given_subsets, seed)
     batch = random_batch(seed=seed)
     past, future = batch.past.clone(), batch.future.clone()
@@ -102,19 +108,22 @@ def test_padding_changes_no_bit(model_class, given_subsets, seed, noise):
     future[~batch.future_mask] = noise
     padded = batch._replace(past=past, future=future, label=batch.label)
     for i in range(len(network.lattice)):
-        expected = expert_gradients(network, batch, i)
-        assert all(g.isfinite().all() for g in expected[1].values())
-        assert_the_same_bits(expert_gradients(network, padded, i), expected)
+        with way():
+            expected = expert_gradients(network, batch, i)
+            assert all(g.isfinite().all() for g in expected[1].values())
+            assert_the_same_bits(expert_gradients(network, padded, i), expected)
 
 
 @each_model
+@each_way
 @given(subsets, st.integers(0, 99))
 @settings(deadline=None, max_examples=25)
-def test_an_expert_gives_no_gradient_to_those_it_builds_on(model_class, given_subsets, seed):
+def test_an_expert_gives_no_gradient_to_those_it_builds_on(model_class, way, given_subsets, seed):
     network = build(model_class, given_subsets, seed)
     batch = random_batch(seed=seed)
     for i in range(len(network.lattice)):
-        _, gradients = expert_gradients(network, batch, i)
+        with way():
+            _, gradients = expert_gradients(network, batch, i)
         for name, module in network.named_modules():
             if isinstance(module, StackedLinear):
                 assert not gradients[f"{name}.blocks"][module.rows != i].any()
@@ -157,12 +166,14 @@ def test_longer_padding_changes_nothing(model_class):
 
 
 @each_model
-def test_tracks_without_a_label_are_neither_learned_nor_scored(model_class):
+@each_way
+def test_tracks_without_a_label_are_neither_learned_nor_scored(model_class, way):
     network = build(model_class, fallback=True, auxiliary=0.5)
     batch = random_batch(future=[3, 3, 3, 3, 3])
     label = batch.label.clone()
     label[:, 1] = math.nan
-    found = network.training_step(batch._replace(label=label))
+    with way():
+        found = network.training_step(batch._replace(label=label))
     known = batch.future_mask.clone()
     known[:, 1] = False
     z = network.expert_outputs(batch)[known]
@@ -176,9 +187,10 @@ def test_tracks_without_a_label_are_neither_learned_nor_scored(model_class):
 # Layers
 
 
+@each_way
 @given(subsets, st.integers(1, 3), st.integers(0, 99))
 @settings(deadline=None)
-def test_a_stacked_layer_is_the_full_matrix_times_its_mask(given_subsets, parts, seed):
+def test_a_stacked_layer_is_the_full_matrix_times_its_mask(way, given_subsets, parts, seed):
     torch.manual_seed(seed)
     lattice = Lattice(SCHEMA, given_subsets)
     layer = StackedLinear(lattice, 2, 3, parts)
@@ -187,10 +199,11 @@ def test_a_stacked_layer_is_the_full_matrix_times_its_mask(given_subsets, parts,
     assert torch.equal(matrix != 0, mask)
     assert layer.blocks.numel() == int(mask.sum())
     x = torch.randn(4, 5, 2 * len(lattice), requires_grad=True)
-    y = layer(x)
-    torch.testing.assert_close(y, x @ matrix.T + layer.bias.flatten())
-    g = torch.randn_like(y)
-    y.backward(g)
+    with way():
+        y = layer(x)
+        torch.testing.assert_close(y, x @ matrix.T + layer.bias.flatten())
+        g = torch.randn_like(y)
+        y.backward(g)
     own = torch.block_diag(*[torch.ones(3, 2)] * len(lattice)).repeat(parts, 1)
     torch.testing.assert_close(x.grad, g @ (matrix.detach() * own))
     of_matrix = (g.flatten(0, 1).T @ x.detach().flatten(0, 1)).view(
@@ -212,8 +225,9 @@ def test_each_expert_is_normalised_by_itself():
         torch.testing.assert_close(found[:, :, i], expected)
 
 
+@each_way
 @pytest.mark.parametrize("cross", [False, True])
-def test_attention_of_one_subset_is_that_of_torch(cross):
+def test_attention_of_one_subset_is_that_of_torch(cross, way):
     torch.manual_seed(0)
     ours = MaskedAttention(Lattice(SCHEMA), 24, 4)
     theirs = torch.nn.MultiheadAttention(24, 4, batch_first=True)
@@ -229,7 +243,8 @@ def test_attention_of_one_subset_is_that_of_torch(cross):
     query = torch.randn(6, 5, 24) if cross else memory
     mask = ends([1, 2, 3, 5, 6, 7], 7)
     expected, _ = theirs(query, memory, memory, key_padding_mask=~mask, need_weights=False)
-    torch.testing.assert_close(ours(query, memory, mask), expected, rtol=1e-5, atol=1e-5)
+    with way():
+        torch.testing.assert_close(ours(query, memory, mask), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_attention_by_steps_is_the_fused_one():
@@ -241,7 +256,8 @@ def test_attention_by_steps_is_the_fused_one():
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_a_gru_of_one_subset_is_that_of_torch():
+@each_way
+def test_a_gru_of_one_subset_is_that_of_torch(way):
     network = build(InterpretableGRU, None, width=6)
     batch = random_batch(past=[T] * 5, future=[T_NEXT] * 5)
     states = None
@@ -256,7 +272,8 @@ def test_a_gru_of_one_subset_is_that_of_torch():
             theirs.weight_hh_l0.copy_(ours.hidden.matrix())
             theirs.bias_hh_l0.copy_(ours.hidden.bias.flatten())
         features, states = theirs(x, states)
-    torch.testing.assert_close(network.encode(batch), features)
+    with way():
+        torch.testing.assert_close(network.encode(batch), features)
 
 
 def test_one_subset_is_the_plain_network():

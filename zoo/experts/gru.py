@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from zoo.data.batch import SessionBatch
 from zoo.data.schema import Schema
 from zoo.experts.lattice import Lattice
+from zoo.experts.recurrence import recur
 from zoo.experts.sessions import SessionMixture
-from zoo.experts.stacked import StackedLinear, StackedRestriction
+from zoo.experts.stacked import StackedLinear, StackedRestriction, own_blocks
+from zoo.nn.device import is_cpu
 
 
 class MaskedGRU(nn.Module):
@@ -46,6 +48,8 @@ class MaskedGRU(nn.Module):
             state: [B, H * w] states before the first time.
         """
         matrix = self.hidden.matrix()
+        if not is_cpu(x):
+            return self._at_once(self.inputs(x), mask, state, matrix)
         states = []
         for now, real in zip(self.inputs(x).unbind(1), mask.unsqueeze(2).unbind(1), strict=True):
             reset, update, new = now.chunk(3, 1)
@@ -55,6 +59,16 @@ class MaskedGRU(nn.Module):
             state = torch.where(real, new + update * (state - new), state)
             states.append(state)
         return torch.stack(states, 1), state
+
+    def _at_once(
+        self, gates: Tensor, mask: Tensor, state: Tensor, matrix: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`forward` from [B, T, 3 * H * w], what the inputs give; in half precision in single."""
+        own, bias = own_blocks(matrix.detach(), self.hidden.bias.shape), self.hidden.bias.flatten()
+        with torch.autocast(gates.device.type, enabled=False):
+            gates, state = gates.to(matrix.dtype), state.to(matrix.dtype)
+            states = recur(gates, mask, state, matrix, own, bias)
+        return states.transpose(0, 1), states[-1]
 
 
 class InterpretableGRU(SessionMixture):

@@ -2,21 +2,25 @@
 
 Afchar & Hennequin, RecSys 2020, section 3.4.
 
+On CPUs a product for each block that exists, as the others would cost time; on GPUs one product
+for each layer, in whose matrix the others are zero, which adds nothing to finite features.
+
 Shapes: B batch, H experts, in_i and out_i widths of expert i.
 """
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from zoo.experts.joined import JoinedProduct, Run
 from zoo.experts.lattice import Lattice
 from zoo.nn.linear import Linear, onednn_products
 
-Run = tuple[int, int]  # columns start .. stop - 1
 Piece = tuple[int, int, int]  # number of an input, and a run of its columns
 
 
@@ -34,17 +38,27 @@ class MaskedLinear(nn.Module):
         outputs: Number of outputs of each expert, out_i.
     """
 
+    columns: Tensor
+
     def __init__(self, lattice: Lattice, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         super().__init__()
         self.pieces = [
             [(j, 0, inputs[j]) for j in (i, *inside)] for i, inside in enumerate(lattice.below)
         ]
         self.experts = _linears(self.pieces, outputs)
+        self.own: list[Run] = [*pairwise([0, *accumulate(inputs)])]
+        seen = [c for mine in self.pieces for j, _, _ in mine for c in range(*self.own[j])]
+        self.register_buffer("columns", torch.tensor(seen), persistent=False)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """H tensors [B, in_i] -> H tensors [B, out_i]."""
         tensors = cast_as_linear(*features, *parameters_of(self.experts))
         return list(_Products.apply(self.pieces, 1, *tensors))  # 1: through its own block alone
+
+    def joined(self, x: Tensor) -> Tensor:
+        """[B, sum in_i] -> [B, sum out_i] the features of all experts side by side."""
+        x, *parameters = cast_as_linear(x, *parameters_of(self.experts))
+        return JoinedProduct.apply(x, self.columns, self.own, *parameters)
 
 
 class Restriction(nn.Module):
@@ -57,15 +71,24 @@ class Restriction(nn.Module):
         outputs: Number of outputs of each expert, out_i.
     """
 
+    columns: Tensor
+
     def __init__(self, columns: Sequence[Sequence[int]], outputs: Sequence[int]) -> None:
         super().__init__()
         self.pieces = [[(0, a, b) for a, b in _runs(mine)] for mine in columns]
         self.experts = _linears(self.pieces, outputs)
+        seen = [column for mine in columns for column in mine]
+        self.register_buffer("columns", torch.tensor(seen, dtype=torch.long), persistent=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, width] -> H tensors [B, out_i]."""
         tensors = cast_as_linear(x, *parameters_of(self.experts))
         return list(_Products.apply(self.pieces, None, *tensors))
+
+    def joined(self, x: Tensor) -> Tensor:
+        """[B, width] -> [B, sum out_i] the features of all experts side by side."""
+        x, *parameters = cast_as_linear(x, *parameters_of(self.experts))
+        return JoinedProduct.apply(x, self.columns, None, *parameters)
 
 
 class _Products(torch.autograd.Function):

@@ -78,7 +78,8 @@ def log_selection(
     """
     log_g, log_rest = log_gate(z, gate, power)
     if fallback is not None:
-        log_g = log_g.index_fill(-1, torch.tensor(fallback, device=z.device), 0.0)
+        experts = torch.arange(z.shape[-1], device=z.device)
+        log_g = log_g.masked_fill(experts == fallback, 0.0)
     return log_g + log_rest @ inclusion.T.to(log_rest.dtype)
 
 
@@ -190,13 +191,18 @@ class AttributionMetrics(Metric):
             zeros = torch.zeros(size, dtype=torch.float64)
             self.add_state(name, zeros, dist_reduce_fx="sum")
 
-    def update(self, attributed: Tensor) -> None:
-        """Adds a batch of attributions [B, H]."""
+    def update(self, attributed: Tensor, scored: Tensor | None = None) -> None:
+        """Adds a batch of attributions [B, H], and bool [B] which count; None counts all."""
         a = attributed.detach().double()
+        # of a GPU, `bincount` asks for the largest
+        largest = a.argmax(1, keepdim=True) == torch.arange(a.shape[1], device=a.device)
+        if scored is not None:
+            a = a.masked_fill(~scored.unsqueeze(1), 0)
+            largest &= scored.unsqueeze(1)
         self.total += a.sum(0)
-        self.largest += torch.bincount(a.argmax(1), minlength=a.shape[1])
+        self.largest += largest.sum(0)
         self.entropy -= torch.xlogy(a, a).sum()
-        self.rows += len(a)
+        self.rows += len(a) if scored is None else scored.sum()
 
     def compute(self) -> dict[str, Tensor]:
         """`mean` [H], `largest` [H] (share of rows in which it is the largest), `entropy` []."""

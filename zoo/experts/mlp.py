@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from zoo.data.batch import Batch
 from zoo.data.errors import require
@@ -14,6 +15,7 @@ from zoo.experts.layers import ExpertNorm, MaskedLinear, Restriction
 from zoo.experts.module import MixtureModule
 from zoo.models.class_spec import ClassSpec
 from zoo.models.tabular import RowModule
+from zoo.nn.device import is_cpu
 from zoo.nn.embedding import Embedded
 
 
@@ -69,7 +71,7 @@ class InterpretableMLP(MixtureModule, RowModule):
         )
         self.hparams.pop("first_order")  # no option here, so none to reload with
         require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
-        widths = _widths(hidden_units, self.lattice.names)
+        self.widths = widths = _widths(hidden_units, self.lattice.names)
         columns = [self.embedding.columns(self.schema, fields) for fields in self.lattice.fields]
         first = Restriction(columns, widths[0])
         rest = [MaskedLinear(self.lattice, a, b) for a, b in pairwise(widths)]
@@ -89,6 +91,8 @@ class InterpretableMLP(MixtureModule, RowModule):
 
     def outputs_of(self, embedded: Embedded) -> Tensor:
         """[B, H] outputs z of the experts before tanh, from embedded fields."""
+        if not is_cpu(embedded.flat):
+            return self._joined_outputs(embedded.flat)
         features: Any = embedded.flat
         for i, layer in enumerate(self.layers):
             features = layer(features)
@@ -97,6 +101,22 @@ class InterpretableMLP(MixtureModule, RowModule):
             pairs = zip(cast(nn.ModuleList, self.activations[i]), features, strict=True)
             features = [self.dropout(relu(feature)) for relu, feature in pairs]
         return torch.cat(self.head(features), 1)
+
+    def _joined_outputs(self, x: Tensor) -> Tensor:
+        """[B, H] `outputs_of` [B, width], the features of all experts side by side."""
+        for i, layer in enumerate(self.layers):
+            x = cast(Restriction | MaskedLinear, layer).joined(x)
+            activations = cast(nn.ModuleList, self.activations[i])
+            if self.norms is None and self.training:
+                x = self.dropout(functional.relu(x))
+                continue
+            features = x.split(self.widths[i], 1)
+            if self.norms is not None:
+                features = self.norms[i](features)
+            # each of the modules, which are watched for units that never fire
+            x = torch.cat([relu(x) for relu, x in zip(activations, features, strict=True)], 1)
+            x = self.dropout(x)
+        return self.head.joined(x)
 
     def expert_outputs(self, batch: Batch) -> Tensor:
         """[B, H] outputs z of the experts before tanh."""

@@ -31,6 +31,7 @@ from zoo.experts.mixture import (
 from zoo.models.base import ZooModule
 from zoo.models.description import Description, Expert
 from zoo.models.metrics import MetricDict
+from zoo.nn.device import is_cpu
 
 COLLAPSED = 0.99  # share of rows with one expert in front from which a warning is given
 
@@ -175,9 +176,8 @@ class MixtureModule(ZooModule):
             log_alpha = log_selection(z, self.inclusion, self.gate, self.power, self.fallback)
             if len(self.lattice) == 1:  # nothing to select from: plain binary cross-entropy
                 log_alpha = torch.zeros_like(log_alpha)
-        scored = self.scored(batch)
-        z, label, log_alpha = z[scored], batch.label[scored], log_alpha[scored]
-        weight, evidence = self.row_weights(batch), z + self.prior_output
+        (z, log_alpha), label, weight = self.counting(batch, z, log_alpha)
+        evidence = z + self.prior_output
         loss = gem_loss(evidence, label, log_alpha, self.normalization, weight)
         if self.auxiliary and len(self.lattice) > 1:
             loss = loss + self.auxiliary * auxiliary_loss(evidence, label, weight)
@@ -189,8 +189,13 @@ class MixtureModule(ZooModule):
     def _add(self, scores: Sequence[Tensor], batch: Any, split: str) -> None:
         """Adds a batch to the metrics of a split, and to its attributions."""
         super()._add(scores, batch, split)
-        if split in self.attributions:
-            self.attributions[split].update(scores[1][self.scored(batch)])
+        if split not in self.attributions:
+            return
+        attributed, scored = scores[1], self.scored(batch)
+        if scored is ... or is_cpu(attributed):
+            self.attributions[split].update(attributed[scored])
+        else:
+            self.attributions[split].update(attributed.flatten(0, -2), scored.flatten())
 
     @property
     def prediction_columns(self) -> tuple[str, ...]:

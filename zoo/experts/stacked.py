@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from zoo.experts.lattice import Lattice
 from zoo.experts.layers import Restriction
+from zoo.nn.device import is_cpu
 from zoo.nn.linear import linear, onednn_products, sum_of_rows
 
 
@@ -35,6 +36,10 @@ class StackedRestriction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., P * H * out], the parts one after the other."""
+        if not is_cpu(x):
+            joined = self.restriction.joined(x.flatten(0, -2))  # expert after expert
+            by_part = joined.unflatten(1, (len(self.restriction.pieces), self.parts, -1))
+            return by_part.transpose(1, 2).flatten(1).unflatten(0, x.shape[:-1])
         found = self.restriction(x.flatten(0, -2))
         parts = [feature.unflatten(1, (self.parts, -1)) for feature in found]
         return torch.cat(parts, 2).flatten(1).unflatten(0, x.shape[:-1])
@@ -84,11 +89,10 @@ class StackedLinear(nn.Module):
         """[P * H * out, H * in] all blocks."""
         _, parts, outputs, inputs = self.blocks.shape
         experts = self.bias.shape[1]
-        blocks = self.blocks
-        if experts > 1:
-            whole = blocks.new_zeros(experts, experts, parts, outputs, inputs)
-            blocks = whole.index_put((self.rows, self.columns), blocks)
-        blocks = blocks.view(experts, experts, parts, outputs, inputs)
+        if experts == 1:
+            return self.blocks.view(parts * outputs, inputs)
+        whole = self.blocks.new_zeros(parts, experts, outputs, experts, inputs)
+        blocks = whole.permute(1, 3, 0, 2, 4).index_put((self.rows, self.columns), self.blocks)
         return blocks.permute(2, 0, 3, 1, 4).reshape(parts * experts * outputs, experts * inputs)
 
     def forward(self, x: Tensor, matrix: Tensor | None = None) -> Tensor:
@@ -127,6 +131,10 @@ class _MaskedProduct(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         back = None
+        if not is_cpu(gradient):
+            if ctx.needs_input_grad[0]:
+                back = gradient @ own_blocks(weight, ctx.shape)
+            return back, gradient.t() @ x, gradient.sum(0), None
         if ctx.needs_input_grad[0]:
             blocks = weight.unflatten(1, (ctx.shape[1], -1)).unflatten(0, ctx.shape)
             own = blocks.diagonal(0, 1, 3)  # [P, out, in, H]
@@ -134,6 +142,19 @@ class _MaskedProduct(torch.autograd.Function):
         gradient = gradient.contiguous()
         with onednn_products():
             return back, gradient.t() @ x, sum_of_rows(gradient), None
+
+
+def own_blocks(matrix: Tensor, shape: torch.Size) -> Tensor:
+    """[P * H * out, H * in] of all blocks, with zeros in place of those between experts.
+
+    Args:
+        matrix: All blocks; see `StackedLinear.matrix`.
+        shape: (P, H, out).
+    """
+    own = torch.zeros_like(matrix)
+    to, of = (m.unflatten(1, (shape[1], -1)).unflatten(0, shape) for m in (own, matrix))
+    to.diagonal(0, 1, 3).copy_(of.diagonal(0, 1, 3))
+    return own
 
 
 class StackedNorm(nn.Module):

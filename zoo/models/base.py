@@ -125,9 +125,8 @@ class ZooModule(WeighedModule):
     def losses(self, batch: Any) -> tuple[Tensor, ...]:
         """The loss of a batch, and what its metrics are computed from: the logits."""
         logits = self(batch)
-        scored = self.scored(batch)
-        loss = mean_loss(logits[scored], batch.label[scored], self.row_weights(batch))
-        return loss, logits
+        (counted,), label, weight = self.counting(batch, logits)
+        return mean_loss(counted, label, weight), logits
 
     def _add(self, scores: Sequence[Tensor], batch: Any, split: str) -> None:
         """Adds a batch to the metrics of a split.

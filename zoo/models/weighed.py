@@ -7,6 +7,7 @@ from torch import Tensor
 
 from zoo.models.measures import TINY
 from zoo.models.optimized import OptimizedModule
+from zoo.nn.device import is_cpu
 
 
 class WeighedModule(OptimizedModule):
@@ -25,9 +26,38 @@ class WeighedModule(OptimizedModule):
         return ...
 
     def row_weights(self, batch: Any) -> Tensor | None:
-        """Weights of the labels that count; None where the data weigh all alike."""
-        weight = getattr(batch, "weight", None)
-        return None if weight is None else weight[self.scored(batch)]
+        """Weights of the labels that count; None where the data weigh all alike.
+
+        On a GPU [R] those of all labels, zero of those that do not count; see `counting`.
+        """
+        weight, scored = getattr(batch, "weight", None), self.scored(batch)
+        if weight is None or scored is ... or is_cpu(weight):
+            return None if weight is None else weight[scored]
+        return weight.masked_fill(~scored, 0).flatten()
+
+    def counting(self, batch: Any, *values: Tensor) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """Of the labels that count, what was computed for them, the labels [R] and their weights.
+
+        How many count depends on the data, for which a GPU would be waited for. There R are all
+        labels; those that do not count, and what was computed for them, are zero and weigh nothing.
+
+        Args:
+            batch: The batch.
+            values: Of the shape of the labels, or with further dimensions: [R, ..] on return.
+
+        Returns:
+            The values, the labels, and [R] the weights; None weighs all alike.
+        """
+        scored, weight = self.scored(batch), self.row_weights(batch)
+        if scored is ... or is_cpu(batch.label):
+            return [value[scored] for value in values], batch.label[scored], weight
+        others, last = ~scored.flatten(), scored.ndim - 1
+        label, *found = (
+            value.flatten(0, last).masked_fill(others.view(-1, *[1] * (value.ndim - last - 1)), 0)
+            for value in (batch.label, *values)  # which may be NaN
+        )
+        weight = scored.to(label.dtype).flatten() if weight is None else weight
+        return found, label, weight
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Weighs the batch."""
