@@ -10,11 +10,10 @@ kernels take to start. Counted is the third step, when the optimizer has its sta
 - update: those of the optimizer.
 - kernels: those of both that are no views.
 - asks: those that give values, or shapes that depend on them (`item`, `nonzero`, a boolean index),
-  or copy from the host: a CUDA graph cannot hold them. Optimizers of PyTorch keep the number of
-  the step on the host, where no device is waited for.
+  or copy from the host: a CUDA graph cannot hold them.
 
-No GPU is needed: CPUs take the way of GPUs, with the forms of the optimizers (`foreach`) that
-PyTorch takes there.
+No GPU is needed: CPUs take the way of GPUs, with those steps of the optimizers that are recorded
+there (see `zoo.nn.captured`). Metrics are outside of the graph, and left out.
 
 The click models and their rows are those of `train_throughput.py`; the mixtures those of
 `configs/movielens` and `configs/sessions`, on random rows and sessions.
@@ -22,10 +21,8 @@ The click models and their rows are those of `train_throughput.py`; the mixtures
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import Any
-from unittest import mock
 
 import torch
 import yaml
@@ -42,6 +39,7 @@ import zoo
 from zoo.data.batch import Batch
 from zoo.data.schema import Schema
 from zoo.models.base import ZooModule
+from zoo.nn.captured import DeviceRates
 from zoo.nn.device import as_on_gpu
 
 MIXTURES = {
@@ -53,6 +51,7 @@ MIXTURES = {
 ASKING = {"_local_scalar_dense", "equal", "lift_fresh", "masked_select", "nonzero"}
 ASKING |= {"_unique2", "unique_consecutive", "unique_dim", "repeat_interleave"}
 IDS = 100_000
+BEFORE = 2  # steps
 
 
 class Calls(TorchDispatchMode):
@@ -108,37 +107,24 @@ def _snake(name: str) -> str:
     return name.replace("Interpretable", "interpretable_").lower()
 
 
-def step_of(model: ZooModule, batch: Any, gpu: bool) -> tuple[Callable[[], None], Any]:
-    """What computes the gradients of a batch, and the optimizer."""
-    configured: Any = model.configure_optimizers()
-    optimizer = configured["optimizer"]
-    for group in optimizer.param_groups if gpu else ():
-        if group.get("foreach") is None:  # PyTorch's choice on a GPU
-            group |= {"fused": None, "foreach": True}
-
-    def gradients() -> None:
-        optimizer.zero_grad()
-        model._step(batch, "none/").backward()
-
-    return gradients, optimizer
-
-
 def count(name: str, gpu: bool, options: argparse.Namespace) -> tuple[Calls, Calls]:
     """The calls of a model's gradients, and those of its optimizer."""
     torch.manual_seed(0)
-    with as_on_gpu() if gpu else nullcontext(), ExitStack() as patches:
+    with as_on_gpu() if gpu else nullcontext():
         model, batch = make(name, options.batch_size, options.sessions)
-        # metrics are outside of a graph
-        patches.enter_context(mock.patch.object(type(model), "_score"))
-        gradients, optimizer = step_of(model, batch, gpu)
-        for _ in range(2):
-            gradients()
+        configured: Any = model.configure_optimizers()
+        optimizer = configured["optimizer"]
+        for _ in range(BEFORE):
+            model.losses(batch)[0].backward()
             optimizer.step()
-        with Calls() as first:
-            gradients()
-        with Calls() as second:
-            optimizer.step()
-    return first, second
+            optimizer.zero_grad()
+        # on a GPU as a step that is recorded
+        with DeviceRates(optimizer, model.device).read() if gpu else nullcontext():
+            with Calls() as loss:
+                model.losses(batch)[0].backward()
+            with Calls() as update:
+                optimizer.step()
+    return loss, update
 
 
 def parse_arguments() -> argparse.Namespace:
