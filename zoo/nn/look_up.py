@@ -76,9 +76,9 @@ class LookUp(torch.autograd.Function):
         touched = ids.flatten() if values is None else torch.cat((ids.flatten(), values))
         gradients = vectors.new_empty(len(touched), ctx.shape[1])
         rows = gradients[: ids.numel()].view(*ids.shape, ctx.shape[1])
-        gradients[ids.numel() :] = 0 if of_lists is None else of_lists
+        _fill(gradients[ids.numel() :], of_lists)
         rows[..., : ctx.dim] = vectors[:, embedded:]
-        rows[..., ctx.dim :] = 0 if weights is None else weights[:, None, None]
+        _fill(rows[..., ctx.dim :], None if weights is None else weights[:, None, None])
         if off is not None:
             rows.masked_fill_(off.unsqueeze(2), 0)
         if frozen is not None:
@@ -100,6 +100,16 @@ class LookUp(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _fill(part: Tensor, values: Tensor | None) -> None:
+    """Gives a part of a tensor values; None is zeros, of which no number is copied to a GPU."""
+    if not part.numel():
+        return
+    if values is None:
+        part.zero_()
+    else:
+        part.copy_(values)
 
 
 def _table_gradient(ctx: Any, ids: Tensor, rows: Tensor) -> Tensor:
