@@ -44,7 +44,7 @@ STOPPING = {
     "sessions/mean": None,
     "toy/interpretable_mlp": None,
 }
-OVERLAYS = {"plateau"}
+OVERLAYS = {"plateau", "gpu"}
 
 
 def stopping_of(name):

@@ -23,8 +23,9 @@ from support.running import QUIET, ROOT, SMALL, command, error_of
 import datamodules
 from zoo import DeepFM
 
-PLATEAU = ROOT / "configs/plateau.yaml"  # to be laid over another
-CONFIGS = sorted({*ROOT.glob("configs/**/*.yaml")} - {PLATEAU})
+PLATEAU, GPU = (ROOT / f"configs/{name}.yaml" for name in ("plateau", "gpu"))  # go over another
+CONFIGS = sorted({*ROOT.glob("configs/**/*.yaml")} - {PLATEAU, GPU})
+CLICKS = [path for path in CONFIGS if path.parent.name in ("criteo", "avazu", "demo", "configs")]
 TRAINED = [path for path in CONFIGS if path.stem not in ("last", "mean")]  # with options, that is
 pytestmark = pytest.mark.usefixtures("prepared_rows")
 
@@ -43,6 +44,16 @@ def printed(*configs):
     return out.getvalue()
 
 
+def laid_over(config, overlay):
+    """The options of a config with those of another over them."""
+    plain, over = yaml.safe_load(printed(config)), yaml.safe_load(overlay.read_text())
+    for section in ("model", "data"):
+        plain[section]["init_args"] |= over.pop(section)["init_args"]
+    for section, options in over.items():
+        plain[section] |= options
+    return plain
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_shipped_config_is_accepted(config):
     assert yaml.safe_load(printed(config))["model"]["class_path"].startswith("zoo.")
@@ -56,12 +67,25 @@ def test_every_model_has_a_config_for_every_dataset():
 
 @pytest.mark.parametrize("config", TRAINED, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_the_plateau_settings_go_over_every_config(config):
-    plain, laid_over = yaml.safe_load(printed(config)), yaml.safe_load(printed(config, PLATEAU))
-    over = yaml.safe_load(PLATEAU.read_text())
-    for section in ("model", "data"):
-        plain[section]["init_args"] |= over[section]["init_args"]
-    plain["trainer"] |= over["trainer"]
-    assert laid_over == plain
+    assert yaml.safe_load(printed(config, PLATEAU)) == laid_over(config, PLATEAU)
+
+
+@pytest.mark.parametrize("config", CLICKS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_the_settings_of_a_gpu_go_over_every_config_of_clicks(config):
+    found = yaml.safe_load(printed(config, GPU))
+    assert found == laid_over(config, GPU)
+    options, batch = found["model"]["init_args"], found["data"]["init_args"]["batch_size"]
+    assert options["learning_rate"] == pytest.approx(0.001 * (batch / 512) ** 0.5, rel=0.01)
+
+
+def test_a_fit_takes_the_settings_of_a_gpu(criteo_file):
+    on_cpu = ("--trainer.accelerator=cpu", "--trainer.max_epochs=1")
+    run = fit(criteo_file, "--config", GPU, *on_cpu)
+    assert (
+        yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["batch_size"]
+        == 16384
+    )
+    assert json.loads((run / "metrics.json").read_text())["test/logloss"] < 1
 
 
 def test_a_fit_writes_a_report_where_that_is_asked_for(criteo_file, capsys):
