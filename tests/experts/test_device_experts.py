@@ -5,10 +5,13 @@ from collections import Counter
 from unittest import mock
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from support import expertise, session_networks
+from support.captured import Losses, Rerun, stand_in
 from support.expertise import DIAMOND
-from support.session_networks import SCHEMA, SUBSETS, build, ends
+from support.resuming import QUIET
+from support.session_networks import SCHEMA, SUBSETS, Sessions, build, ends
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
@@ -216,3 +219,25 @@ def test_metrics_make_few_calls():
     sessions, attributions = SessionMetrics(), AttributionMetrics(4)
     assert kernels(lambda: sessions.update(logits, labels, scored)) <= 52
     assert kernels(lambda: attributions.update(attributed, scored.flatten())) <= 16
+
+
+# Recorded steps
+
+
+@pytest.mark.filterwarnings("ignore:.*many workers", "ignore:.*val rows", "ignore:.*no optimizer")
+def test_recorded_steps_of_sessions_are_plain_ones(capsys):
+    """Those of models without parameters are not recorded."""
+    with stand_in():
+        for name in ("gru", "transformer", "last"):
+            losses = []
+            for recorded in (False, True):
+                model, seen = MODELS[name](), Losses()
+                model.cuda_graphs = "auto" if recorded else False
+                Rerun.replays = 0
+                pl.Trainer(max_epochs=2, callbacks=[seen], enable_checkpointing=False, **QUIET).fit(
+                    model, Sessions()
+                )
+                losses.append(torch.tensor(seen.losses))
+            assert Rerun.replays == (0 if name == "last" else 5)  # 3 are plain
+            torch.testing.assert_close(*losses, rtol=1e-6, atol=1e-6)
+    assert "LastSkip has no parameters to train" in capsys.readouterr().err

@@ -132,8 +132,8 @@ def _obstacle(trainer: Trainer, model: Any, insists: bool) -> str | None:
     own = next((k for k in type(model).__mro__ if k.__module__.startswith("zoo.")), object)
     if is_cpu(model.device) or model.device.type not in ("cuda", "cpu"):
         return f"the device is {model.device.type}"
-    if not trainer.optimizers:
-        return f"{type(model).__name__} has no parameters"
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return f"{type(model).__name__} has no parameters to train"
     if not isinstance(trainer.strategy, SingleDeviceStrategy):
         return f"processes exchange gradients ({type(trainer.strategy).__name__})"
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
