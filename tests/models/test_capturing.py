@@ -36,18 +36,20 @@ def losses_of(model="DeepFM", cuda_graphs="auto", data=None, epochs=4, trainer=N
     settings["callbacks"] = [*settings.get("callbacks", ()), seen]
     settings["enable_checkpointing"] = False
     pl.Trainer(**settings).fit(made, data)
-    return torch.tensor(seen.losses), made
+    return torch.tensor(seen.losses, dtype=torch.float64), made
 
 
-def assert_equal_steps(replays=None, **options):
+def assert_equal_steps(replays=None, tolerance=1e-6, precision="64-true", **options):
+    """Of double precision, as MKL rounds by where a tensor lies, which steps amplify."""
+    options["trainer"] = {"precision": precision, **options.get("trainer", {})}
     with stand_in():
         plain, weights = losses_of(cuda_graphs=False, **options)
         assert Rerun.made == 0
         recorded, others = losses_of(cuda_graphs=True, **options)
         assert Rerun.replays == replays if replays is not None else Rerun.replays > 0
-    torch.testing.assert_close(recorded, plain, rtol=1e-6, atol=1e-6)
-    # Adam takes steps of one length by gradients as small as what is rounded
-    torch.testing.assert_close(others.state_dict(), weights.state_dict(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(recorded, plain, rtol=tolerance, atol=tolerance)
+    close = {"rtol": 10 * tolerance, "atol": 10 * tolerance}
+    torch.testing.assert_close(others.state_dict(), weights.state_dict(), **close)
 
 
 class Changed:
@@ -102,9 +104,12 @@ def test_with_weights_and_groups():
     assert_equal_steps(data=WeightedRows())
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
-def test_in_other_precisions(precision):
-    assert_equal_steps(trainer={"precision": precision})
+def test_in_single_precision():
+    assert_equal_steps(precision="32-true", tolerance=1e-6)
+
+
+def test_in_mixed_precision():
+    assert_equal_steps(precision="bf16-mixed", tolerance=1e-2)
 
 
 def test_metrics_and_averages_are_those_of_a_plain_fit():

@@ -17,7 +17,7 @@ from zoo.data.batch import Batch
 from zoo.data.errors import require
 from zoo.data.schema import Schema
 from zoo.nn.embedding import Embedded
-from zoo.nn.linear import onednn_products, takes_onednn
+from zoo.nn.linear import Head, onednn_products, takes_onednn
 from zoo.nn.mlp import deep_part
 
 ROWS_PER_CHUNK = 512  # on a CPU: what lies between the products stays in its cache
@@ -104,13 +104,11 @@ class InteractingLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(width, attention_dim * (4 if residual else 3)))
         nn.init.normal_(self.weight, std=0.05)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Query, key and value, each [B, H, F, A / H], and the residual [B, F, A]."""
-        parts = (x @ self.weight).chunk(4 if self.residual else 3, -1)
-        query, key, value = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts[:3]
-        )
-        return query, key, value, parts[3] if self.residual else None
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Query, key, value and, with residual, W_res e, each [B, H, F, A / H]."""
+        projected = x @ self.weight
+        parts = (4 if self.residual else 3, self.heads, -1)
+        return projected.unflatten(2, parts).permute(2, 0, 3, 1, 4).unbind(0)
 
     def _joined(self) -> tuple[Tensor, Tensor, Tensor]:
         """The matrices of `_Interact`."""
@@ -128,10 +126,9 @@ class InteractingLayer(nn.Module):
         narrow = self.heads * width <= columns // 2  # else the joined matrices cost too much
         if narrow and takes_onednn(x, self.weight):
             return _Interact.apply(x.contiguous(), *self._joined())
-        query, key, value, residual = self._project(x)
+        query, key, value, *residual = self._project(x)
         mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
-        mixed = mixed.transpose(1, 2).flatten(2)
-        return torch.relu(mixed if residual is None else mixed + residual)
+        return torch.relu(sum(residual, mixed)).transpose(1, 2).flatten(2)
 
     def attention(self, x: Tensor) -> Tensor:
         """[B, H, F, F] the weights alpha, rows summing to one."""
@@ -189,11 +186,11 @@ class AutoInt(CTRModule):
             InteractingLayer(w, attention_dim, heads, residual) for w in widths
         )
         fields = self.embedding.n_fields
-        self.attention_head = nn.Linear(fields * attention_dim, 1, bias=False)
+        self.attention_head = Head(fields * attention_dim)
         self.deep = None
         if hidden_units is not None:
             self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
-            self.head = nn.Linear(hidden_units[-1], 1, bias=False)
+            self.head = Head(hidden_units[-1])
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] attention and deep part."""
@@ -203,7 +200,7 @@ class AutoInt(CTRModule):
         logits = self.attention_head(x.flatten(1))
         if self.deep is not None:
             logits = logits + self.head(self.deep(embedded.flat))
-        return logits.squeeze(1)
+        return logits
 
     def rectified(self) -> list[tuple[str, nn.Module]]:
         """Also the interacting layers."""

@@ -9,16 +9,46 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from zoo.ctr.base import CTRModule
 from zoo.data.errors import require
 from zoo.data.schema import Schema
 from zoo.models.description import Description, FieldGrid
 from zoo.nn.embedding import Embedded
-from zoo.nn.linear import linear
+from zoo.nn.linear import Head, head, linear
 from zoo.nn.mlp import deep_part
 from zoo.nn.numbers import bins_of
 from zoo.nn.sized import flat_columns
+
+
+class _Recurrence(torch.autograd.Function):
+    """[B, L], [L] -> [B]: a_L of a_{l+1} = a_l g_l + o_l, a_0 = 1; one gradient for all layers."""
+
+    @staticmethod
+    def forward(ctx: Any, growth: Tensor, offsets: Tensor) -> Tensor:
+        """The last of the numbers."""
+        factors, (first, *others) = growth.unbind(1), offsets.unbind(0)
+        scales = [factors[0] + first]
+        for factor, offset in zip(factors[1:], others, strict=True):
+            scales.append(torch.addcmul(offset, scales[-1], factor))
+        ctx.save_for_backward(growth, *scales[:-1])
+        return scales[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The gradients of both."""
+        growth, *scales = ctx.saved_tensors
+        gradients = [gradient]
+        for factor in growth.unbind(1)[:0:-1]:
+            gradients.append(gradients[-1] * factor)
+        first, *others = reversed(gradients)
+        through = torch.stack((first, *others), 1)
+        of_growth = torch.stack((first, *(g * a for g, a in zip(others, scales, strict=True))), 1)
+        return of_growth, through.sum(0)
 
 
 class CrossNetwork(nn.Module):
@@ -32,7 +62,8 @@ class CrossNetwork(nn.Module):
 
         a_{l+1} = a_l (1 + x_0^T w_l) + c_l^T w_l,   c_{l+1} = c_l + b_l,   a_0 = 1,  c_0 = 0
 
-    so one product of x_0 with all w_l and L numbers a row give what L passes over [B, W] would.
+    so one product of x_0 with all w_l and L numbers a row give what L passes over [B, W] would; and
+    one with v as well, <v, x_L>: a_L <v, x_0> + <v, c_L> has the form of a further layer.
 
     Args:
         width: Width of the input, W.
@@ -40,28 +71,40 @@ class CrossNetwork(nn.Module):
         parameterization: Form of the layers, `vector` or `matrix`.
     """
 
+    adds: Tensor
+    earlier: Tensor
+
     def __init__(self, width: int, layers: int, parameterization: str) -> None:
         super().__init__()
         self.is_matrix = parameterization == "matrix"
         self.kernels = nn.Parameter(torch.empty(layers, width, width if self.is_matrix else 1))
         self.bias = nn.Parameter(torch.zeros(layers, width))
+        # which biases c_l is the sum of, and whether a layer adds what enters it
+        earlier = torch.ones(layers + 1, layers).tril(-1)
+        self.register_buffer("earlier", earlier, persistent=False)
+        self.register_buffer("adds", (torch.arange(layers + 1) < layers).float(), persistent=False)
         # the output grows with the product of all 1 + x_0^T w_l: start close to the identity
         nn.init.normal_(self.kernels, std=0.01)
 
     def forward(self, x0: Tensor) -> Tensor:
         """Applies all layers."""
-        return self._matrix(x0) if self.is_matrix else self._vector(x0)
-
-    def _vector(self, x0: Tensor) -> Tensor:
+        if self.is_matrix:
+            return self._matrix(x0)
         kernels = self.kernels.squeeze(2)
-        # c_l, the sum of the biases before layer l
-        shifts = torch.cumsum(self.bias, 0) - self.bias
-        growth = 1 + x0 @ kernels.T
-        offsets = (shifts * kernels).sum(1)
-        scale = torch.ones_like(growth[:, 0])
-        for factor, offset in zip(growth.unbind(1), offsets, strict=True):
-            scale = torch.addcmul(offset, scale, factor)
+        scale = self._scale(x0, kernels, len(kernels))
         return torch.addcmul(self.bias.sum(0), scale.unsqueeze(1), x0)
+
+    def project(self, x0: Tensor, weight: Tensor) -> Tensor:
+        """[B] <v, x_L> of a weight v [1, W]; in the vector form no x_l is made for it."""
+        if self.is_matrix:
+            return head(self._matrix(x0), weight)
+        kernels = torch.cat((self.kernels.squeeze(2), weight))
+        return self._scale(x0, kernels, len(kernels))
+
+    def _scale(self, x0: Tensor, kernels: Tensor, layers: int) -> Tensor:
+        growth = linear(x0, kernels) + self.adds[:layers]
+        offsets = (self.earlier[:layers] @ self.bias * kernels).sum(1)
+        return _Recurrence.apply(growth, offsets)
 
     def _matrix(self, x0: Tensor) -> Tensor:
         x = x0
@@ -113,8 +156,8 @@ class DCN(CTRModule):
         width = self.embedding.flat_dim
         self.cross = CrossNetwork(width, cross_layers, parameterization)
         self.deep = deep_part(width, hidden_units, dropout, batch_norm)
-        self.cross_head = nn.Linear(width, 1, bias=False)
-        self.head = nn.Linear(hidden_units[-1], 1, bias=False)
+        self.cross_head = Head(width)
+        self.head = Head(hidden_units[-1])
 
     @classmethod
     def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
@@ -138,5 +181,5 @@ class DCN(CTRModule):
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] cross and deep part."""
-        cross = self.cross_head(self.cross(embedded.flat))
-        return (cross + self.head(self.deep(embedded.flat))).squeeze(1)
+        cross = self.cross.project(embedded.flat, self.cross_head.weight)
+        return cross + self.head(self.deep(embedded.flat))

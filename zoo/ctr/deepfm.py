@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.linalg import vector_norm
 
 from zoo.ctr.base import CTRModule
 from zoo.data.schema import Schema
 from zoo.nn.embedding import Embedded
+from zoo.nn.linear import Head
 from zoo.nn.mlp import deep_part
 
 
@@ -23,9 +24,9 @@ class _PairwiseProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> Tensor:
-        total = vectors.sum(1)
+        total = vectors.sum(1, keepdim=True)
         ctx.save_for_backward(vectors, total)
-        return (total.square().sum(1) - vector_norm(vectors, dim=(1, 2)).square()) / 2
+        return (total.square().sum((1, 2)) - vector_norm(vectors, dim=(1, 2)).square()) / 2
 
     @staticmethod
     @once_differentiable
@@ -33,8 +34,8 @@ class _PairwiseProducts(torch.autograd.Function):
         ctx: Any, gradient: Tensor
     ) -> Tensor:
         vectors, total = ctx.saved_tensors
-        scale = gradient[:, None, None]
-        return torch.addcmul(total.unsqueeze(1) * scale, vectors, scale, value=-1)
+        scale = gradient.view(-1, 1, 1)
+        return torch.addcmul(total * scale, vectors, scale, value=-1)
 
 
 class DeepFM(CTRModule):
@@ -64,9 +65,9 @@ class DeepFM(CTRModule):
     ) -> None:
         super().__init__(schema, **shared)
         self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
-        self.head = nn.Linear(hidden_units[-1], 1, bias=False)
+        self.head = Head(hidden_units[-1])
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] FM and deep part."""
-        deep = self.head(self.deep(embedded.flat)).squeeze(1)
+        deep = self.head(self.deep(embedded.flat))
         return _PairwiseProducts.apply(embedded.vectors) + deep

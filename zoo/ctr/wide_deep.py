@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.ctr.base import CTRModule
 from zoo.data.schema import Schema
 from zoo.nn.embedding import Embedded
+from zoo.nn.linear import Head
 from zoo.nn.mlp import deep_part
 
 
@@ -40,8 +41,8 @@ class WideDeep(CTRModule):
     ) -> None:
         super().__init__(schema, **shared)
         self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
-        self.head = nn.Linear(hidden_units[-1], 1, bias=False)
+        self.head = Head(hidden_units[-1])
 
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] deep part."""
-        return self.head(self.deep(embedded.flat)).squeeze(1)
+        return self.head(self.deep(embedded.flat))

@@ -16,7 +16,7 @@ from zoo.data.errors import require
 from zoo.data.schema import Schema
 from zoo.nn.device import is_cpu
 from zoo.nn.embedding import Embedded
-from zoo.nn.linear import onednn_products, sum_of_rows
+from zoo.nn.linear import Head, onednn_products, sum_of_rows
 from zoo.nn.mlp import deep_part
 
 NUMBERS_PER_CHUNK = 1 << 20  # of outer products on a CPU: about what its cache holds
@@ -175,9 +175,9 @@ class xDeepFM(CTRModule):
         fields = self.embedding.n_fields
         require(fields > 0, "embed_numerical must be true where no field is categorical", False)
         self.cin = CompressedInteractionNetwork(fields, cin_layers, split_half)
-        self.cin_head = nn.Linear(self.cin.width, 1, bias=False)
+        self.cin_head = Head(self.cin.width)
         self.deep = deep_part(self.embedding.flat_dim, hidden_units, dropout, batch_norm)
-        self.head = nn.Linear(hidden_units[-1], 1, bias=False)
+        self.head = Head(hidden_units[-1])
 
     def rectified(self) -> list[tuple[str, nn.Module]]:
         """Also the layers of the interaction network."""
@@ -187,4 +187,4 @@ class xDeepFM(CTRModule):
     def interact(self, embedded: Embedded) -> Tensor:
         """[B] interaction network and deep part."""
         explicit = self.cin_head(self.cin(embedded.vectors))
-        return (explicit + self.head(self.deep(embedded.flat))).squeeze(1)
+        return explicit + self.head(self.deep(embedded.flat))

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from rich.console import Console
 from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW
 
 from zoo.data.errors import ZooError
 from zoo.nn import captured
@@ -51,17 +51,20 @@ class CapturedSteps(Callback):
         self._forget()
         model: Any = pl_module
         self._insists = model.cuda_graphs is True
-        if model.cuda_graphs is False or (is_cpu(model.device) and not self._insists):
+        if is_cpu(model.device) and not self._insists:
             return
-        obstacle = _obstacle(trainer, model, self._insists)
+        obstacle = _obstacle_of_rates(trainer, model)
+        if obstacle is None:  # plain steps are then those that would be recorded, bit for bit
+            self._rates = captured.DeviceRates(trainer.optimizers[0], model.device)
+        if model.cuda_graphs is False:
+            return
+        obstacle = obstacle or _obstacle(trainer, model, self._insists)
         if obstacle:
             self._say(trainer, obstacle)
             return
-        optimizer = trainer.optimizers[0]
-        self._options = captured.options_of(optimizer)
-        self._rates = captured.DeviceRates(optimizer, model.device)
+        self._options = captured.options_of(trainer.optimizers[0])
         self._steps = captured.RecordedSteps(
-            lambda batch: _whole_step(trainer, model, optimizer, batch), captured.CUDAGraph
+            lambda batch: _whole_step(trainer, model, batch), captured.CUDAGraph
         )
 
     def on_train_batch_start(
@@ -85,7 +88,7 @@ class CapturedSteps(Callback):
             except RuntimeError as error:
                 obstacle = f"PyTorch cannot record them ({' '.join(str(error).split())})"
         if obstacle is not None:
-            self._forget()
+            self._steps = None
             self._say(trainer, obstacle)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -125,11 +128,10 @@ class CapturedSteps(Callback):
             Console(stderr=True).print(message, soft_wrap=True, highlight=False, markup=False)
 
 
-def _obstacle(trainer: Trainer, model: Any, insists: bool) -> str | None:
-    """Why no step of a fit can be recorded; None where nothing speaks against it."""
-    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-    looking = [c for c in callbacks if any(_overrides(c, name, Callback) for name in HOOKS)]
-    own = next((k for k in type(model).__mro__ if k.__module__.startswith("zoo.")), object)
+def _obstacle_of_rates(trainer: Trainer, model: Any) -> str | None:
+    """Why an optimizer cannot read its learning rate on the device; None where it can."""
+    optimizer = trainer.optimizers[0]
+    name = type(optimizer).__name__
     if is_cpu(model.device) or model.device.type not in ("cuda", "cpu"):
         return f"the device is {model.device.type}"
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -138,6 +140,17 @@ def _obstacle(trainer: Trainer, model: Any, insists: bool) -> str | None:
         return f"processes exchange gradients ({type(trainer.strategy).__name__})"
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         return "16-mixed looks at the gradients of each step (bf16-mixed does not)"
+    if type(optimizer) is SGD and getattr(getattr(model, "embedding", None), "sparse", False):
+        return f"{name} has no step of rows that can be; model.sparse_gradients false gives it one"
+    known = isinstance(optimizer, RowOptimizer) or type(optimizer) in (SGD, Adam, AdamW)
+    return None if known or "capturable" in optimizer.defaults else f"{name} has no step that can"
+
+
+def _obstacle(trainer: Trainer, model: Any, insists: bool) -> str | None:
+    """Why no step of a fit can be recorded; None where nothing speaks against it."""
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    looking = [c for c in callbacks if any(_overrides(c, name, Callback) for name in HOOKS)]
+    own = next((k for k in type(model).__mro__ if k.__module__.startswith("zoo.")), object)
     if model._compiler_ctx is not None:
         return "the model is compiled"
     if torch.is_anomaly_enabled():
@@ -151,17 +164,7 @@ def _obstacle(trainer: Trainer, model: Any, insists: bool) -> str | None:
             f"{type(model).__name__} is not of this package, and might compute with what changes "
             "outside of its tensors; model.cuda_graphs true says that it does not"
         )
-    return _obstacle_of_optimizer(trainer.optimizers[0], model)
-
-
-def _obstacle_of_optimizer(optimizer: Optimizer, model: Any) -> str | None:
-    """Why the steps of an optimizer cannot be recorded."""
-    name = type(optimizer).__name__
-    if type(optimizer) is SGD and getattr(getattr(model, "embedding", None), "sparse", False):
-        return f"{name} has no step of rows that can be; model.sparse_gradients false gives it one"
-    if isinstance(optimizer, RowOptimizer) or type(optimizer) in (SGD, Adam, AdamW):
-        return None
-    return None if "capturable" in optimizer.defaults else f"{name} has no step that can be"
+    return None
 
 
 def _overrides(thing: Any, name: str, base: type) -> bool:
@@ -169,14 +172,16 @@ def _overrides(thing: Any, name: str, base: type) -> bool:
     return getattr(found, "__func__", found) is not getattr(base, name)
 
 
-def _whole_step(
-    trainer: Trainer, model: Any, optimizer: Optimizer, batch: Any
-) -> tuple[Tensor, ...]:
+def _whole_step(trainer: Trainer, model: Any, batch: Any) -> tuple[Tensor, ...]:
     """Forward, loss, backward, clipping and the step of the optimizer; returns the `losses`."""
-    optimizer.zero_grad()
+    optimizer = trainer.optimizers[0]
     with trainer.precision_plugin.train_step_context():
         losses = model.losses(batch)
-    losses[0].backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    trained = [p for p in parameters if p.requires_grad]
+    gradients = torch.autograd.grad(losses[0], trained, allow_unused=True)
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        parameter.grad = gradient
     model.configure_gradient_clipping(
         optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
     )

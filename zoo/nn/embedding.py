@@ -195,7 +195,7 @@ class FusedEmbedding(nn.Module):
         elif lists or drops:
             flat = torch.cat((vectors.flatten(1), batch.numerical), 1)
         if self.numerical_weight is not None:
-            linear = linear + batch.numerical @ self.numerical_weight
+            linear = torch.addmv(linear, batch.numerical, self.numerical_weight)
         return Embedded(vectors=vectors, linear=linear, flat=flat)
 
     def columns(self, schema: Schema, names: Sequence[str]) -> list[int]:

@@ -43,13 +43,17 @@ class LookUp(torch.autograd.Function):
             rows.masked_fill_(off.unsqueeze(2), 0)
         fields = embedded + ids.shape[1]
         flat = rows.new_empty(len(ids), fields * dim + numerical.shape[1])
-        vectors = flat[:, : fields * dim].unflatten(1, (fields, dim))
-        if numerical_vectors is not None:
+        vectors, numbers = flat.split([fields * dim, numerical.shape[1]], 1)
+        vectors = vectors.view(len(ids), fields, dim)
+        of_ids, weights = rows.split([dim, rows.shape[2] - dim], 2)
+        if numerical_vectors is None:
+            vectors.copy_(of_ids)
+        else:
             vectors[:, :embedded] = numerical.unsqueeze(2) * numerical_vectors
-        vectors[:, embedded:] = rows[..., :dim]
-        flat[:, fields * dim :] = numerical
+            vectors[:, embedded:] = of_ids
+        numbers.copy_(numerical)
         of_lists = None if values is None else nn.functional.embedding(values, table)
-        return flat, vectors, rows[..., dim:].sum((1, 2)), of_lists
+        return flat, vectors, weights.sum((1, 2)), of_lists
 
     @staticmethod
     @once_differentiable
@@ -66,29 +70,31 @@ class LookUp(torch.autograd.Function):
         embedded = 0 if numerical_vectors is None else len(numerical_vectors)
         direct = None
         if flat is not None:
-            split = flat.shape[1] - numerical.shape[1]
-            direct = flat[:, split:]
-            mine = flat[:, :split].unflatten(1, (-1, ctx.dim))
+            width = numerical.shape[1]
+            mine, direct = flat.split([flat.shape[1] - width, width], 1)
+            mine = mine.view(len(ids), -1, ctx.dim)
             vectors = mine if vectors is None else mine + vectors
         if vectors is None:  # the model takes the first-order part alone
             zeros: Tensor = numerical.new_zeros(len(ids), embedded + ids.shape[1], ctx.dim)
             vectors = zeros
-        touched = ids.flatten() if values is None else torch.cat((ids.flatten(), values))
-        gradients = vectors.new_empty(len(touched), ctx.shape[1])
-        rows = gradients[: ids.numel()].view(*ids.shape, ctx.shape[1])
-        _fill(gradients[ids.numel() :], of_lists)
-        rows[..., : ctx.dim] = vectors[:, embedded:]
-        _fill(rows[..., ctx.dim :], None if weights is None else weights[:, None, None])
+        of_numbers = vectors[:, :embedded] if embedded else None
+        of_ids = vectors[:, embedded:] if embedded else vectors
+        gradients = _beside(of_ids, weights, ctx.shape[1])
         if off is not None:
-            rows.masked_fill_(off.unsqueeze(2), 0)
+            gradients.masked_fill_(off.unsqueeze(2), 0)
+        gradients, touched = gradients.view(ids.numel(), -1), ids.flatten()
+        if values is not None:
+            if of_lists is None:
+                of_lists = gradients.new_zeros(len(values), ctx.shape[1])
+            gradients, touched = torch.cat((gradients, of_lists)), torch.cat((touched, values))
         if frozen is not None:
             gradients[:, : ctx.dim].masked_fill_(frozen[touched].unsqueeze(1), 0)
-        if numerical_vectors is not None:
-            dnumerical_vectors = torch.einsum("bn,bnd->nd", numerical, vectors[:, :embedded])
+        if of_numbers is not None:
+            dnumerical_vectors = torch.einsum("bn,bnd->nd", numerical, of_numbers)
         if ctx.needs_input_grad[2]:
             dnumerical = torch.zeros_like(numerical) if direct is None else direct
-            if numerical_vectors is not None:
-                dnumerical = dnumerical + (vectors[:, :embedded] * numerical_vectors).sum(2)
+            if of_numbers is not None:
+                dnumerical = dnumerical + (of_numbers * numerical_vectors).sum(2)
         return (
             _table_gradient(ctx, touched, gradients),
             None,
@@ -102,14 +108,14 @@ class LookUp(torch.autograd.Function):
         )
 
 
-def _fill(part: Tensor, values: Tensor | None) -> None:
-    """Gives a part of a tensor values; None is zeros, of which no number is copied to a GPU."""
-    if not part.numel():
-        return
-    if values is None:
-        part.zero_()
-    else:
-        part.copy_(values)
+def _beside(vectors: Tensor, weights: Tensor | None, columns: int) -> Tensor:
+    """[B, C, columns] gradients of the rows, of those of their vectors and of the sums [B]."""
+    batch, fields, dim = vectors.shape
+    if columns == dim:
+        return vectors.clone(memory_format=torch.contiguous_format)
+    if weights is None:
+        weights = vectors.new_zeros(batch)
+    return torch.cat((vectors, weights.view(-1, 1, 1).expand(batch, fields, 1)), 2)
 
 
 def _table_gradient(ctx: Any, ids: Tensor, rows: Tensor) -> Tensor:

@@ -85,20 +85,27 @@ class Adagrad(RowOptimizer, torch.optim.Adagrad):
                 self._step_together(parameters, group)
 
     def _step_together(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        foreach: Any = torch  # whose functions of lists have no types
+        together: Any = torch  # whose functions of lists have no types
         states = [self.state[p] for p in parameters]
         sums, gradients = [s["sum"] for s in states], [p.grad for p in parameters]
-        foreach._foreach_add_([s["step"] for s in states], 1)
+        steps = [s["step"] for s in states]
+        together._foreach_add_(steps, 1)
+        names = ("lr_decay", "weight_decay", "eps", "maximize")
+        if isinstance(group["lr"], Tensor) and _has_kernel(parameters[0].device):
+            options = {name: group[name] for name in ("lr", *names)}
+            together._fused_adagrad_(parameters, gradients, sums, steps, **options)
+            return
         if group["maximize"]:
-            gradients = foreach._foreach_neg(gradients)
+            gradients = together._foreach_neg(gradients)
         if group["weight_decay"]:
-            gradients = foreach._foreach_add(gradients, parameters, alpha=group["weight_decay"])
-        foreach._foreach_addcmul_(sums, gradients, gradients)
-        steps = foreach._foreach_sqrt(sums)
-        foreach._foreach_add_(steps, group["eps"])
-        steps = foreach._foreach_div(gradients, steps)
-        foreach._foreach_mul_(steps, _rate(states[0], group))
-        foreach._foreach_sub_(parameters, steps)
+            decay = group["weight_decay"]
+            gradients = together._foreach_add(gradients, parameters, alpha=decay)
+        together._foreach_addcmul_(sums, gradients, gradients)
+        roots = together._foreach_sqrt(sums)
+        together._foreach_add_(roots, group["eps"])
+        moves = together._foreach_div(gradients, roots)
+        together._foreach_mul_(moves, _rate(states[0], group))
+        together._foreach_sub_(parameters, moves)
 
     def sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         """The step of the rows of a batch."""
@@ -121,6 +128,12 @@ class Adagrad(RowOptimizer, torch.optim.Adagrad):
         step = summed.div_(squares.sqrt_().add_(group["eps"]))
         rate = group["lr"] / (1 + (float(state["step"]) - 1) * group["lr_decay"])
         parameter.index_copy_(0, rows, embedding(rows, parameter).sub_(step, alpha=rate))
+
+
+def _has_kernel(device: torch.device) -> bool:
+    """Whether PyTorch has one kernel for Adagrad's step, by a rate that is a tensor."""
+    has_kernel = getattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda *_: False)
+    return has_kernel("aten::_fused_adagrad_.tensor_lr", device.type.upper())
 
 
 def _rate(state: dict[str, Any], group: dict[str, Any]) -> Any:
@@ -206,9 +219,10 @@ def _put(table: Tensor, rows: Tensor, values: Tensor, first: Tensor | None) -> N
         table: The table, which is changed.
         rows: Rows of it.
         values: Their values.
-        first: bool [R] which rows are the first of equal ones; None where none repeats.
+        first: [R] place of the first of the rows that are equal to each; None where none repeats.
     """
     if first is None:
         table.index_copy_(0, rows, values)
     else:
-        table.index_add_(0, rows, (values - embedding(rows, table)).mul_(first.unsqueeze(1)))
+        is_first = first == torch.arange(len(rows), device=rows.device)
+        table.index_add_(0, rows, (values - embedding(rows, table)).mul_(is_first.unsqueeze(1)))

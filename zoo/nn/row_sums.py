@@ -31,7 +31,7 @@ def sum_by_row(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]
 
 def sum_in_place(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """[R] the ids, ascending, and [R, D] the sums of the values of equal ones, each at the first
-    of these, and zeros at the others; bool [R] which are the first.
+    of these, and zeros at the others; [R] the place of the first of its equals, for each.
 
     Shapes do not depend on the data, as those of `sum_by_row` do, for which a GPU is waited for.
 
@@ -42,10 +42,9 @@ def sum_in_place(ids: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tenso
     """
     ascending, order = _sorted(ids, count)
     first = torch.searchsorted(ascending, ascending)
-    places = torch.arange(len(ids), device=ids.device)
     ordered = embedding(order, values)
     sums = torch.ops.aten.embedding_dense_backward(ordered, first, len(ids), -1, False)
-    return ascending, sums, first == places
+    return ascending, sums, first
 
 
 def distinct(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +64,9 @@ def _sorted(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
     wanted = len(ids)
     if count < 2**31:
         ids = ids.int()  # twice as fast to sort
-    if is_cpu(ids):  # where few numbers are compared, and many sorted by their digits
-        ids = pad(ids, (0, max(0, RADIX_SORT_FROM - wanted)), value=count)
+    if not is_cpu(ids):
+        return ids.sort(stable=True)
+    # few numbers are compared, and many sorted by their digits
+    ids = pad(ids, (0, max(0, RADIX_SORT_FROM - wanted)), value=count)
     ids, order = ids.sort(stable=True)
     return ids[:wanted], order[:wanted]
