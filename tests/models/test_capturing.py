@@ -48,7 +48,8 @@ def assert_equal_steps(replays=None, tolerance=1e-6, precision="64-true", **opti
         recorded, others = losses_of(cuda_graphs=True, **options)
         assert Rerun.replays == replays if replays is not None else Rerun.replays > 0
     torch.testing.assert_close(recorded, plain, rtol=tolerance, atol=tolerance)
-    close = {"rtol": 10 * tolerance, "atol": 10 * tolerance}
+    # Adam's steps are as long by the smallest of gradients as by others
+    close = {"rtol": 100 * tolerance, "atol": 100 * tolerance}
     torch.testing.assert_close(others.state_dict(), weights.state_dict(), **close)
 
 

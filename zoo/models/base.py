@@ -34,7 +34,7 @@ from zoo.models.class_spec import ClassSpec
 from zoo.models.data_check import DataCheck
 from zoo.models.description import Description, class_name, layer_name, paragraphs_of
 from zoo.models.measures import mean_loss
-from zoo.models.metrics import MetricDict
+from zoo.models.metrics import MetricDict, check_shapes
 from zoo.models.weighed import WeighedModule
 from zoo.nn.memory import keep_freed_memory
 
@@ -125,6 +125,7 @@ class ZooModule(WeighedModule):
     def losses(self, batch: Any) -> tuple[Tensor, ...]:
         """The loss of a batch, and what its metrics are computed from: the logits."""
         logits = self(batch)
+        check_shapes(logits, batch.label)
         (counted,), label, weight = self.counting(batch, logits)
         return mean_loss(counted, label, weight), logits
 

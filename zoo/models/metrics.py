@@ -70,7 +70,7 @@ class ClickMetrics(Metric):
 
         All batches have weights or none has, and so with groups.
         """
-        _check_shapes(logits, labels)
+        check_shapes(logits, labels)
         self.logits.append(logits.detach())
         self.labels.append(labels)
         if weight is not None:
@@ -212,7 +212,7 @@ class SessionMetrics(Metric):
 
     def update(self, logits: Tensor, labels: Tensor, scored: Tensor) -> None:
         """Adds a batch: logits [B, T], labels [B, T], and bool [B, T] which tracks count."""
-        _check_shapes(logits, labels)
+        check_shapes(logits, labels)
         logits = logits.detach().masked_fill(~scored, 0)
         labels = labels.masked_fill(~scored, 0)
         right = ((logits > 0) == (labels > 0.5)) & ~logits.isnan() & scored
@@ -238,7 +238,7 @@ class SessionMetrics(Metric):
         return dict(zip(self.names, self.sums / self.counts, strict=True))
 
 
-def _check_shapes(logits: Tensor, labels: Tensor) -> None:
+def check_shapes(logits: Tensor, labels: Tensor) -> None:
     """Refuses what torch would broadcast."""
     if logits.shape != labels.shape:
         raise ZooError(

@@ -49,7 +49,9 @@ class WeighedModule(OptimizedModule):
             The values, the labels, and [R] the weights; None weighs all alike.
         """
         scored, weight = self.scored(batch), self.row_weights(batch)
-        if scored is ... or is_cpu(batch.label):
+        if scored is ...:
+            return [*values], batch.label, weight
+        if is_cpu(batch.label):
             return [value[scored] for value in values], batch.label[scored], weight
         others, last = ~scored.flatten(), scored.ndim - 1
         label, *found = (
