@@ -46,6 +46,10 @@ class CapturedSteps(Callback):
         self._options: Any = None
         self._insists = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy of the model has: no recordings, which are of the tensors of this one."""
+        return {**vars(self), "replay": None, "_steps": None, "_rates": None}
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets recordings of before, whose tensors a checkpoint may have replaced."""
         self._forget()
