@@ -1,13 +1,13 @@
 """Mixtures of experts and models of sessions on the way of GPUs: what CPUs give, and no waiting."""
 
 import math
-from collections import Counter
 from unittest import mock
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from support import expertise, session_networks
+from support.calls_of_aten import kernels
 from support.captured import Losses, Rerun, stand_in
 from support.expertise import DIAMOND
 from support.resuming import QUIET
@@ -15,7 +15,6 @@ from support.session_networks import SCHEMA, SUBSETS, Sessions, build, ends
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo import InterpretableGRU, InterpretableTransformer, LastSkip, MeanSkip
 from zoo.experts.mixture import AttributionMetrics
@@ -182,24 +181,6 @@ def test_mixed_precision_goes_the_way_of_gpus():
 
 
 # Calls
-
-
-class Kernels(TorchDispatchMode):
-    """Counts the ATen calls that are no views."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names[func._schema.name] += not func.is_view
-        return func(*args, **kwargs or {})
-
-
-def kernels(function):
-    with as_on_gpu(), Kernels() as counted:
-        function()
-    return counted.names.total()
 
 
 SIZES = {"width": 8 * len(SUBSETS), "heads": len(SUBSETS), "feed_forward": 16 * len(SUBSETS)}

@@ -184,15 +184,8 @@ class LazyAdam(RowOptimizer, torch.optim.Adam):
         """The step of the rows of a batch."""
         if group["weight_decay"]:
             raise ValueError("LazyAdam has no weight decay of parameters with sparse gradients")
-        ids, values, first = grad._indices()[0], grad._values(), None
-        if is_cpu(parameter):
-            rows, summed = sum_by_row(ids, values, len(parameter))
-        else:
-            rows, summed, first = sum_in_place(ids, values, len(parameter))
-        if group["maximize"]:
-            summed.neg_()
-        state, (beta1, beta2) = self.state[parameter], group["betas"]
         recorded = isinstance(group["lr"], Tensor)
+        state, (beta1, beta2) = self.state[parameter], group["betas"]
         if not state:  # as torch's Adam names and keeps it
             place = parameter.device if recorded else "cpu"
             state["step"] = torch.zeros((), dtype=torch.float32, device=place)
@@ -200,29 +193,36 @@ class LazyAdam(RowOptimizer, torch.optim.Adam):
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         state["step"] += 1
         step = state["step"] if recorded else float(state["step"])
+        rate = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+        ids, values = grad._indices()[0], grad._values()
+        if not is_cpu(parameter):
+            self._step_in_place(parameter, ids, values, rate, group)
+            return
+        rows, summed = sum_by_row(ids, values, len(parameter))
+        if group["maximize"]:
+            summed.neg_()
         mean = embedding(rows, state["exp_avg"]).lerp_(summed, 1 - beta1)
         square = embedding(rows, state["exp_avg_sq"]).mul_(beta2)
         square.addcmul_(summed, summed, value=1 - beta2)
-        _put(state["exp_avg"], rows, mean, first)
-        _put(state["exp_avg_sq"], rows, square, first)
-        rate = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+        state["exp_avg"].index_copy_(0, rows, mean)
+        state["exp_avg_sq"].index_copy_(0, rows, square)
         moved = mean.div_(square.sqrt_().add_(group["eps"]))
-        if recorded:
-            moved, rate = moved.mul_(rate), 1.0
-        _put(parameter, rows, embedding(rows, parameter).sub_(moved, alpha=float(rate)), first)
+        parameter.index_copy_(0, rows, embedding(rows, parameter).sub_(moved, alpha=float(rate)))
 
-
-def _put(table: Tensor, rows: Tensor, values: Tensor, first: Tensor | None) -> None:
-    """Gives rows [R] of a table values [R, D]; of rows that repeat, those of the first.
-
-    Args:
-        table: The table, which is changed.
-        rows: Rows of it.
-        values: Their values.
-        first: [R] place of the first of the rows that are equal to each; None where none repeats.
-    """
-    if first is None:
-        table.index_copy_(0, rows, values)
-    else:
-        is_first = first == torch.arange(len(rows), device=rows.device)
-        table.index_add_(0, rows, (values - embedding(rows, table)).mul_(is_first.unsqueeze(1)))
+    def _step_in_place(
+        self, parameter: Tensor, ids: Tensor, values: Tensor, rate: Any, group: dict[str, Any]
+    ) -> None:
+        """The step of rows some of which repeat: what is added to each stands at its first."""
+        state, (beta1, beta2) = self.state[parameter], group["betas"]
+        rows, summed, first = sum_in_place(ids, values, len(parameter))
+        is_first = (first == torch.arange(len(rows), device=rows.device)).unsqueeze(1)
+        mean, square = embedding(rows, state["exp_avg"]), embedding(rows, state["exp_avg_sq"])
+        if group["maximize"]:
+            summed.neg_()
+        added = summed.sub(mean).mul_(is_first * (1 - beta1))
+        state["exp_avg"].index_add_(0, rows, added)
+        mean.add_(added)
+        added = summed.square_().sub_(square).mul_(is_first * (1 - beta2))
+        state["exp_avg_sq"].index_add_(0, rows, added)
+        moved = mean.div_(square.add_(added).sqrt_().add_(group["eps"])).mul_(is_first * rate)
+        parameter.index_add_(0, rows, moved, alpha=-1)
