@@ -108,7 +108,7 @@ def fit(diary, checkpoint=None, data=None, model=None, callbacks=(), **options):
     torch.manual_seed(1)
     data = data or SmallRows()
     settings = {"embedding_dim": 2, "hidden_units": [4], "learning_rate": 0.3, **(model or {})}
-    trainer = pl.Trainer(callbacks=[*callbacks, diary], **QUIET, **options)
+    trainer = pl.Trainer(callbacks=[*callbacks, diary], **{**QUIET, **options})
     trainer.fit(DeepFM(data.schema, **settings), data, ckpt_path=checkpoint, weights_only=True)
     return trainer
 

@@ -202,7 +202,7 @@ class RowModule(RowExchange, ZooModule):
             several=several,
         )
         # tables that processes share are exchanged as they are looked up
-        exchanged = stage == "fit" and several and of_ddp and not self.embedding.is_shared
+        exchanged = stage == "fit" and of_ddp and not self.embedding.is_shared
         self.embedding.sparse = rows_alone or exchanged
         if exchanged:
             tables = (name for name, _ in self.named_parameters() if name.endswith(".table"))
