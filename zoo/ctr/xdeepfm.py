@@ -20,6 +20,7 @@ from zoo.nn.linear import Head, onednn_products, sum_of_rows
 from zoo.nn.mlp import deep_part
 
 NUMBERS_PER_CHUNK = 1 << 20  # of outer products on a CPU: about what its cache holds
+NUMBERS_ON_GPU = 1 << 28  # where the memory alone counts: 1 GB, and as much for a gradient
 
 
 class _OuterProducts(torch.autograd.Function):
@@ -63,9 +64,8 @@ def _outer(x: Tensor, x0: Tensor) -> Tensor:
 
 
 def _chunks(x: Tensor, x0: Tensor) -> Iterator[slice]:
-    rows = len(x)
-    if is_cpu(x):
-        rows = max(1, NUMBERS_PER_CHUNK // (x.shape[1] * x0.shape[1]))
+    numbers = NUMBERS_PER_CHUNK if is_cpu(x) else NUMBERS_ON_GPU
+    rows = max(1, numbers // (x.shape[1] * x0.shape[1]))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
