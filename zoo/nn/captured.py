@@ -136,6 +136,8 @@ class DeviceRates:
         self.optimizer = optimizer
         self._rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
         self._values: list[Any] = [None] * len(self._rates)
+        # torch's warning that `capturable` is slow without a graph; by its private name
+        optimizer._warned_capturable_if_run_uncaptured = True  # pyright: ignore[reportAttributeAccessIssue]
         for state in optimizer.state.values():  # a checkpoint has them on the CPU
             if "step" in state:
                 state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=device)
