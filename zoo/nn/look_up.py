@@ -82,7 +82,7 @@ class LookUp(torch.autograd.Function):
         gradients = _beside(of_ids, weights, ctx.shape[1])
         if off is not None:
             gradients.masked_fill_(off.unsqueeze(2), 0)
-        gradients, touched = gradients.view(ids.numel(), -1), ids.flatten()
+        gradients, touched = gradients.flatten(0, 1), ids.flatten()
         if values is not None:
             if of_lists is None:
                 of_lists = gradients.new_zeros(len(values), ctx.shape[1])
