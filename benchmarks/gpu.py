@@ -1,224 +1,100 @@
-"""Training throughput on one GPU, with the rows resident on it, side by side; and one epoch.
+"""Training on a GPU, beside a plain loop, other libraries and what the device allows.
 
-    python benchmarks/gpu.py
+    python benchmarks/gpu.py > gpu.jsonl
 
-All models of `train_throughput.py` with its settings, a million ids and random rows, at each
-batch size and precision, through `Trainer.fit`, against deepctr-torch's models trained by its own
-`fit` in the same precision, which has no mixed one. A fresh model is warmed up before its clock
-starts; the clock covers an epoch of `--steps` steps and waits for the device at both ends. Each
-figure is the median over the repeats.
+Prints a line of JSON for each figure as soon as it is there, the most important first, and ends
+after `--seconds`; what was not reached, and what failed, has a line too. Models and settings are
+those of `train_throughput.py` (embedding 16, hidden units 400-400, Adagrad), a million ids, random
+rows on the device. A figure is the median of `--repeats` epochs, the first of which does not count.
 
-- zoo: as `Trainer.fit` trains it by default, with sparse gradients of the embeddings.
-- dense: the same with `sparse_gradients=False`.
-- compiled: that with `torch.compile`.
+- zoo: `Trainer.fit` with the project's loader and training metrics; steps are recorded as CUDA
+  graphs where they can be.
+- zoo, steps not recorded: the same with `cuda_graphs=False`.
+- plain loop: the same model of `torch.nn` modules in a loop of PyTorch alone, without metrics
+  (`plain.py`); its table has dense gradients, or sparse ones.
+- deepctr-torch, FuxiCTR: their models, by their own training, where they are installed.
+- limit: no contestant; the operations and bytes of a step, counted (`gpu_limit.py`), over what the
+  device reaches in a product of two large matrices and in a copy.
+- host: what the loop of `Trainer.fit` alone would let through, as a step of it takes on this
+  machine's processor when the device takes no time.
 
-Then one epoch of DeepFM with the paper's settings (three layers of 400, 998,960 ids, Adagrad)
-over `--epoch_rows` rows at Criteo's size, its training metrics included.
+Precisions: fp32; tf32, float32 whose products may be rounded to TF32; bf16, mixed. Epochs of DeepFM
+are those of the paper's settings (three layers of 400) with training metrics. Mixtures of experts
+count rows, or sessions; detection is that of interactions around 512 rows, in seconds.
 
-With `--device cpu --steps 2 --models DeepFM --epoch_rows 100000` it shows itself without a GPU.
+`python benchmarks/gpu.py --device cpu --quick` shows all of it without a GPU, at toy sizes.
 """
 
 import argparse
-import contextlib
-import io
+import json
 import logging
-import statistics
-import tempfile
 import time
+import traceback
 import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
-from common import console, head, make_schema, make_table, print_machine, write_rows
-from peers import deepctr_model, deepctr_rows, deepctr_torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from rich.progress import track
-from train_throughput import MODELS, SHARED, make_model
-
-from datamodules.prepared.arrays import Arrays
-from datamodules.tabular.loader import BatchLoader
-from zoo import DeepFM
-from zoo.ctr.base import CTRModule
-
-# name: precision of float32 products, precision of the trainer
-PRECISIONS = {
-    "fp32": ("highest", "32-true"),
-    "tf32": ("high", "32-true"),
-    "bf16": ("high", "bf16-mixed"),
-}
-WARM_UP = 10  # steps
-CRITEO_IDS = 998_960
+from gpu_figures import Figures, Line
 
 
-def now(device: torch.device) -> float:
-    """Seconds, when the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+def matches(called: Line, only: list[str]) -> bool:
+    """Whether a figure is asked for."""
+    return not only or any(str(value) in only for value in called.values())
 
 
-class Clock(Callback):
-    """Seconds from the start of the epoch to the end of the training."""
+def run(options: argparse.Namespace, begun: float) -> None:
+    """Takes the figures, and prints them."""
+    device = torch.device(options.device)
+    cuda = device.type == "cuda"
+    machine = {"device": torch.cuda.get_device_name(device) if cuda else "CPU"}
+    machine |= {"torch": torch.__version__}
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts."""
-        self.start = now(pl_module.device)
+    def put(line: Line) -> None:
+        elapsed = round(time.perf_counter() - begun, 1)
+        print(json.dumps({**line, **machine, "elapsed": elapsed}), flush=True)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops."""
-        self.seconds = now(pl_module.device) - self.start
-
-
-class PeerClock(deepctr_torch("callbacks").Callback):
-    """Seconds of the peer's epoch."""
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Starts."""
-        self.start = now(torch.device(self.model.device))
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stops."""
-        self.seconds = now(torch.device(self.model.device)) - self.start
-
-
-def time_ours(
-    model: CTRModule | torch.nn.Module,
-    loaders: list[BatchLoader],
-    device: torch.device,
-    precision: str,
-) -> float:
-    """Seconds of the last loader's epoch."""
-    for loader in loaders:
-        clock = Clock()
-        trainer = Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
-            precision=precision,
-            max_epochs=1,
-            callbacks=[clock],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(model, loader)
-    return clock.seconds
-
-
-def time_peer(ours: CTRModule, arrays: Arrays, batch_size: int, device: torch.device) -> float:
-    """Seconds of an epoch of the peer."""
-    model = deepctr_model(ours, device=str(device))
-    optimizer = torch.optim.Adagrad(model.parameters(), lr=SHARED["learning_rate"])
-    model.compile(optimizer, "binary_crossentropy")
-    rows, labels = deepctr_rows(arrays)
-    for count in (WARM_UP * batch_size, len(labels)):
-        clock = PeerClock()
-        with contextlib.redirect_stdout(io.StringIO()):
-            model.fit([rows[:count]], labels[:count], batch_size, verbose=0, callbacks=[clock])
-    return clock.seconds
-
-
-def contestants(
-    name: str, arrays: Arrays, batch_size: int, device: torch.device, precision: str
-) -> dict[str, Callable[[], float]]:
-    """What is timed, by name; each gives the seconds of an epoch over `arrays`."""
-    schema = make_schema(CRITEO_IDS)
-    loaders = [
-        BatchLoader(rows, batch_size, shuffle=True, device=device)
-        for rows in (head(arrays, WARM_UP * batch_size), arrays)
-    ]
-
-    def ours(compiled: bool = False, **options: Any) -> float:
-        model: Any = make_model(name, schema, **options).to(device)
-        return time_ours(torch.compile(model) if compiled else model, loaders, device, precision)
-
-    found: dict[str, Callable[[], float]] = {
-        "zoo": ours,
-        "dense": lambda: ours(sparse_gradients=False),
-        "compiled": lambda: ours(compiled=True, sparse_gradients=False),
-    }
-    if precision == "32-true":
-        model = make_model(name, schema)
-        found["deepctr-torch"] = lambda: time_peer(model, arrays, batch_size, device)
-    return found
-
-
-def compare(options: argparse.Namespace, device: torch.device, folder: Path) -> None:
-    """Prints a table for each batch size."""
-    arrays = write_rows(
-        folder / "rows",
-        make_schema(CRITEO_IDS),
-        max(options.steps, WARM_UP) * max(options.batch_sizes),
-    )
-    columns = ("zoo", "dense", "compiled", "deepctr-torch", "best / peer")
-    for batch_size in options.batch_sizes:
-        table = make_table(f"batch size {batch_size}: samples per second", "", *columns)
-        epoch = head(arrays, options.steps * batch_size)
-        settings = [(name, p) for name in options.models for p in PRECISIONS]
-        peer = float("nan")
-        for name, precision in track(settings, f"batch size {batch_size}", console=console):
-            products, trainer_precision = PRECISIONS[precision]
-            torch.set_float32_matmul_precision(products)
-            speeds = {}
-            for contestant, run in contestants(
-                name, epoch, batch_size, device, trainer_precision
-            ).items():
-                seconds = [run() for _ in range(options.repeats)]
-                speeds[contestant] = len(epoch) / statistics.median(seconds)
-            # bf16 is compared with the peer's faster precision, tf32
-            peer = speeds.pop("deepctr-torch", peer)
-            cells = [f"{speed:,.0f}" for speed in (*speeds.values(), peer)]
-            table.add_row(f"{name}, {precision}", *cells, f"{max(speeds.values()) / peer:.1f}")
-        console.print(table)
-
-
-def epoch(options: argparse.Namespace, device: torch.device, folder: Path) -> None:
-    """Times one epoch of DeepFM."""
-    schema = make_schema(CRITEO_IDS)
-    console.print(f"writing {options.epoch_rows:,} rows", highlight=False)
-    arrays = write_rows(folder / "epoch", schema, options.epoch_rows)
-    loader = BatchLoader(arrays, options.epoch_batch_size, shuffle=True, device=device)
-    warm_up = BatchLoader(
-        head(arrays, WARM_UP * options.epoch_batch_size),
-        options.epoch_batch_size,
-        shuffle=True,
-        device=device,
-    )
-    table = make_table(f"one epoch of DeepFM, {options.epoch_rows:,} rows", "", "seconds")
-    for precision, (products, trainer_precision) in PRECISIONS.items():
-        torch.set_float32_matmul_precision(products)
-        model = DeepFM(schema).to(device)
-        seconds = time_ours(model, [warm_up, loader], device, trainer_precision)
-        table.add_row(f"{precision}, batch size {options.epoch_batch_size}", f"{seconds:.1f}")
-    console.print(table)
+    left_out = []
+    figures = Figures(options)
+    for called, take in figures.jobs():
+        if called["figure"] != "rates" and not matches(called, options.only):
+            continue
+        if time.perf_counter() - begun > options.seconds:
+            left_out.append(" ".join(map(str, called.values())))
+            continue
+        try:
+            put(called | take())
+        except Exception as error:
+            put(called | {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
+            if options.tracebacks:
+                traceback.print_exc()
+        if cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+    put({"figure": "end", "left_out": left_out})
 
 
 def main() -> None:
     """Runs the benchmark."""
+    begun = time.perf_counter()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[4096, 16384])
-    parser.add_argument("--steps", type=int, default=100, help="of an epoch")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--epoch_rows", type=int, default=36_700_000)
-    parser.add_argument("--epoch_batch_size", type=int, default=10_000)
+    parser.add_argument("--quick", action="store_true", help="toy sizes: to show the benchmark")
+    parser.add_argument("--seconds", type=float, default=215, help="after which no figure begins")
+    parser.add_argument("--repeats", type=int, default=3, help="epochs that a figure is taken of")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="figures, models, contestants, precisions to take"
+    )
+    parser.add_argument("--tracebacks", action="store_true", help="of what fails, on stderr")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    device = torch.device(options.device)
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            parser.error("no GPU that PyTorch can use; --device cpu shows the benchmark without")
-        console.print(torch.cuda.get_device_name(device), highlight=False)
-    print_machine("torch", "pytorch-lightning", "deepctr-torch")
-    with tempfile.TemporaryDirectory() as folder:
-        compare(options, device, Path(folder))
-        epoch(options, device, Path(folder))
+    warnings.filterwarnings("ignore")
+    for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if torch.device(options.device).type == "cuda" and not torch.cuda.is_available():
+        parser.error(
+            "no GPU that PyTorch can use; --device cpu --quick shows the benchmark without"
+        )
+    run(options, begun)
 
 
 if __name__ == "__main__":

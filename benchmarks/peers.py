@@ -77,12 +77,13 @@ def deepctr_rows(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.array(arrays.label)
 
 
-def fuxictr_model(ours: CTRModule) -> nn.Module:
+def fuxictr_model(ours: CTRModule, gpu: int = -1) -> nn.Module:
     """The architecture of ours, built from FuxiCTR's layers on its base model.
 
     Its package brings layers, and a base model with its training, but no finished models. It has
     no layer for AutoInt, and its interaction network for xDeepFM knows no `split_half`: all
-    maps feed the next layer, which makes that model about twice as large.
+    maps feed the next layer, which makes that model about twice as large. `gpu` is the number of
+    one; -1 is the CPU.
     """
     from fuxictr.features import FeatureMap
     from fuxictr.pytorch import layers
@@ -102,7 +103,7 @@ def fuxictr_model(ours: CTRModule) -> nn.Module:
 
     class Model(BaseModel):
         def __init__(self) -> None:
-            super().__init__(feature_map, model_root="", metrics=[], verbose=0)
+            super().__init__(feature_map, gpu=gpu, model_root="", metrics=[], verbose=0)
             columns = {"required_feature_columns": categorical}
             self.vectors = layers.FeatureEmbedding(feature_map, dim, **columns)
             if options["first_order"]:
@@ -117,6 +118,7 @@ def fuxictr_model(ours: CTRModule) -> nn.Module:
                 self.interaction = nn.Sequential(cross, nn.Linear(width, 1))
             self.compile("Adagrad", "binary_crossentropy", options["learning_rate"])
             self.reset_parameters()
+            self.model_to_device()
             # what `fit` sets before it trains
             self._eval_steps, self._max_gradient_norm = math.inf, 10.0
             self._total_steps, self._stop_training = 0, False

@@ -125,8 +125,9 @@ class LoopRestriction(nn.Module):
 
     def __init__(self, columns: list[list[int]], stacked: StackedRestriction) -> None:
         super().__init__()
-        self.columns = columns
         self.experts = nn.ModuleList()
+        for i, mine in enumerate(columns):  # where the model is, not copied in each step
+            self.register_buffer(f"columns_{i}", torch.tensor(mine))
         for mine, expert in zip(columns, stacked.restriction.experts, strict=True):
             linear = nn.Linear(len(mine), expert.out_features)
             linear.load_state_dict(expert.state_dict())
@@ -134,7 +135,8 @@ class LoopRestriction(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """H tensors [B, T, w]."""
-        return [e(x[..., c]) for e, c in zip(self.experts, self.columns, strict=True)]
+        columns = (getattr(self, f"columns_{i}") for i in range(len(self.experts)))
+        return [e(x[..., c]) for e, c in zip(self.experts, columns, strict=True)]
 
 
 class Loop(nn.Module):
