@@ -1,7 +1,8 @@
 """What fields and interactions add to the logits of rows, or of the tracks of sessions."""
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from zoo.data.batch import AnyBatch, Batch, SessionBatch, take
 from zoo.data.errors import ZooError
 from zoo.data.schema import JOINER
-from zoo.glider.perturb import NotFinite, OnOff, features_of, score
+from zoo.glider.perturb import NotFinite, OnOff, features_of, score_each
 from zoo.glider.session_switches import Features, SessionMeans, SessionOnOff
 from zoo.glider.walsh import Coefficient, SharedMasks, WalshExplanation
 from zoo.glider.walsh.search import WalshConfig
@@ -117,7 +118,6 @@ class Explainer:
                 if self.position in (None, position):
                     yield Instance(row, one, position)
 
-    @torch.inference_mode()
     def explain(self, instance: Instance) -> Explained:
         """The explanation of a logit.
 
@@ -125,24 +125,62 @@ class Explainer:
             NotFinite: Where a score around it is NaN or infinite.
             ZooError: Where there are too few features, or too many for the masks.
         """
-        one, position = instance.batch, instance.position
+        ((_, found),) = self.explain_each([instance])
+        if isinstance(found, NotFinite):
+            raise found
+        return found
+
+    @torch.inference_mode()
+    def explain_each(
+        self, instances: Iterable[Instance]
+    ) -> Iterator[tuple[Instance, Explained | NotFinite]]:
+        """Each with its explanation, or the error of one around which a score is not finite.
+
+        On a GPU the copies of several rows are scored at once; those of a session by themselves, as
+        the logits of another track may be wanted.
+
+        Raises:
+            ZooError: Where there are too few features, or too many for the masks.
+        """
+        if isinstance(self.means, Tensor):
+            yield from self._scored(instances, self.model)
+            return
+        for instance in instances:
+            assert instance.position is not None
+            track = instance.position - 1
+            yield from self._scored([instance], lambda rows, t=track: self.model(rows)[:, t])
+
+    def _scored(
+        self, instances: Iterable[Instance], scores: Callable[[Any], Tensor]
+    ) -> Iterator[tuple[Instance, Explained | NotFinite]]:
+        """`explain_each` of instances whose copies have the same scores."""
+        waiting: deque[tuple[Instance, list[str]]] = deque()
+
+        def copies() -> Iterator[Any]:
+            for instance in instances:
+                names, switches = self._switches(instance)
+                waiting.append((instance, names))
+                masks, _ = self._masks_of(len(names))
+                yield switches.apply(instance.batch, masks.masks)
+
+        for y in score_each(scores, copies()):
+            instance, names = waiting.popleft()
+            yield instance, y if isinstance(y, NotFinite) else self._explained(instance, names, y)
+
+    def _switches(self, instance: Instance) -> tuple[list[str], Any]:
+        """The names of the features, and what switches them."""
+        one, schema = instance.batch, self.model.schema
         if isinstance(one, Batch):
             assert isinstance(self.means, Tensor)
-            names = features_of(self.model.schema)
-            switches = OnOff.of(self.model.schema, self.means)
-        else:
-            assert isinstance(self.means, SessionMeans)
-            assert position is not None
-            track = position - 1
-            switches = SessionOnOff.of(self.model.schema, self.means, track, self.features)
-            names = switches.names(one)
+            return features_of(schema), OnOff.of(schema, self.means)
+        assert isinstance(self.means, SessionMeans)
+        assert instance.position is not None
+        switches = SessionOnOff.of(schema, self.means, instance.position - 1, self.features)
+        return switches.names(one), switches
+
+    def _explained(self, instance: Instance, names: list[str], scores: Tensor) -> Explained:
         masks, pairs = self._masks_of(len(names))
-        rows: Any = switches.apply(one, masks.masks)  # pyright: ignore[reportArgumentType]  # one of each
-
-        def scores(rows: Any) -> Tensor:
-            return self.model(rows) if position is None else self.model(rows)[:, position - 1]
-
-        y = score(scores, rows).double().numpy()
+        y = scores.double().numpy()
         counts = len(masks.design.z), len(masks.design.held_out)
         found = masks.explain(y)
         return Explained(instance, names, found, pairs.weaker(y[1 : counts[0] + 1], found), counts)

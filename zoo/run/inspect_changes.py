@@ -107,9 +107,8 @@ def _scores(
     mine = torch.tensor([means[field.name] for field in model.schema.numerical])
     switches, seen = OnOff.of(model.schema, mine), rows.view(schema, model.schema)
     found = np.full((rows.rows, len(masks.masks)), np.nan)
-    for i in range(rows.rows):
-        try:
-            found[i] = masks.scores(model, take(seen, slice(i, i + 1)), switches)
-        except NotFinite:
-            continue
+    each = (take(seen, slice(i, i + 1)) for i in range(rows.rows))
+    for i, y in enumerate(masks.scores_each(model, each, switches)):
+        if not isinstance(y, NotFinite):
+            found[i] = y
     return found

@@ -6,8 +6,7 @@ Shapes: N samples, d features.
 """
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
 from zoo.data.files import write_text
 from zoo.glider.detector import PERMUTATIONS, Detector, Result, damaged, permuted
-from zoo.glider.perturb import NotFinite, generator, score
+from zoo.glider.perturb import NotFinite, generator, score_each
 from zoo.glider.surrogates.madex import DETECTORS, Explanation, MadexConfig, explain
 from zoo.glider.surrogates.training import networks_at_once
 
@@ -53,10 +53,7 @@ class MadexDetector(Detector):
 
         An instance around which the black box gives NaN or infinite scores is left out.
         """
-        samples = {}
-        for i in indices:
-            with suppress(NotFinite):
-                samples[i] = self._samples(i)
+        samples = {i: (x, y) for i, x, y in self._samples(indices) if not isinstance(y, NotFinite)}
         if not samples:
             return []
         indices = list(samples)
@@ -79,16 +76,23 @@ class MadexDetector(Detector):
             for j, i in enumerate(indices)
         ]
 
-    def _samples(self, i: int) -> tuple[Tensor, Tensor]:
-        """[N, d] masks around an instance, and [N] the scores of their rows."""
-        instance, random = self.instance(i), generator(NEIGHBOURS, self.seed, i)
-        x, rows = self.neighbours.draw(instance, sum(self.config.samples), random)
+    def _samples(self, indices: Sequence[int]) -> Iterator[tuple[int, Tensor, Tensor | NotFinite]]:
+        """The number of each instance, [N, d] masks around it, and [N] the scores of their rows."""
+        masks: list[Tensor] = []
+
+        def rows() -> Iterator[Batch]:
+            for i in indices:
+                random = generator(NEIGHBOURS, self.seed, i)
+                x, drawn = self.neighbours.draw(self.instance(i), sum(self.config.samples), random)
+                masks.append(x)
+                yield drawn
+
+        found = score_each(self.scores, rows())
         try:
-            return x, score(self.scores, rows)
-        except NotFinite:
-            raise
+            for place, y in enumerate(found):
+                yield indices[place], masks[place], y
         except ZooError as error:
-            raise ZooError(f"around instance {i}, {error}") from error
+            raise ZooError(f"around instance {indices[len(masks) - 1]}, {error}") from error
 
     def _explain(
         self, indices: Sequence[int], x: Tensor, y: Tensor, turn: int

@@ -139,13 +139,14 @@ class WalshDetector(Detector):
         """[1 + N + M] the scores of the masks of each instance, where they are finite, and [C] the
         strengths of its pairs in the contexts."""
         found, contexts = {}, []
-        for i in indices:
-            instance = self.instance(i)
+        scored = self.masks.scores_each(self.scores, map(self.instance, indices), self.neighbours)
+        for i, y in zip(indices, scored, strict=True):
+            if isinstance(y, NotFinite):
+                continue
             with suppress(NotFinite):
-                y = self.masks.scores(self.scores, instance, self.neighbours)
                 of_pairs = np.empty(0)
                 if self.contexts:
-                    of_pairs = strengths(self.scores, instance, self.neighbours, y)
+                    of_pairs = strengths(self.scores, self.instance(i), self.neighbours, y)
                 found[i] = y
                 contexts.append(of_pairs)
         return found, contexts

@@ -19,7 +19,7 @@ kept where masks that the fit has not seen confirm them.
 Shapes: N masks, M held-out masks, d features, R instances.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,7 @@ import torch
 
 from zoo.data.batch import Batch
 from zoo.glider.between import Between
-from zoo.glider.perturb import OnOff, bernoulli_masks, generator, score
+from zoo.glider.perturb import NotFinite, OnOff, bernoulli_masks, generator, score_each
 from zoo.glider.walsh.fit import Design, Fit, Set, products
 from zoo.glider.walsh.search import WalshConfig, search, share
 
@@ -101,7 +101,12 @@ def walsh(
     if not instances:
         return []
     masks = SharedMasks(len(neighbours.centre(instances[0])), config or WalshConfig(), seed)
-    return [masks.explain(masks.scores(scores, instance, neighbours)) for instance in instances]
+    found = []
+    for y in masks.scores_each(scores, instances, neighbours):
+        if isinstance(y, NotFinite):
+            raise y
+        found.append(masks.explain(y))
+    return found
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,21 @@ class SharedMasks:
         self, scores: Callable[[Any], Any], instance: Batch | Any, neighbours: OnOff | Between
     ) -> np.ndarray:
         """[1 + N + M] the scores of an instance, and of the rows that the masks make of it."""
-        return score(scores, neighbours.apply(instance, self.masks)).double().cpu().numpy()
+        (found,) = self.scores_each(scores, [instance], neighbours)
+        if isinstance(found, NotFinite):
+            raise found
+        return found
+
+    def scores_each(
+        self,
+        scores: Callable[[Any], Any],
+        instances: Iterable[Batch | Any],
+        neighbours: OnOff | Between,
+    ) -> Iterator[np.ndarray | NotFinite]:
+        """What `scores` gives for each instance, or the error of one without finite scores."""
+        rows = (neighbours.apply(instance, self.masks) for instance in instances)
+        for found in score_each(scores, rows):
+            yield found if isinstance(found, NotFinite) else found.double().numpy()
 
     def explain(self, scores: np.ndarray) -> WalshExplanation:
         """The explanation of an instance with these scores [1 + N + M]."""

@@ -160,13 +160,12 @@ class Explanation:
         first = True
         for numbers, batch in batches:
             names = values.names(batch) if every else {}
-            for instance in explainer.instances(move_data_to_device(batch, model.device)):
+            instances = explainer.instances(move_data_to_device(batch, model.device))
+            for instance, found in explainer.explain_each(instances):
                 number = numbers[instance.row]
-                try:
-                    found = explainer.explain(instance)
-                except NotFinite as error:
+                if isinstance(found, NotFinite):
                     if self.row is not None:
-                        raise not_finite(f"row {number} of {self.source}", error) from error
+                        raise not_finite(f"row {number} of {self.source}", found) from found
                     self.left_out += 1
                     continue
                 if first and not every:

@@ -17,6 +17,7 @@ from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule, datamodule_of
 from zoo.data.schema import Schema
 from zoo.glider.explained import Explainer
+from zoo.glider.perturb import NotFinite
 from zoo.glider.session_switches import Features, SessionMeans
 from zoo.glider.walsh.search import WalshConfig
 from zoo.models.base import ZooModule
@@ -102,8 +103,11 @@ def frame_of(
 
     places, positions, lines = [], [], []
     for numbers, batch in batches:
-        for instance in explainer.instances(move_data_to_device(batch, explainer.model.device)):
-            mine = [*explainer.explain(instance).lines()]
+        instances = explainer.instances(move_data_to_device(batch, explainer.model.device))
+        for instance, found in explainer.explain_each(instances):
+            if isinstance(found, NotFinite):
+                raise found
+            mine = [*found.lines()]
             lines += mine
             places += [numbers[instance.row]] * len(mine)
             positions += [instance.position] * len(mine)
