@@ -25,7 +25,8 @@ from pytorch_lightning.utilities.seed import isolate_rng
 import zoo
 from zoo.data.batch import Batch, take
 from zoo.glider.detector import rows_at, sample_positions
-from zoo.glider.perturb import OnOff, features_of, score
+from zoo.glider.perturb import OnOff, features_of
+from zoo.glider.scoring import score
 from zoo.glider.walsh.fit import Set, products
 
 DEMO_MODELS = ("autoint", "deepfm", "xdeepfm", "dcn")

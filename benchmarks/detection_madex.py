@@ -14,7 +14,8 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from zoo.glider.between import Between
-from zoo.glider.perturb import TruncatedNormal, generator, score
+from zoo.glider.perturb import TruncatedNormal, generator
+from zoo.glider.scoring import score
 from zoo.glider.surrogates.madex import Explanation, MadexConfig, explain
 from zoo.glider.surrogates.networks import GRADIENT_NID, NID
 from zoo.glider.walsh import SharedMasks

@@ -21,7 +21,8 @@ from common import console, make_table, print_machine
 
 import zoo
 from zoo.data.batch import Batch, take
-from zoo.glider.perturb import OnOff, generator, score
+from zoo.glider.perturb import OnOff, generator
+from zoo.glider.scoring import score
 from zoo.glider.surrogates.madex import MadexConfig
 from zoo.glider.surrogates.networks import NID
 from zoo.glider.surrogates.nid import Candidate, nid

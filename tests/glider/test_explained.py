@@ -17,7 +17,7 @@ from zoo import Batch, Field, Schema, ZooError
 from zoo.data.batch import take
 from zoo.data.module import ZooDataModule
 from zoo.glider.explained import Explainer
-from zoo.glider.perturb import NotFinite
+from zoo.glider.scoring import NotFinite
 from zoo.glider.session_switches import SessionMeans, SessionOnOff
 from zoo.glider.walsh import SharedMasks
 from zoo.glider.walsh.search import WalshConfig

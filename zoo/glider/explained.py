@@ -12,7 +12,8 @@ from torch import Tensor
 from zoo.data.batch import AnyBatch, Batch, SessionBatch, take
 from zoo.data.errors import ZooError
 from zoo.data.schema import JOINER
-from zoo.glider.perturb import NotFinite, OnOff, features_of, score_each
+from zoo.glider.perturb import OnOff, features_of
+from zoo.glider.scoring import NotFinite, score_each
 from zoo.glider.session_switches import Features, SessionMeans, SessionOnOff
 from zoo.glider.walsh import Coefficient, SharedMasks, WalshExplanation
 from zoo.glider.walsh.search import WalshConfig

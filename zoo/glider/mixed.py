@@ -23,7 +23,8 @@ from torch import Tensor
 from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
 from zoo.glider.between import Between
-from zoo.glider.perturb import OnOff, as_point, score
+from zoo.glider.perturb import OnOff, as_point
+from zoo.glider.scoring import score
 
 SCORED = 16_384  # rows that are made at once
 

@@ -14,7 +14,8 @@ from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
 from zoo.data.schema import Schema
 from zoo.glider.changes import changes
-from zoo.glider.perturb import NotFinite, OnOff, features_of
+from zoo.glider.perturb import OnOff, features_of
+from zoo.glider.scoring import NotFinite
 from zoo.glider.walsh import SharedMasks
 from zoo.glider.walsh.search import WalshConfig
 from zoo.inspect.changes import InteractionChanges

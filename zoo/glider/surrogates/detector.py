@@ -18,7 +18,8 @@ from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
 from zoo.data.files import write_text
 from zoo.glider.detector import PERMUTATIONS, Detector, Result, damaged, permuted
-from zoo.glider.perturb import NotFinite, generator, score_each
+from zoo.glider.perturb import generator
+from zoo.glider.scoring import NotFinite, score_each
 from zoo.glider.surrogates.madex import DETECTORS, Explanation, MadexConfig, explain
 from zoo.glider.surrogates.training import networks_at_once
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from zoo.data.errors import ZooError
-from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights, score
+from zoo.glider.perturb import OnOff, TruncatedNormal, generator, lime_weights
+from zoo.glider.scoring import score
 from zoo.glider.surrogates.networks import GRADIENT_NID, NID, SurrogateConfig
 from zoo.glider.surrogates.nid import Candidate, gradient_nid, nid, outermost, ranked_pairs
 from zoo.glider.surrogates.threshold import r2, threshold

@@ -8,6 +8,7 @@ Shapes: N samples, d features, P products, C of them chosen.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import combinations
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from zoo.glider.surrogates.nid import Candidate
 from zoo.glider.surrogates.training import Samples
+from zoo.nn.device import is_cpu
 
 PARTS_OF = 5  # features of a candidate whose parts are tried; larger ones have too many
 Set = tuple[int, ...]
@@ -169,27 +171,40 @@ class _Regression:
         """R^2 with the products of these sets, on the validation samples or others."""
         columns, inverse = self._solved(sets)
         if samples is None:
-            samples, x = self.val, self.val_x[:, columns]
+            samples, x = self.val, self.val_x[:, self._index(columns)]
         else:
             x = torch.cat((_base(samples.x.double()), _products(samples.x.double(), sets)), 1)
-        return float(r2(x @ (inverse @ self.right[columns]), samples))
+        return float(r2(x @ (inverse @ self.right[self._index(columns)]), samples))
 
     def without_each(self, sets: Sequence[Set]) -> Tensor:
         """[C] R^2 on the validation samples with the products of all of these sets but one."""
         columns, inverse = self._solved(sets)
-        weights = inverse @ self.right[columns]
+        index = self._index(columns)
+        weights = inverse @ self.right[index]
         # leaving out a column moves the other weights along its column of the inverse
         moved = weights[:, None] - inverse * (weights / inverse.diagonal())
-        predicted = self.val_x[:, columns] @ moved[:, len(self.main) :]
+        predicted = self.val_x[:, index] @ moved[:, len(self.main) :]
         return r2(predicted.T, self.val)
 
     def _solved(self, sets: Sequence[Set]) -> tuple[list[int], Tensor]:
         """The columns of these sets, behind those of the features, and their inverse."""
         self._add([s for s in sets if s not in self.places])
         columns = self.main + [self.places[s] for s in sets]
-        mine = self.gram[columns][:, columns]
+        index = self._index(columns)
+        mine = self.gram[index][:, index]
         # a product that no sample has on is a column of zeros
-        return columns, torch.linalg.inv(mine + 1e-9 * (1 + mine.diagonal()).diag())
+        mine = mine + 1e-9 * (1 + mine.diagonal()).diag()
+        # `inv` waits for a GPU to say that there is an inverse
+        inverse = torch.linalg.inv(mine) if is_cpu(mine) else torch.linalg.inv_ex(mine).inverse
+        return columns, inverse
+
+    def _index(self, columns: list[int]) -> "list[int] | slice | Tensor":
+        """An index of some columns; to a GPU no numbers are copied where they are the first."""
+        if is_cpu(self.x):
+            return columns
+        if columns == [*range(len(columns))]:
+            return slice(len(columns))
+        return torch.tensor(columns, device=self.x.device)
 
     def _add(self, sets: Sequence[Set]) -> None:
         """Makes the products of some sets."""
@@ -213,7 +228,10 @@ def _base(x: Tensor) -> Tensor:
 
 def _products(x: Tensor, sets: Sequence[Set]) -> Tensor:
     """[N, C] the product of the features of each set."""
-    products = [x[:, list(features)].prod(1) for features in sets]
+    if is_cpu(x):
+        products = [x[:, list(features)].prod(1) for features in sets]
+    else:  # to which no numbers are copied
+        products = [reduce(torch.mul, (x[:, i] for i in features)) for features in sets]
     return torch.stack(products, 1) if products else x[:, :0]
 
 

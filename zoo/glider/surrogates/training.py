@@ -4,6 +4,7 @@ Shapes: K networks, N samples, d features.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor
 
 from zoo.glider.surrogates.networks import SurrogateConfig, SurrogateNetworks
+from zoo.nn.device import is_cpu
 from zoo.nn.linear import onednn_products
 from zoo.nn.memory import keep_freed_memory
 
 AT_MOST = 512  # networks at once on a GPU: from there on launches cost less than products
 SHARE = 4  # of the memory of a GPU, one part in so many
+THREADS = 8  # that draw the orders of samples for a GPU
 
 
 class Samples(NamedTuple):
@@ -135,20 +138,32 @@ def fit(
         _train_epoch(networks, optimizer, train, generators)
         found, _ = error(networks(val.x), val)
         better = found < errors[active]
-        places = active[better]
-        errors[places] = found[better]
-        for kept, now in zip(best.tensors, networks.tensors, strict=True):
-            kept[places] = now[better]
+        _take_over([errors, *best.tensors], [found, *networks.tensors], active, better)
         stale = torch.where(better, 0, stale + 1)
-        going = stale < config.patience
-        if not going.any():
+        goes = (stale < config.patience).tolist()
+        if not any(goes):
             break
-        if not going.all():
+        if not all(goes):
+            going = torch.tensor([i for i, on in enumerate(goes) if on], device=device)
             active, stale = active[going], stale[going]
             train, val = train.of(going), val.of(going)
-            generators = [g for g, goes in zip(generators, going.tolist(), strict=True) if goes]
+            generators = [generators[i] for i, on in enumerate(goes) if on]
             networks, optimizer = _keep(networks, optimizer, going)
     return best, errors
+
+
+def _take_over(
+    kept: Sequence[Tensor], found: Sequence[Tensor], active: Tensor, better: Tensor
+) -> None:
+    """Gives those of the `active` networks that are `better` what was found of them."""
+    if is_cpu(better):
+        places = active[better]
+        for old, new in zip(kept, found, strict=True):
+            old[places] = new[better]
+        return
+    for old, new in zip(kept, found, strict=True):  # of a GPU, how many are better is not asked
+        takes = better.view(-1, *[1] * (new.ndim - 1))
+        old.index_copy_(0, active, torch.where(takes, new, old[active]))
 
 
 def _optimizer(networks: SurrogateNetworks, config: SurrogateConfig) -> torch.optim.Adam:
@@ -185,8 +200,22 @@ def _train_epoch(
 
 def _shuffled(samples: Samples, generators: Sequence[torch.Generator]) -> Samples:
     """The samples of each network in a new order."""
-    count = samples.y.shape[1]
-    orders = [torch.randperm(count, generator=g).to(samples.y.device) for g in generators]
+    networks, count = samples.y.shape
+    if not is_cpu(samples.y):
+        orders = torch.stack(_drawn_by_threads(count, generators))
+        orders += torch.arange(networks).unsqueeze(1) * count
+        places = orders.flatten().to(samples.y.device)
+        return samples.map(lambda x: x.flatten(0, 1).index_select(0, places).view_as(x))
+    orders = [torch.randperm(count, generator=g) for g in generators]
     return samples.map(
         lambda part: torch.stack([x[order] for x, order in zip(part, orders, strict=True)])
     )
+
+
+def _drawn_by_threads(count: int, generators: Sequence[torch.Generator]) -> list[Tensor]:
+    """[count] an order from each generator, for which a GPU waits longer than for an epoch."""
+    each = -(-len(generators) // THREADS)
+    parts = [generators[i : i + each] for i in range(0, len(generators), each)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        drawn = pool.map(lambda mine: [torch.randperm(count, generator=g) for g in mine], parts)
+        return [order for orders in drawn for order in orders]

@@ -19,7 +19,8 @@ import torch
 from zoo.data.files import atomic_file
 from zoo.glider.contexts import strengths
 from zoo.glider.detector import PERMUTATIONS, Detector, damaged, permuted
-from zoo.glider.perturb import NotFinite, generator
+from zoo.glider.perturb import generator
+from zoo.glider.scoring import NotFinite
 from zoo.glider.walsh import SharedMasks, WalshFit
 from zoo.glider.walsh.fit import Set
 from zoo.glider.walsh.search import WalshConfig

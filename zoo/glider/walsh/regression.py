@@ -29,7 +29,8 @@ import torch
 
 from zoo.data.batch import Batch
 from zoo.glider.between import Between
-from zoo.glider.perturb import NotFinite, OnOff, bernoulli_masks, generator, score_each
+from zoo.glider.perturb import OnOff, bernoulli_masks, generator
+from zoo.glider.scoring import NotFinite, score_each
 from zoo.glider.walsh.fit import Design, Fit, Set, products
 from zoo.glider.walsh.search import WalshConfig, search, share
 

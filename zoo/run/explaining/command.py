@@ -19,7 +19,7 @@ from zoo.data.errors import ZooError
 from zoo.data.module import STAGES, ZooDataModule
 from zoo.glider.command import load_weights
 from zoo.glider.explained import Explainer, not_finite
-from zoo.glider.perturb import NotFinite
+from zoo.glider.scoring import NotFinite
 from zoo.glider.session_switches import Features, SessionMeans
 from zoo.glider.walsh.search import WalshConfig
 from zoo.inspect.explained_row import ExplainedRow

@@ -17,7 +17,7 @@ from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule, datamodule_of
 from zoo.data.schema import Schema
 from zoo.glider.explained import Explainer
-from zoo.glider.perturb import NotFinite
+from zoo.glider.scoring import NotFinite
 from zoo.glider.session_switches import Features, SessionMeans
 from zoo.glider.walsh.search import WalshConfig
 from zoo.models.base import ZooModule
