@@ -11,7 +11,7 @@ from support.calls_of_aten import kernels
 from support.captured import Losses, Rerun, stand_in
 from support.expertise import DIAMOND
 from support.resuming import QUIET
-from support.session_networks import SCHEMA, SUBSETS, Sessions, build, ends
+from support.session_networks import SCHEMA, Sessions, build, ends
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
@@ -181,9 +181,6 @@ def test_mixed_precision_goes_the_way_of_gpus():
 
 
 # Calls
-
-
-SIZES = {"width": 8 * len(SUBSETS), "heads": len(SUBSETS), "feed_forward": 16 * len(SUBSETS)}
 
 
 @pytest.mark.parametrize(("name", "most"), [("mlp", 140), ("gru", 290), ("transformer", 540)])

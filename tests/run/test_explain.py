@@ -224,15 +224,13 @@ def test_weights_that_are_nan(trained, few):
 @pytest.mark.parametrize("suffix", ["json", "parquet", "html"])
 def test_an_interrupted_explanation_leaves_the_file_of_before(suffix, trained, few):
     Path(f"row.{suffix}").write_text("before")
-    original, asked = Explainer.explain, []
+    original = Explainer.explain_each
 
-    def once(self, instance):
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(instance)
-        return original(self, instance)
+    def once(self, instances):
+        yield next(original(self, instances))
+        raise KeyboardInterrupt
 
-    stopped = mock.patch.object(Explainer, "explain", once)
+    stopped = mock.patch.object(Explainer, "explain_each", once)
     with stopped, pytest.raises(SystemExit) as ended:
         command(*line(trained, f"--rows={few}", f"--output=row.{suffix}"))
     assert ended.value.code == 130
