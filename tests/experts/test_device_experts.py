@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from support import expertise, session_networks
 from support.calls_of_aten import kernels
-from support.captured import Losses, Rerun, stand_in
+from support.captured import Losses, Tape, stand_in
 from support.expertise import DIAMOND
 from support.resuming import QUIET
 from support.session_networks import SCHEMA, Sessions, build, ends
@@ -211,11 +211,11 @@ def test_recorded_steps_of_sessions_are_plain_ones(capsys):
             for recorded in (False, True):
                 model, seen = MODELS[name](), Losses()
                 model.cuda_graphs = "auto" if recorded else False
-                Rerun.replays = 0
+                Tape.replays = 0
                 pl.Trainer(max_epochs=2, callbacks=[seen], enable_checkpointing=False, **QUIET).fit(
                     model, Sessions()
                 )
                 losses.append(torch.tensor(seen.losses))
-            assert Rerun.replays == (0 if name == "last" else 5)  # 3 are plain
+            assert Tape.replays == (0 if name == "last" else 5)  # 3 are plain
             torch.testing.assert_close(*losses, rtol=1e-6, atol=1e-6)
     assert "LastSkip has no parameters to train" in capsys.readouterr().err

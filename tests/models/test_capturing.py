@@ -4,7 +4,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging, LambdaCallback
-from support.captured import Losses, Rerun, stand_in
+from support.captured import Losses, Tape, stand_in
 from support.resuming import QUIET, Diary, SmallRows, WeightedRows, fit, state_of
 
 import zoo
@@ -44,9 +44,9 @@ def assert_equal_steps(replays=None, tolerance=1e-6, precision="64-true", **opti
     options["trainer"] = {"precision": precision, **options.get("trainer", {})}
     with stand_in():
         plain, weights = losses_of(cuda_graphs=False, **options)
-        assert Rerun.made == 0
+        assert Tape.made == 0
         recorded, others = losses_of(cuda_graphs=True, **options)
-        assert Rerun.replays == replays if replays is not None else Rerun.replays > 0
+        assert Tape.replays == replays if replays is not None else Tape.replays > 0
     torch.testing.assert_close(recorded, plain, rtol=tolerance, atol=tolerance)
     # Adam's steps are as long by the smallest of gradients as by others
     close = {"rtol": 100 * tolerance, "atol": 100 * tolerance}
@@ -68,7 +68,7 @@ class Changed:
 def test_recorded_steps_are_those_of_a_plain_fit(model):
     """77 rows are five batches of 15 or 16: of each size three steps are plain."""
     assert_equal_steps(model=model, epochs=20, replays=100 - 2 * PLAIN_STEPS)
-    assert Rerun.made == 2
+    assert Tape.made == 2
 
 
 @pytest.mark.parametrize("options", OPTIMIZERS, ids=str)
@@ -141,7 +141,7 @@ def test_a_fit_goes_on_from_a_checkpoint_on_either_device(tmp_path, optimizer):
         whole = Diary(tmp_path)
         expected = state_of(fit(whole, model=model, max_epochs=4))[:2]
         path = next(p for p, n in whole.checkpoints if "batch" in p.name and n > 15)
-        assert Rerun.replays
+        assert Tape.replays
         go_on("auto")
         go_on(False)
     group = go_on("auto")
@@ -156,7 +156,7 @@ def test_batches_of_many_shapes_are_trained_on_plainly():
             return Changed(super().loader(split, **options), cut)
 
     assert_equal_steps(data=AnySize(batch_size=8), epochs=6)
-    assert Rerun.made == 4
+    assert Tape.made == 4
 
 
 class Looks(pl.Callback):
@@ -167,7 +167,7 @@ class Looks(pl.Callback):
 def says(capsys, reason, **options):
     with stand_in():
         losses_of(**options)
-        assert Rerun.made == 0
+        assert Tape.made == 0
         said = capsys.readouterr().err
         assert reason in said
         assert said.count("not recorded as CUDA graphs") == 1
@@ -232,16 +232,16 @@ def test_models_of_ones_own_are_recorded_where_asked(capsys):
     try:
         with stand_in():
             losses_of("Mine")
-            assert Rerun.made == 0
+            assert Tape.made == 0
             assert "Mine is not of this package" in capsys.readouterr().err
             losses_of("Mine", cuda_graphs=True)
-            assert Rerun.made == 2
+            assert Tape.made == 2
     finally:
         zoo_models.undo()
 
 
 def test_a_failed_recording_is_said_and_trained_plainly(capsys):
-    class Fails(Rerun):
+    class Fails(Tape):
         def __init__(self, function):
             raise RuntimeError("operation not permitted\nwhen stream is capturing")
 

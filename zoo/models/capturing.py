@@ -179,13 +179,10 @@ def _overrides(thing: Any, name: str, base: type) -> bool:
 def _whole_step(trainer: Trainer, model: Any, batch: Any) -> tuple[Tensor, ...]:
     """Forward, loss, backward, clipping and the step of the optimizer; returns the `losses`."""
     optimizer = trainer.optimizers[0]
+    optimizer.zero_grad()
     with trainer.precision_plugin.train_step_context():
         losses = model.losses(batch)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    trained = [p for p in parameters if p.requires_grad]
-    gradients = torch.autograd.grad(losses[0], trained, allow_unused=True)
-    for parameter, gradient in zip(trained, gradients, strict=True):
-        parameter.grad = gradient
+    losses[0].backward()  # which gives gradients the strides of weights, as fused steps need them
     model.configure_gradient_clipping(
         optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
     )
