@@ -2,6 +2,11 @@
 
     python benchmarks/gpu_calls.py
     python benchmarks/gpu_calls.py --models DeepFM InterpretableGRU --names 10
+    python benchmarks/gpu_calls.py --instances 32
+
+With `--instances` instead those of `detect`, for each of so many rows of DeepFM: by the detectors
+`walsh` (of `explain` too) and `nid`, without permutations. The answer of each call of the model is
+waited for as well.
 
 On a GPU each call that is no view starts a kernel at least, and small steps take as long as their
 kernels take to start. Counted is the third step, when the optimizer has its state:
@@ -20,8 +25,10 @@ The click models and their rows are those of `train_throughput.py`; the mixtures
 """
 
 import argparse
+import tempfile
 from collections import Counter
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +45,11 @@ from train_throughput import make_model
 import zoo
 from zoo.data.batch import Batch
 from zoo.data.schema import Schema
+from zoo.glider.perturb import OnOff
+from zoo.glider.surrogates.detector import MadexDetector
+from zoo.glider.surrogates.madex import MadexConfig
+from zoo.glider.walsh.detector import WalshDetector
+from zoo.glider.walsh.search import WalshConfig
 from zoo.models.base import ZooModule
 from zoo.nn.captured import DeviceRates
 from zoo.nn.device import as_on_gpu
@@ -127,6 +139,41 @@ def count(name: str, gpu: bool, options: argparse.Namespace) -> tuple[Calls, Cal
     return loss, update
 
 
+def explained(detector: str, gpu: bool, instances: int) -> tuple[Calls, int]:
+    """The calls of the explanation of rows, and how often the model is called."""
+    torch.manual_seed(0)
+    schema = make_schema(IDS)
+    model = make_model("DeepFM", schema).eval()
+    switches = OnOff.of(schema, torch.zeros(len(schema.numerical)))
+    config = WalshConfig() if detector == "walsh" else MadexConfig()
+    kind = WalshDetector if detector == "walsh" else MadexDetector
+    called: list[int] = []
+
+    def scores(batch: Batch) -> Tensor:
+        called.append(len(batch.label))
+        return model(batch)
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = kind(scores, rows(schema, instances), switches, config, Path(folder), 0)
+        with as_on_gpu() if gpu else nullcontext(), torch.no_grad(), Calls() as calls:
+            found.write(Path(folder) / f"found{found.suffix}", range(instances))
+    return calls, len(called)
+
+
+def print_explanations(instances: int) -> None:
+    """Prints a table."""
+    table = make_table(
+        f"of each of {instances} rows", "detector", "way", "ATen calls", "kernels", "asks", "model"
+    )
+    for detector in ("walsh", "nid"):
+        for way in ("CPU", "GPU"):
+            calls, called = explained(detector, way == "GPU", instances)
+            total = calls.names.total()
+            each = (total, total - calls.views, calls.asks, called)
+            table.add_row(detector, way, *(f"{n / instances:,.1f}" for n in each))
+    console.print(table)
+
+
 def parse_arguments() -> argparse.Namespace:
     """Command line options."""
     parser = argparse.ArgumentParser(
@@ -136,6 +183,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=every, default=every)
     parser.add_argument("--batch_size", type=int, default=4096)
     parser.add_argument("--sessions", type=int, default=256, help="of a batch")
+    parser.add_argument("--instances", type=int, default=0, help="rows that are explained")
     parser.add_argument("--names", type=int, default=0, help="most frequent calls to print")
     return parser.parse_args()
 
@@ -143,6 +191,9 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Prints a table."""
     options = parse_arguments()
+    if options.instances:
+        print_explanations(options.instances)
+        return
     columns = ("way", "all", "loss", "update", "kernels", "asks")
     table = make_table("ATen calls of a training step", "model", *columns)
     frequent = []
