@@ -1,9 +1,11 @@
 """Recorded training steps, by a stand-in for a CUDA graph: the steps are those of plain ones."""
 
+from functools import partial
+
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging, LambdaCallback
+from pytorch_lightning.callbacks import EMAWeightAveraging, LambdaCallback, ModelPruning
 from support.captured import Losses, Tape, stand_in
 from support.resuming import QUIET, Diary, SmallRows, WeightedRows, fit, state_of
 
@@ -33,7 +35,7 @@ def losses_of(model="DeepFM", cuda_graphs="auto", data=None, epochs=4, trainer=N
     made = getattr(zoo, model)(data.schema, cuda_graphs=cuda_graphs, **options)
     seen = Losses()
     settings = {"max_epochs": epochs, **QUIET, **(trainer or {})}
-    settings["callbacks"] = [*settings.get("callbacks", ()), seen]
+    settings["callbacks"] = [*(make() for make in settings.get("callbacks", ())), seen]
     settings["enable_checkpointing"] = False
     pl.Trainer(**settings).fit(made, data)
     return torch.tensor(seen.losses, dtype=torch.float64), made
@@ -159,6 +161,26 @@ def test_batches_of_many_shapes_are_trained_on_plainly():
     assert Tape.made == 4
 
 
+class Freezes(pl.Callback):
+    """Trains the deep part in every other pair of steps alone, and swaps a weight once."""
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        module.deep.requires_grad_(trainer.global_step // 10 % 2 == 0)
+
+    def on_train_epoch_start(self, trainer, module):
+        if trainer.current_epoch == 5:
+            module.embedding.table.data = module.embedding.table.data.clone()
+
+
+def test_what_is_changed_in_the_midst_is_recorded_anew():
+    assert_equal_steps(epochs=12, trainer={"callbacks": [Freezes]})
+    assert Tape.made > 4
+    pruned = partial(ModelPruning, "l1_unstructured", amount=0.5, parameter_names=["weight"])
+    options = {"precision": "32-true", "tolerance": 1e-5, "trainer": {"callbacks": [pruned]}}
+    assert_equal_steps(model="WideDeep", epochs=6, **options)
+    assert Tape.made > 2
+
+
 class Looks(pl.Callback):
     def on_after_backward(self, trainer, module):
         pass
@@ -179,10 +201,10 @@ def says(capsys, reason, **options):
 @pytest.mark.parametrize(
     ("reason", "options"),
     [
-        ("callback Looks looks at", {"trainer": {"callbacks": [Looks()]}}),
+        ("callback Looks looks at", {"trainer": {"callbacks": [Looks]}}),
         (
             "callback LambdaCallback looks at",
-            {"trainer": {"callbacks": [LambdaCallback(on_before_optimizer_step=print)]}},
+            {"trainer": {"callbacks": [partial(LambdaCallback, on_before_optimizer_step=print)]}},
         ),
         ("accumulated", {"trainer": {"accumulate_grad_batches": 2}}),
         ("Adafactor has no step", {"optimizer": "adafactor", "sparse_gradients": False}),

@@ -43,7 +43,10 @@ class CapturedSteps(Callback):
         self.replay: captured.Recorded | None = None
         self._steps: captured.RecordedSteps | None = None
         self._rates: captured.DeviceRates | None = None
-        self._options: Any = None
+        self._options: Any = None  # of the optimizer
+        self._tensors: list[int] = []  # where those lie that recordings are of
+        self._flagged: list[tuple[Any, str]] = []
+        self._flags: list[bool] = []
         self._insists = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -51,7 +54,7 @@ class CapturedSteps(Callback):
         return {**vars(self), "replay": None, "_steps": None, "_rates": None}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forgets recordings of before, whose tensors a checkpoint may have replaced."""
+        """Looks whether steps can be recorded."""
         self._forget()
         model: Any = pl_module
         self._insists = model.cuda_graphs is True
@@ -67,9 +70,13 @@ class CapturedSteps(Callback):
             self._say(trainer, obstacle)
             return
         self._options = captured.options_of(trainer.optimizers[0])
-        self._steps = captured.RecordedSteps(
-            lambda batch: _whole_step(trainer, model, batch), captured.CUDAGraph
-        )
+        self._begin(trainer, model)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forgets recordings of other tensors, such as weights that were pruned or loaded."""
+        recorded = self._steps is not None and self._steps.shapes
+        if recorded and _tensors_of(trainer, pl_module) != self._tensors:
+            self._begin(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -78,6 +85,8 @@ class CapturedSteps(Callback):
         self.replay = None
         if self._steps is None or self._rates is None:
             return
+        if self._flags != [getattr(thing, name) for thing, name in self._flagged]:
+            self._begin(trainer, pl_module)
         obstacle = None
         if trainer.accumulate_grad_batches > 1:
             obstacle = "gradients of several batches are accumulated"
@@ -89,11 +98,23 @@ class CapturedSteps(Callback):
             try:
                 with self._rates.read():
                     self.replay = self._steps.find(batch)
+                if self.replay is not None and not self._tensors:
+                    self._tensors = _tensors_of(trainer, pl_module)
             except RuntimeError as error:
                 obstacle = f"PyTorch cannot record them ({' '.join(str(error).split())})"
         if obstacle is not None:
             self._steps = None
             self._say(trainer, obstacle)
+
+    def _begin(self, trainer: Trainer, model: Any) -> None:
+        """Records anew, of the tensors and the state that there are now."""
+        self._tensors = []
+        self._flagged = [(module, "training") for module in model.modules()]
+        self._flagged += [(parameter, "requires_grad") for parameter in model.parameters()]
+        self._flags = [getattr(thing, name) for thing, name in self._flagged]
+        self._steps = captured.RecordedSteps(
+            lambda batch: _whole_step(trainer, model, batch), captured.CUDAGraph
+        )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives the memory of the recordings back."""
@@ -169,6 +190,13 @@ def _obstacle(trainer: Trainer, model: Any, insists: bool) -> str | None:
             "outside of its tensors; model.cuda_graphs true says that it does not"
         )
     return None
+
+
+def _tensors_of(trainer: Trainer, model: LightningModule) -> list[int]:
+    """Where the tensors lie that a recorded step reads and writes, once the optimizer has its."""
+    states = [v for s in trainer.optimizers[0].state.values() for v in s.values()]
+    every = [*model.parameters(), *model.buffers(), *states]
+    return [tensor.data_ptr() for tensor in every if isinstance(tensor, Tensor)]
 
 
 def _overrides(thing: Any, name: str, base: type) -> bool:
