@@ -121,6 +121,8 @@ class Figures:
         model = DeepFM(self.schema)
         for part in (first_rows(rows, 10 * size), rows):
             loader = ResidentRows(part, size)
+            if loader.ahead:  # the first order is drawn while rows are copied, as these have been
+                loader.ahead._ahead.result()
             (seconds,) = fit_seconds(model, loader, self.device, "tf32", 1)
         more = {"seconds": round(seconds, 3), "resident_bytes": bytes_of(rows)}
         if self.device.type == "cuda":

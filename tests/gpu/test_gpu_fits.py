@@ -1,11 +1,17 @@
 """Data, resumed fits, predictions and detection on a GPU are those of a CPU."""
 
+import json
+from contextlib import nullcontext
+
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from support import fitting
 from support.explaining import QUICK
 from support.on_gpu import CPU, NAMES, accelerator, batches_of, ways_of_gpus
 from support.resuming import Diary, SmallRows, fit, state_of
+from support.running import command
 from support.small_checkpoints import QUIET, small
 from torch.utils.data import DataLoader
 
@@ -118,6 +124,30 @@ def test_predictions_are_those_of_a_cpu(name, device):
     with ways_of_gpus(device):
         found = predicted(device)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+# Commands
+
+
+def test_commands_give_what_they_give_on_a_cpu(device, criteo_file, tmp_path, monkeypatch):
+    """A fit of rows on the device, and predictions of its checkpoint."""
+    found = []
+    for where in (CPU, device):
+        (tmp_path / str(len(found))).mkdir()
+        monkeypatch.chdir(tmp_path / str(len(found)))
+        on = f"--trainer.accelerator={accelerator(where)['accelerator']}"
+        data = ["--data.resident=true", f"--data.prepared={tmp_path / 'prepared'}"]
+        with ways_of_gpus(where) if found else nullcontext() as recording:
+            run = fitting.fit(criteo_file, "--trainer.max_epochs=1", *data, on)
+            assert not found or recording.replays
+            given = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/best.ckpt"]
+            output = ["--data.predict_path", criteo_file, "--data.predict_output", "out.csv"]
+            command("predict", *given, *output, on)
+        metrics = json.loads((run / "metrics.json").read_text())
+        scores = np.loadtxt("out.csv", delimiter=",", skiprows=1, usecols=1)
+        found.append(([metrics[key] for key in ("val/auc", "val/logloss", "test/auc")], scores))
+    assert found[1][0] == pytest.approx(found[0][0], abs=1e-3)
+    np.testing.assert_allclose(found[1][1], found[0][1], atol=1e-2)
 
 
 # Detection
