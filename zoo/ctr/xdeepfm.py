@@ -34,7 +34,7 @@ class _OuterProducts(torch.autograd.Function):
     @onednn_products()
     def forward(ctx: Any, x: Tensor, x0: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The maps."""
-        out = x.new_empty(len(x), len(weight))
+        out = x.new_empty(x.shape[0], len(weight))
         for r in _chunks(x, x0):
             torch.addmm(bias, _outer(x[r], x0[r]), weight.t(), out=out[r]).relu_()
         ctx.save_for_backward(x, x0, weight, out)
@@ -85,6 +85,8 @@ class CompressedInteractionLayer(nn.Linear):
         self, x: Tensor, x0: Tensor
     ) -> Tensor:
         """[R, M], [R, F] -> [R, H]."""
+        if torch.compiler.is_exporting():  # which has no chunks of batches of any size
+            return super().forward(_outer(x, x0)).relu()
         return _OuterProducts.apply(x, x0, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 

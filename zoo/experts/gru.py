@@ -96,7 +96,7 @@ class InterpretableGRU(SessionMixture):
 
     def encode(self, batch: SessionBatch) -> Tensor:
         """[B, T', H * w] features of the tracks to predict."""
-        start = batch.past.new_zeros(len(batch.past), self.width * len(self.lattice))
+        start = batch.past.new_zeros(batch.past.shape[0], self.width * len(self.lattice))
         _, state = self.past(batch.past, batch.past_mask, start)
         features, _ = self.future(batch.future, batch.future_mask, state)
         return self.dropout(features)

@@ -40,9 +40,11 @@ class JoinedProduct(torch.autograd.Function):
         ctx.seen = [weight.shape[1] for weight in weights]
         ctx.own = own
         whole = x.new_zeros(sum(ctx.outputs), x.shape[1])
-        places = zip(whole.split(ctx.outputs), columns.split(ctx.seen), weights, strict=True)
-        for rows, mine, weight in places:
-            rows.index_copy_(1, mine, weight)
+        start = 0
+        for mine, weight in zip(columns.split(ctx.seen), weights, strict=True):
+            # no `split`, into whose views torch.export lets nothing be written
+            whole[start : start + len(weight)].index_copy_(1, mine, weight)
+            start += len(weight)
         ctx.save_for_backward(x, whole, columns)
         return torch.addmm(torch.cat(biases), x, whole.t())
 

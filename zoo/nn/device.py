@@ -15,9 +15,13 @@ _pretends = False  # no ContextVar, which torch.compile does not see through
 
 
 def is_cpu(where: Tensor | torch.device) -> bool:
-    """Whether a tensor, or a device, is one for which the ways of CPUs are meant."""
+    """Whether a tensor, or a device, is one for which the ways of CPUs are meant.
+
+    What torch.export makes of a model goes the way of GPUs, which takes batches of any size and
+    values.
+    """
     device = where.device if isinstance(where, Tensor) else where
-    return device.type == "cpu" and not _pretends
+    return device.type == "cpu" and not (_pretends or torch.compiler.is_exporting())
 
 
 @contextmanager

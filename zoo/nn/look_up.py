@@ -42,16 +42,16 @@ class LookUp(torch.autograd.Function):
         if off is not None:
             rows.masked_fill_(off.unsqueeze(2), 0)
         fields = embedded + ids.shape[1]
-        flat = rows.new_empty(len(ids), fields * dim + numerical.shape[1])
-        vectors, numbers = flat.split([fields * dim, numerical.shape[1]], 1)
-        vectors = vectors.view(len(ids), fields, dim)
+        flat = rows.new_empty(ids.shape[0], fields * dim + numerical.shape[1])
+        # no `split`, into whose views torch.export lets nothing be written
+        vectors = flat[:, : fields * dim].view(ids.shape[0], fields, dim)
         of_ids, weights = rows.split([dim, rows.shape[2] - dim], 2)
         if numerical_vectors is None:
             vectors.copy_(of_ids)
         else:
             vectors[:, :embedded] = numerical.unsqueeze(2) * numerical_vectors
             vectors[:, embedded:] = of_ids
-        numbers.copy_(numerical)
+        flat[:, fields * dim :] = numerical
         of_lists = None if values is None else nn.functional.embedding(values, table)
         return flat, vectors, weights.sum((1, 2)), of_lists
 

@@ -136,7 +136,7 @@ class SizedEmbedding(nn.Module):
         found = [part(batch.view(self.schema, schema)) for part, schema in pairs]
         flat = torch.cat([embedded.flat for embedded in found], 1)
         linear = torch.stack([embedded.linear for embedded in found]).sum(0)
-        return Embedded(vectors=flat.new_empty(len(flat), 0, 0), linear=linear, flat=flat)
+        return Embedded(vectors=flat.new_empty(flat.shape[0], 0, 0), linear=linear, flat=flat)
 
     def columns(self, schema: Schema, names: Sequence[str]) -> list[int]:
         """The columns of `Embedded.flat` that hold the given fields, ascending.
