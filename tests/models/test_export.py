@@ -28,7 +28,7 @@ class Explained(nn.Module):
     def forward(self, *parts):
         if self.kind is Batch:
             return self.model.explain(Batch(*parts, label=parts[0].new_zeros(parts[0].shape[0])))
-        past, past_mask, future, future_mask = parts
+        _, _, future, _ = parts
         return self.model.explain(SessionBatch(*parts, label=future[..., 0]))
 
 
