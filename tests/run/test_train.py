@@ -72,10 +72,7 @@ def test_the_plateau_settings_go_over_every_config(config):
 
 @pytest.mark.parametrize("config", CLICKS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_the_settings_of_a_gpu_go_over_every_config_of_clicks(config):
-    found = yaml.safe_load(printed(config, GPU))
-    assert found == laid_over(config, GPU)
-    options, batch = found["model"]["init_args"], found["data"]["init_args"]["batch_size"]
-    assert options["learning_rate"] == pytest.approx(0.001 * (batch / 512) ** 0.5, rel=0.01)
+    assert yaml.safe_load(printed(config, GPU)) == laid_over(config, GPU)
 
 
 def test_a_fit_takes_the_settings_of_a_gpu(criteo_file):
