@@ -1,6 +1,6 @@
 """Validation logloss of large batches beside that of small ones, by the rule that scales the rate.
 
-    python benchmarks/large_batches.py                         # DeepFM; 13 minutes, one thread
+    python benchmarks/large_batches.py                         # DeepFM; 12 minutes, one thread
     python benchmarks/large_batches.py --optimizers lazy_adam --times 16 --rules none --seeds 1
     python benchmarks/large_batches.py --deep 400 400 400 --rows 300000 --times 16 --epochs 8
     python benchmarks/large_batches.py --quick                 # a minute: whether it runs
