@@ -93,7 +93,7 @@ class LookUp(torch.autograd.Function):
             dnumerical_vectors = torch.einsum("bn,bnd->nd", numerical, of_numbers)
         if ctx.needs_input_grad[2]:
             dnumerical = torch.zeros_like(numerical) if direct is None else direct
-            if of_numbers is not None:
+            if of_numbers is not None and numerical_vectors is not None:
                 dnumerical = dnumerical + (of_numbers * numerical_vectors).sum(2)
         return (
             _table_gradient(ctx, touched, gradients),
