@@ -264,7 +264,7 @@ def test_models_of_ones_own_are_recorded_where_asked(capsys):
 
 def test_a_failed_recording_is_said_and_trained_plainly(capsys):
     class Fails(Tape):
-        def __init__(self, function):
+        def __init__(self, function, beside=None):
             raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
     with stand_in():

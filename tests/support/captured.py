@@ -1,6 +1,7 @@
 """Recorded steps without a GPU: a stand-in for a CUDA graph."""
 
 import contextlib
+import gc
 from unittest import mock
 
 import pytorch_lightning as pl
@@ -12,22 +13,30 @@ from torch.utils._pytree import tree_leaves
 from zoo.nn import captured
 from zoo.nn.device import as_on_gpu
 
+# that give values, or shapes that depend on them
+ASKING = {"_local_scalar_dense", "equal", "masked_select", "nonzero", "_unique2"}
+ASKING |= {"unique_consecutive", "unique_dim", "repeat_interleave"}
+OF_NUMBERS = {"lift_fresh", "fill_"}  # of one number, which a kernel is given
+
 
 class Tape(TorchDispatchMode):
     """The ATen calls of a function, recorded once and made again over the same tensors.
 
     As with a CUDA graph, no Python runs in a replay: a number that Python has read or counted is
     that of the recording for ever, and what was computed outside of the tape is not computed again.
-    Recording changes nothing, neither tensors nor the state of random numbers.
+    Recording changes nothing, neither tensors nor the state of random numbers. It fails where a
+    value is asked for, or where a tensor is made of numbers of the host, which are to be copied.
     """
 
     made = 0
     replays = 0
 
-    def __init__(self, function):
+    def __init__(self, function, beside=None):
         super().__init__()
         type(self).made += 1
         self.calls, self.known, self.before = [], set(), {}
+        tensors = [x for x in gc.get_objects() if type(x) in (Tensor, torch.nn.Parameter)]
+        self.old = _places([x for x in tensors if x.layout == torch.strided])
         random = torch.get_rng_state()
         with self:
             self.outputs = function()
@@ -38,14 +47,17 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        given = _places((args, kwargs))
+        given, name = _places((args, kwargs)), func._schema.name.removeprefix("aten::")
+        of_host = name not in OF_NUMBERS and not given <= self.old | self.known
+        if name in ASKING or of_host:
+            raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
         if func._schema.is_mutable or "batch_norm" in func._schema.name:
             for tensor in _tensors((args, kwargs)):
                 if _place(tensor) not in self.known:  # it was there before
                     self.before.setdefault(id(tensor), (tensor, tensor.clone()))
         found = func(*args, **kwargs)
         self.calls.append((func, args, kwargs, _new(found, given)))
-        self.known |= _places(found) - given
+        self.known |= _places(found) - given if name != "lift_fresh" else set()
         return found
 
     def replay(self):

@@ -23,8 +23,8 @@ class Graph(captured.CUDAGraph):
     made = 0
     replays = 0
 
-    def __init__(self, function):
-        super().__init__(function)
+    def __init__(self, function, beside=None):
+        super().__init__(function, beside)
         type(self).made += 1
 
     def replay(self):

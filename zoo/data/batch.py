@@ -75,8 +75,8 @@ class Batch(NamedTuple):
             wanted: Fields to keep, in their new order; all are in `schema`.
         """
         return self._replace(
-            numerical=self.numerical[:, _columns(schema.numerical, wanted.numerical)],
-            categorical=self.categorical[:, _columns(schema.categorical, wanted.categorical)],
+            numerical=_chosen(self.numerical, schema.numerical, wanted.numerical),
+            categorical=_chosen(self.categorical, schema.categorical, wanted.categorical),
             lists=self.lists and self.lists.columns(_columns(schema.lists, wanted.lists)),
         )
 
@@ -140,8 +140,8 @@ class SessionBatch(NamedTuple):
     def view(self, schema: Schema, wanted: Schema) -> Self:
         """The sessions with some of their fields; see `Batch.view`."""
         return self._replace(
-            past=self.past[..., _columns(schema.numerical, wanted.numerical)],
-            future=self.future[..., _columns(schema.future, wanted.future)],
+            past=_chosen(self.past, schema.numerical, wanted.numerical),
+            future=_chosen(self.future, schema.future, wanted.future),
         )
 
     def shuffled(self, schema: Schema, field: Field, seed: int) -> Self:
@@ -211,6 +211,12 @@ def _padded(parts: list[Tensor]) -> list[Tensor]:
     time = max(part.shape[1] for part in parts)
     rest = [0, 0] * (parts[0].ndim - 2)
     return [functional.pad(part, [*rest, 0, time - part.shape[1]]) for part in parts]
+
+
+def _chosen(values: Tensor, fields: Sequence[Field], wanted: Sequence[Field]) -> Tensor:
+    """The columns of some fields, taken without an index that a GPU would wait for."""
+    columns = [values[..., column] for column in _columns(fields, wanted)]
+    return torch.stack(columns, -1) if columns else values[..., :0]
 
 
 def _columns(fields: Sequence[Field], wanted: Sequence[Field]) -> list[int]:

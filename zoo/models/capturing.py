@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW
 
 from zoo.data.errors import ZooError
+from zoo.models.baked import Baked, hooked, tensors_of
 from zoo.nn import captured
 from zoo.nn.device import is_cpu
 from zoo.nn.optim import RowOptimizer
@@ -45,13 +46,12 @@ class CapturedSteps(Callback):
         self._rates: captured.DeviceRates | None = None
         self._options: Any = None  # of the optimizer
         self._tensors: list[int] = []  # where those lie that recordings are of
-        self._flagged: list[tuple[Any, str]] = []
-        self._flags: list[bool] = []
+        self._baked: Baked | None = None
         self._insists = False
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy of the model has: no recordings, which are of the tensors of this one."""
-        return {**vars(self), "replay": None, "_steps": None, "_rates": None}
+        return {**vars(self), "replay": None, "_steps": None, "_rates": None, "_baked": None}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks whether steps can be recorded."""
@@ -69,14 +69,23 @@ class CapturedSteps(Callback):
         if obstacle:
             self._say(trainer, obstacle)
             return
-        self._options = captured.options_of(trainer.optimizers[0])
         self._begin(trainer, model)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets recordings of other tensors, such as weights that were pruned or loaded."""
-        recorded = self._steps is not None and self._steps.shapes
-        if recorded and _tensors_of(trainer, pl_module) != self._tensors:
+        if self._rates is not None:
+            self._rates.take_state()  # which may have been loaded
+        if self._steps is None:
+            return
+        if name := hooked(pl_module):
+            self._stop(trainer, f"{name} has a hook, which a recorded step would not call")
+        elif self._steps.shapes and tensors_of(trainer, pl_module) != self._tensors:
             self._begin(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks again, in the midst of an epoch too."""
+        if not trainer.sanity_checking:
+            self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -85,7 +94,7 @@ class CapturedSteps(Callback):
         self.replay = None
         if self._steps is None or self._rates is None:
             return
-        if self._flags != [getattr(thing, name) for thing, name in self._flagged]:
+        if self._baked is None or self._baked.changed:
             self._begin(trainer, pl_module)
         obstacle = None
         if trainer.accumulate_grad_batches > 1:
@@ -99,19 +108,28 @@ class CapturedSteps(Callback):
                 with self._rates.read():
                     self.replay = self._steps.find(batch)
                 if self.replay is not None and not self._tensors:
-                    self._tensors = _tensors_of(trainer, pl_module)
+                    self._tensors = tensors_of(trainer, pl_module)
             except RuntimeError as error:
                 obstacle = f"PyTorch cannot record them ({' '.join(str(error).split())})"
         if obstacle is not None:
-            self._steps = None
-            self._say(trainer, obstacle)
+            self._stop(trainer, obstacle)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Leaves nothing to steps that are taken without callbacks, as a learning-rate finder's."""
+        self.replay = None
 
     def _begin(self, trainer: Trainer, model: Any) -> None:
         """Records anew, of the tensors and the state that there are now."""
         self._tensors = []
-        self._flagged = [(module, "training") for module in model.modules()]
-        self._flagged += [(parameter, "requires_grad") for parameter in model.parameters()]
-        self._flags = [getattr(thing, name) for thing, name in self._flagged]
+        self._options = captured.options_of(trainer.optimizers[0])
+        self._baked = Baked(trainer, model)
         self._steps = captured.RecordedSteps(
             lambda batch: _whole_step(trainer, model, batch), captured.CUDAGraph
         )
@@ -141,7 +159,11 @@ class CapturedSteps(Callback):
             yield
 
     def _forget(self) -> None:
-        self.replay = self._steps = self._rates = None
+        self.replay = self._steps = self._rates = self._baked = None
+
+    def _stop(self, trainer: Trainer, obstacle: str) -> None:
+        self._steps = None
+        self._say(trainer, obstacle)
 
     def _say(self, trainer: Trainer, obstacle: str) -> None:
         if self._insists:
@@ -182,6 +204,8 @@ def _obstacle(trainer: Trainer, model: Any, insists: bool) -> str | None:
         return "detect_anomaly looks at the gradients of each step"
     if looking:
         return f"the callback {type(looking[0]).__name__} looks at the gradients of each step"
+    if name := hooked(model):
+        return f"{name} has a hook, which a recorded step would not call"
     if any(_overrides(model, name, own) for name in STEPS):
         return f"{type(model).__name__} has a step, or hooks of a step, of its own"
     if own is not type(model) and not insists:
@@ -190,13 +214,6 @@ def _obstacle(trainer: Trainer, model: Any, insists: bool) -> str | None:
             "outside of its tensors; model.cuda_graphs true says that it does not"
         )
     return None
-
-
-def _tensors_of(trainer: Trainer, model: LightningModule) -> list[int]:
-    """Where the tensors lie that a recorded step reads and writes, once the optimizer has its."""
-    states = [v for s in trainer.optimizers[0].state.values() for v in s.values()]
-    every = [*model.parameters(), *model.buffers(), *states]
-    return [tensor.data_ptr() for tensor in every if isinstance(tensor, Tensor)]
 
 
 def _overrides(thing: Any, name: str, base: type) -> bool:

@@ -18,7 +18,8 @@ from zoo.data.batch import AnyBatch, Batch, SessionBatch
 
 PLAIN_STEPS = 3  # before a recording: they make what is made once, such as the state of optimizers
 MOST_SHAPES = 4  # of batches whose steps are recorded; each keeps its memory
-ON_DEVICE = ("fused", "capturable")  # options by which torch's optimizers read tensors on GPUs
+# options by which torch's optimizers read tensors on GPUs
+ON_DEVICE = {"fused": True, "capturable": True}
 
 Outputs = tuple[Tensor, ...]
 
@@ -32,20 +33,28 @@ class Recording(Protocol):
 
 
 class CUDAGraph:
-    """A function without arguments, recorded as a CUDA graph; recordings share their memory.
+    """A function without arguments, recorded as a CUDA graph.
 
     Args:
         function: What is recorded.
+        beside: A recording whose memory this one may use too, as both are never replayed at once.
+            Memory whose recordings are gone is not taken up again, which PyTorch refuses.
     """
 
-    _pools: dict[int, Any] = {}  # noqa: RUF012  (one for each device, for as long as the process)
-
-    def __init__(self, function: Callable[[], Outputs]) -> None:
-        device = torch.cuda.current_device()
-        pool = self._pools.setdefault(device, torch.cuda.graph_pool_handle())
+    def __init__(self, function: Callable[[], Outputs], beside: "CUDAGraph | None" = None) -> None:
+        pool = None if beside is None else beside.graph.pool()
+        stream = torch.cuda.current_stream()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool):
-            self.outputs = function()
+        try:
+            with torch.cuda.graph(self.graph, pool=pool):
+                self.outputs = function()
+        except BaseException:
+            # a failed recording would go on with its stream, and with random numbers that take
+            # themselves for recorded, which the next dropout would refuse
+            torch.cuda.set_stream(stream)
+            random = torch.cuda.default_generators[torch.cuda.current_device()]
+            random.graphsafe_set_state(random.clone_state())
+            raise
 
     def replay(self) -> Outputs:
         """Does it again."""
@@ -69,13 +78,13 @@ class Recorded:
         record: Callable[[Callable[[], Outputs]], Recording],
     ) -> None:
         self._batch = batch._replace(**{name: part.clone() for name, part in _parts(batch)})
-        self._recording = record(lambda: step(self._batch))
+        self.recording = record(lambda: step(self._batch))
 
     def __call__(self, batch: Any) -> Outputs:
         """Takes the step with another batch; the outputs are overwritten by the next step."""
         for name, part in _parts(batch):
             getattr(self._batch, name).copy_(part)
-        return self._recording.replay()
+        return self.recording.replay()
 
 
 class RecordedSteps:
@@ -83,7 +92,7 @@ class RecordedSteps:
 
     Args:
         step: The step.
-        record: What records a function.
+        record: What records a function, beside another recording or None.
 
     Attributes:
         shapes: Number of shapes that were recorded.
@@ -92,7 +101,7 @@ class RecordedSteps:
     def __init__(
         self,
         step: Callable[[Any], Outputs],
-        record: Callable[[Callable[[], Outputs]], Recording] = CUDAGraph,
+        record: Callable[[Callable[[], Outputs], Any], Recording] = CUDAGraph,
     ) -> None:
         self._step = step
         self._record = record
@@ -111,7 +120,10 @@ class RecordedSteps:
         if found is None and self.shapes < MOST_SHAPES:
             self._seen[shape] += 1
             if self._seen[shape] > PLAIN_STEPS:
-                found = self._recorded[shape] = Recorded(self._step, batch, self._record)
+                beside = next((other.recording for other in self._recorded.values()), None)
+                found = self._recorded[shape] = Recorded(
+                    self._step, batch, lambda function: self._record(function, beside)
+                )
         return found
 
 
@@ -134,17 +146,26 @@ class DeviceRates:
 
     def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
         self.optimizer = optimizer
-        self._rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
-        self._values: list[Any] = [None] * len(self._rates)
+        self.device = device
+        self._rates: list[Tensor] = []
+        self._values: list[Any] = []
         # torch's warning that `capturable` is slow without a graph; by its private name
         optimizer._warned_capturable_if_run_uncaptured = True  # pyright: ignore[reportAttributeAccessIssue]
-        for state in optimizer.state.values():  # a checkpoint has them on the CPU
+        self.take_state()
+
+    def take_state(self) -> None:
+        """Brings numbers of steps to the device; those of a checkpoint lie on the CPU."""
+        for state in self.optimizer.state.values():
             if "step" in state:
-                state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=device)
+                step = torch.as_tensor(state["step"], dtype=torch.float32, device=self.device)
+                state["step"] = step
 
     def update(self) -> None:
-        """Takes the rates that the optimizer has now."""
+        """Takes the rates that the optimizer has now, of groups that it was given since, too."""
         for i, group in enumerate(self.optimizer.param_groups):
+            if i == len(self._rates):
+                self._rates.append(torch.zeros((), device=self.device))
+                self._values.append(None)
             if group["lr"] != self._values[i]:
                 self._values[i] = group["lr"]
                 self._rates[i].fill_(group["lr"])
@@ -154,17 +175,32 @@ class DeviceRates:
         """A block in which steps of the optimizer read them, and ask nothing of the device."""
         self.update()
         groups = self.optimizer.param_groups
-        before = [{name: g[name] for name in ("lr", *ON_DEVICE) if name in g} for g in groups]
+        names = ("lr", *ON_DEVICE, "foreach")
+        before = [{name: g[name] for name in names if name in g} for g in groups]
         for group, rate in zip(groups, self._rates, strict=True):
-            group |= {name: True for name in ON_DEVICE if name in group} | {"lr": rate}
+            if self._begins(group):
+                continue
+            group |= {name: on for name, on in ON_DEVICE.items() if name in group} | {"lr": rate}
+            if "fused" in group:  # which SGD takes after `foreach`, by a rate that it reads
+                group["foreach"] = False
         try:
             yield
         finally:
             for group, options in zip(groups, before, strict=True):
                 group |= options
 
+    def _begins(self, group: dict[str, Any]) -> bool:
+        """Whether some parameters have a momentum and others not yet, for which no kernel is."""
+        if not group.get("momentum") or "dampening" not in group:
+            return False
+        trained = [p for p in group["params"] if p.requires_grad]
+        return len({"momentum_buffer" in self.optimizer.state.get(p, ()) for p in trained}) > 1
+
 
 def options_of(optimizer: Optimizer) -> Sequence[dict[str, Any]]:
-    """What a recorded step has taken from an optimizer, for good: its options but the rates."""
-    varying = {"params", "lr", *ON_DEVICE}
-    return [{k: v for k, v in g.items() if k not in varying} for g in optimizer.param_groups]
+    """What a recorded step has taken from an optimizer, for good: its options but the rates.
+
+    What schedules keep in its groups is not among them.
+    """
+    kept = optimizer.defaults.keys() - {"lr", "foreach", *ON_DEVICE}
+    return [{name: group.get(name) for name in kept} for group in optimizer.param_groups]

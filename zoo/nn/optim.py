@@ -104,7 +104,8 @@ class Adagrad(RowOptimizer, torch.optim.Adagrad):
         roots = together._foreach_sqrt(sums)
         together._foreach_add_(roots, group["eps"])
         moves = together._foreach_div(gradients, roots)
-        together._foreach_mul_(moves, _rate(states[0], group))
+        decays = group["lr_decay"]  # by the steps of each, of which some may have begun later
+        together._foreach_mul_(moves, [_rate(s, group) for s in states] if decays else group["lr"])
         together._foreach_sub_(parameters, moves)
 
     def sparse_step(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
@@ -216,6 +217,7 @@ class LazyAdam(RowOptimizer, torch.optim.Adam):
         state, (beta1, beta2) = self.state[parameter], group["betas"]
         rows, summed, first = sum_in_place(ids, values, len(parameter))
         is_first = (first == torch.arange(len(rows), device=rows.device)).unsqueeze(1)
+        repeats = ~is_first
         mean, square = embedding(rows, state["exp_avg"]), embedding(rows, state["exp_avg_sq"])
         if group["maximize"]:
             summed.neg_()
@@ -224,5 +226,6 @@ class LazyAdam(RowOptimizer, torch.optim.Adam):
         mean.add_(added)
         added = summed.square_().sub_(square).mul_(is_first * (1 - beta2))
         state["exp_avg_sq"].index_add_(0, rows, added)
-        moved = mean.div_(square.add_(added).sqrt_().add_(group["eps"])).mul_(is_first * rate)
-        parameter.index_add_(0, rows, moved, alpha=-1)
+        moved = mean.div_(square.add_(added).sqrt_().add_(group["eps"])).mul_(rate)
+        # not by a product with zero: with eps 0 they may be 0 / 0
+        parameter.index_add_(0, rows, moved.masked_fill_(repeats, 0), alpha=-1)
