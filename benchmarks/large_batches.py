@@ -76,7 +76,7 @@ def trained(model: str, setting: Setting, seed: int, options: Any, folder: Path)
     pl.seed_everything(seed, verbose=False)
     data = SyntheticCriteo(
         path=str(folder / "train.txt"),
-        synthetic=PlantedClicks(rows=options.rows),
+        synthetic=PlantedClicks(rows=options.rows, seed=options.data_seed),
         min_count=100,
         scaling="log",
         batch_size=SMALL * setting.times,
@@ -151,6 +151,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--epochs", type=int, default=12, help="most of a fit")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first_seed", type=int, default=0)
+    parser.add_argument("--data_seed", type=int, default=0, help="of the generated rows")
     parser.add_argument("--quick", action="store_true", help="few rows, one seed, two epochs")
     options = parser.parse_args()
     if options.quick:
@@ -168,7 +170,7 @@ def main() -> None:
                 for setting in (Setting(optimizer), *large):
                     found[setting] = [
                         trained(model, setting, seed, options, Path(folder))
-                        for seed in range(options.seeds)
+                        for seed in range(options.first_seed, options.first_seed + options.seeds)
                     ]
             report(model, found)
 
