@@ -151,7 +151,7 @@ CONTESTANTS: dict[str, tuple[Callable[..., list[float]], dict[str, Any]]] = {
 class Free:
     """A recording whose replay does nothing: what is left of a step is the host's part."""
 
-    def __init__(self, function: Callable[[], captured.Outputs]) -> None:
+    def __init__(self, function: Callable[[], captured.Outputs], beside: Any) -> None:
         self.outputs = function()
 
     def replay(self) -> captured.Outputs:
