@@ -155,8 +155,9 @@ def test_a_model_is_fitted_twice_and_its_recordings_are_let_go():
 
 def test_a_failed_recording_leaves_stream_and_random_numbers(monkeypatch):
     class Broken:
-        def __init__(self, graph, pool):
+        def __init__(self, graph, pool, capture_error_mode):
             assert pool == "pool of another"
+            assert capture_error_mode == "thread_local"
 
         def __enter__(self):
             cuda.stream = "of the recording"

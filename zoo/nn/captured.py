@@ -46,7 +46,8 @@ class CUDAGraph:
         stream = torch.cuda.current_stream()
         self.graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(self.graph, pool=pool):
+            # other threads may go on, such as one that pins the memory of the next batches
+            with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
                 self.outputs = function()
         except BaseException:
             # a failed recording would go on with its stream, and with random numbers that take
