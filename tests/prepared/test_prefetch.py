@@ -125,7 +125,7 @@ def test_rows_without_a_label_are_refused_while_they_are_on_the_cpu(split, refus
         assert next(batches).label.isnan().any()
 
 
-class Ahead(SmallRows):
+class RowsAhead(SmallRows):
     """Rows on disk, fetched as for a GPU."""
 
     def loader(self, split, **options):
@@ -139,19 +139,19 @@ def test_a_fit_goes_on_from_any_checkpoint(resident, tmp_path):
     options = {"max_epochs": 2, "num_sanity_val_steps": 0, "val_check_interval": 2}
     plain, unbroken = Diary(), Diary(tmp_path)
     expected = state_of(fit(plain, data=SmallRows(resident=resident), **options))
-    found = state_of(fit(unbroken, data=Ahead(resident=resident), **options))
+    found = state_of(fit(unbroken, data=RowsAhead(resident=resident), **options))
     assert unbroken.events == plain.events
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     batches = [(path, n) for path, n in unbroken.checkpoints if "batch" in path.name]
     for path, events in batches[::3]:
         resumed = Diary()
-        found = state_of(fit(resumed, path, Ahead(resident=resident), **options))
+        found = state_of(fit(resumed, path, RowsAhead(resident=resident), **options))
         assert resumed.events == unbroken.events[events:]
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_an_epoch_of_another_length_is_refused():
-    batches = Ahead(batch_size=16).loader("train")
+    batches = RowsAhead(batch_size=16).loader("train")
     assert batches.state_dict() == {"trained": 0, "batches": 5}
     with pytest.raises(ZooError, match="of the 4 batches of an epoch, which has 5 here"):
         batches.load_state_dict({"trained": 1, "batches": 4})
