@@ -188,9 +188,14 @@ def _obstacle_of_rates(trainer: Trainer, model: Any) -> str | None:
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         return "16-mixed looks at the gradients of each step (bf16-mixed does not)"
     if type(optimizer) is SGD and getattr(getattr(model, "embedding", None), "sparse", False):
-        return f"{name} has no step of rows that can be; model.sparse_gradients false gives it one"
+        return (
+            f"{name} has no step of rows that can be recorded; model.sparse_gradients false gives "
+            "it one of whole tables"
+        )
     known = isinstance(optimizer, RowOptimizer) or type(optimizer) in (SGD, Adam, AdamW)
-    return None if known or "capturable" in optimizer.defaults else f"{name} has no step that can"
+    if known or "capturable" in optimizer.defaults:
+        return None
+    return f"{name} has no step that can be recorded"
 
 
 def _obstacle(trainer: Trainer, model: Any, insists: bool) -> str | None:
