@@ -64,7 +64,9 @@ class MaskedGRU(nn.Module):
         self, gates: Tensor, mask: Tensor, state: Tensor, matrix: Tensor
     ) -> tuple[Tensor, Tensor]:
         """`forward` from [B, T, 3 * H * w], what the inputs give; in half precision in single."""
-        own, bias = own_blocks(matrix.detach(), self.hidden.bias.shape), self.hidden.bias.flatten()
+        bias, own = self.hidden.bias.flatten(), matrix
+        if matrix.requires_grad:  # the way back alone needs them
+            own = own_blocks(matrix.detach(), self.hidden.bias.shape)
         with torch.autocast(gates.device.type, enabled=False):
             gates, state = gates.to(matrix.dtype), state.to(matrix.dtype)
             states = recur(gates, mask, state, matrix, own, bias)
