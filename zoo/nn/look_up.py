@@ -37,21 +37,12 @@ class LookUp(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(ids, numerical, numerical_vectors, off, values, frozen)
         ctx.shape, ctx.dim, ctx.sparse = table.shape, dim, sparse
-        embedded = 0 if numerical_vectors is None else len(numerical_vectors)
         rows = nn.functional.embedding(ids, table)
         if off is not None:
             rows.masked_fill_(off.unsqueeze(2), 0)
-        fields = embedded + ids.shape[1]
-        flat = rows.new_empty(ids.shape[0], fields * dim + numerical.shape[1])
-        # no `split`, into whose views torch.export lets nothing be written
-        vectors = flat[:, : fields * dim].view(ids.shape[0], fields, dim)
         of_ids, weights = rows.split([dim, rows.shape[2] - dim], 2)
-        if numerical_vectors is None:
-            vectors.copy_(of_ids)
-        else:
-            vectors[:, :embedded] = numerical.unsqueeze(2) * numerical_vectors
-            vectors[:, embedded:] = of_ids
-        flat[:, fields * dim :] = numerical
+        join = _concatenated if torch.compiler.is_exporting() else _written
+        flat, vectors = join(of_ids, numerical, numerical_vectors)
         of_lists = None if values is None else nn.functional.embedding(values, table)
         return flat, vectors, weights.sum((1, 2)), of_lists
 
@@ -106,6 +97,34 @@ class LookUp(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _written(
+    of_ids: Tensor, numerical: Tensor, numerical_vectors: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """[B, F * D + N] flat and, a view of it, [B, F, D] vectors, in one pass."""
+    batch, ids, dim = of_ids.shape
+    embedded = 0 if numerical_vectors is None else len(numerical_vectors)
+    fields = embedded + ids
+    flat = of_ids.new_empty(batch, fields * dim + numerical.shape[1])
+    vectors = flat[:, : fields * dim].view(batch, fields, dim)
+    if numerical_vectors is None:
+        vectors.copy_(of_ids)
+    else:
+        vectors[:, :embedded] = numerical.unsqueeze(2) * numerical_vectors
+        vectors[:, embedded:] = of_ids
+    flat[:, fields * dim :] = numerical
+    return flat, vectors
+
+
+def _concatenated(
+    of_ids: Tensor, numerical: Tensor, numerical_vectors: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """`_written`, for exported graphs, where a write into a part of a tensor takes ten nodes."""
+    vectors = of_ids
+    if numerical_vectors is not None:
+        vectors = torch.cat((numerical.unsqueeze(2) * numerical_vectors, of_ids), 1)
+    return torch.cat((vectors.flatten(1), numerical), 1), vectors
 
 
 def _beside(vectors: Tensor, weights: Tensor | None, columns: int) -> Tensor:

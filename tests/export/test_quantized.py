@@ -1,0 +1,87 @@
+"""Embedding tables of float16 and int8: what rounding may cost, and what the tables weigh."""
+
+import pytest
+import torch
+from support import expertise
+from support.expertise import DIAMOND
+
+import zoo
+from zoo import Batch, Field, Schema
+from zoo.export.quantized import SmallRows, quantize, table_bytes
+
+SCHEMA = Schema((Field("n", "numerical"), *(Field(f"c{i}", "categorical", 50) for i in range(4))))
+
+
+def table(rows=200, columns=9, seed=0):
+    """Rows of very different sizes, one of zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.randn(rows, columns, generator=generator)
+    found *= 10 ** torch.linspace(-6, 4, rows).unsqueeze(1)
+    found[7] = 0
+    return found
+
+
+@pytest.mark.parametrize("dim", [8, 9], ids=["with first-order weights", "without"])
+def test_no_element_is_off_by_more_than_half_a_step(dim):
+    full = table()
+    ids = torch.tensor([7, 199, 0, 7, *range(200)])
+    vectors = full[ids, :dim]
+    steps = vectors.abs().amax(1, keepdim=True) / 127
+    bounds = {
+        "int8": steps / 2 * (1 + 1e-5),
+        "float16": torch.maximum(vectors.abs() * 2**-11, torch.tensor(2.0**-25)),
+    }
+    for kind, bound in bounds.items():
+        small = SmallRows(full, dim, kind)
+        found = small.rows(ids)
+        assert found.dtype == torch.float32
+        assert ((found[:, :dim] - vectors).abs() <= bound).all()
+        assert torch.equal(found[:, dim:], full[ids, dim:])  # first-order weights stay
+        assert (found[0] == 0).all()
+
+
+def rows(count=300, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(-1, 50, (count, 4), generator=generator).int()
+    numbers = torch.randn(count, 1, generator=generator)
+    return Batch(numbers, ids, torch.zeros(count))
+
+
+MODELS = {
+    "DeepFM": (zoo.DeepFM, {}),
+    "sizes": (zoo.DCN, {"embedding_dims": {"c1": 3}}),
+    "numbers": (zoo.AutoInt, {"numerical_encoding": "none"}),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_says_nearly_the_same_in_fewer_bytes(name):
+    kind, options = MODELS[name]
+    logits, sizes = {}, {}
+    for embeddings in ("float32", "float16", "int8"):
+        torch.manual_seed(0)
+        model = kind(SCHEMA, embedding_dim=16, **options).eval()
+        for parameter in model.embedding.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        quantize(model, embeddings)
+        with torch.no_grad():
+            logits[embeddings] = model(rows())
+        sizes[embeddings] = table_bytes(model)
+    full = logits["float32"]
+    assert 0 < (logits["float16"] - full).abs().max() < 1e-3
+    assert 0 < (logits["int8"] - full).abs().max() < 3e-2
+    assert sizes["int8"] < sizes["float16"] < 0.6 * sizes["float32"]
+
+
+def test_experts_too():
+    model = expertise.model(DIAMOND).eval()
+    generator = torch.Generator().manual_seed(0)
+    ids = [torch.randint(f.cardinality, (50,), generator=generator) for f in model.schema.categorical]
+    numbers = torch.randn(50, len(model.schema.numerical), generator=generator)
+    batch = Batch(numbers, torch.stack(ids, 1), numbers[:, 0])
+    with torch.no_grad():
+        expected = model.explain(batch)
+        quantize(model, "float16")
+        found = model.explain(batch)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
