@@ -110,11 +110,15 @@ class ListPooling(nn.Module):
     def _attention(self, keys: Tensor, number: Tensor, lengths: Tensor, vectors: Tensor) -> Tensor:
         """[L] the weight of each value's vector; of a mean, 1, for the mean is taken in the end."""
         row, field = number // lengths.shape[1], number % lengths.shape[1]
-        weights = keys.new_ones(len(keys))
+        weights = keys.new_ones(keys.shape[0])
         for m, candidate in self.candidates.items():
+            unit = self.units[str(m)]
+            if torch.compiler.is_exporting():  # whose shapes may not depend on what lists hold
+                found = unit(vectors[row, candidate], keys) * lengths[row, m]
+                weights = torch.where(field == m, found, weights)
+                continue
             mine = (field == m).nonzero().squeeze(1)
             at = row[mine]
-            unit = self.units[str(m)]
             found = unit(vectors[at, candidate], keys.index_select(0, mine))
             # what the mean will divide by
             found = found * lengths[at, m]
