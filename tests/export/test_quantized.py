@@ -1,5 +1,7 @@
 """Embedding tables of float16 and int8: what rounding may cost, and what the tables weigh."""
 
+from typing import get_args
+
 import pytest
 import torch
 from support import expertise
@@ -7,7 +9,7 @@ from support.expertise import DIAMOND
 
 import zoo
 from zoo import Batch, Field, Schema
-from zoo.export.quantized import SmallRows, quantize, table_bytes
+from zoo.export.quantized import EmbeddingType, SmallRows, quantize, table_bytes
 
 SCHEMA = Schema((Field("n", "numerical"), *(Field(f"c{i}", "categorical", 50) for i in range(4))))
 
@@ -58,7 +60,7 @@ MODELS = {
 def test_a_model_says_nearly_the_same_in_fewer_bytes(name):
     kind, options = MODELS[name]
     logits, sizes = {}, {}
-    for embeddings in ("float32", "float16", "int8"):
+    for embeddings in get_args(EmbeddingType):
         torch.manual_seed(0)
         model = kind(SCHEMA, embedding_dim=16, **options).eval()
         for parameter in model.embedding.parameters():
@@ -76,9 +78,10 @@ def test_a_model_says_nearly_the_same_in_fewer_bytes(name):
 def test_experts_too():
     model = expertise.model(DIAMOND).eval()
     generator = torch.Generator().manual_seed(0)
-    ids = [torch.randint(f.cardinality, (50,), generator=generator) for f in model.schema.categorical]
+    sizes = [field.cardinality for field in model.schema.categorical]
+    ids = torch.stack([torch.randint(size, (50,), generator=generator) for size in sizes], 1)
     numbers = torch.randn(50, len(model.schema.numerical), generator=generator)
-    batch = Batch(numbers, torch.stack(ids, 1), numbers[:, 0])
+    batch = Batch(numbers, ids, numbers[:, 0])
     with torch.no_grad():
         expected = model.explain(batch)
         quantize(model, "float16")
