@@ -29,7 +29,7 @@ def test_no_element_is_off_by_more_than_half_a_step(dim):
     ids = torch.tensor([7, 199, 0, 7, *range(200)])
     vectors = full[ids, :dim]
     steps = vectors.abs().amax(1, keepdim=True) / 127
-    bounds = {
+    bounds: dict[EmbeddingType, torch.Tensor] = {
         "int8": steps / 2 * (1 + 1e-5),
         "float16": torch.maximum(vectors.abs() * 2**-11, torch.tensor(2.0**-25)),
     }
