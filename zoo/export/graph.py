@@ -95,20 +95,24 @@ def input_names(model: ZooModule) -> tuple[str, ...]:
     return ("numerical", "categorical", *(f"{p}_{m}" for m in lists for p in ("values", "rows")))
 
 
-def exported(model: ZooModule, outputs: Sequence[Output]) -> ExportedProgram:
+def exported(
+    model: ZooModule, outputs: Sequence[Output], lengths: tuple[int, int] | None = None
+) -> ExportedProgram:
     """The graph of a model, for batches of any size.
 
     Args:
         model: The model, in evaluation, on the CPU.
         outputs: What the graph gives: `probability` and `logit` [B], of sessions [B, T'], and
             `attribution` [B, H] or [B, T', H].
+        lengths: T and T' of all sessions, shorter ones padded, which a recurrent model needs: its
+            graph has nodes for each event. None takes any.
 
     Raises:
         ZooError: where torch.export cannot take the model.
     """
     served = Served(model, outputs).eval()
     is_session = isinstance(model, SessionModule)
-    inputs, shapes = _sessions(model) if is_session else _rows(model)
+    inputs, shapes = _sessions(model, lengths) if is_session else _rows(model)
     try:
         with _quiet(), torch.no_grad():
             return torch.export.export(served, inputs, dynamic_shapes=(shapes,))
@@ -172,15 +176,18 @@ def _rows(model: ZooModule) -> tuple[tuple[Tensor, ...], tuple[dict[int, Dim], .
     return tuple(inputs), tuple(shapes)
 
 
-def _sessions(model: ZooModule) -> tuple[tuple[Tensor, ...], tuple[dict[int, Dim], ...]]:
+def _sessions(
+    model: ZooModule, lengths: tuple[int, int] | None
+) -> tuple[tuple[Tensor, ...], tuple[dict[int, Dim], ...]]:
     """Inputs of sessions that are traced, and which of their sizes may be any."""
     batch, past, future = (Dim(name, min=1) for name in ("batch", "past", "future"))
     inputs: list[Tensor] = []
     shapes: list[dict[int, Dim]] = []
     fields: tuple[Sequence[Field], ...] = model.schema.numerical, model.schema.future
-    for size, length, of in ((PAST, past, fields[0]), (FUTURE, future, fields[1])):
+    sizes = lengths or (PAST, FUTURE)
+    for size, length, of in zip(sizes, (past, future), fields, strict=True):
         inputs += [torch.zeros(ROWS, size, len(of)), torch.ones(ROWS, size, dtype=torch.bool)]
-        shapes += [{0: batch, 1: length}] * 2
+        shapes += [{0: batch} if lengths else {0: batch, 1: length}] * 2
     return tuple(inputs), tuple(shapes)
 
 
