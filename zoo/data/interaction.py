@@ -156,7 +156,7 @@ class InteractionFile:
         mains: What each field adds by itself; none where the file does not say.
         fidelity: R^2 by name.
         fields: [d] names of the fields that were looked at, in the order of the matrix.
-        matrix: [d][d] mean share of the variance of each pair, and on the diagonal of each field;
+        matrix: [d, d] mean share of the variance of each pair, and on the diagonal of each field;
             empty where the file does not say.
         gains_of: Checksums of the training and validation rows that gains were measured on; empty
             where the file does not say.

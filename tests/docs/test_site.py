@@ -1,0 +1,84 @@
+"""The site builds without a warning, has a page for each command, and fetches nothing."""
+
+import re
+import subprocess
+import sys
+from html import unescape
+
+import pytest
+from support.running import ROOT
+
+import datamodules
+import zoo
+
+FETCHED = re.compile(
+    r"""<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=["']?(\w+:)?//"""
+    r"""|<script[^>]*>[^<]*https?://"""
+)
+LINKS = re.compile(r'<a\b[^>]*\bhref="([^"#:]*)(?:#([^"]*))?"')
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site: a page in no menu, a link or an anchor that leads nowhere are errors."""
+    place = tmp_path_factory.mktemp("site")
+    line = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {
+        page.relative_to(site).as_posix(): page.read_text()
+        for page in site.rglob("*.html")
+        if page.name != "404.html"
+    }
+
+
+def test_each_command_has_a_page_with_its_options(pages):
+    """As the command line lists them, not as the hooks of the site do."""
+    line = [sys.executable, str(ROOT / "train.py"), "--help"]
+    listed = subprocess.run(line, capture_output=True, text=True).stdout
+    commands = re.search(r"\{([\w,]+)\}", listed)[1].split(",")
+    assert {"fit", "detect", "inspect"} <= {*commands}
+    for command in commands:
+        assert "<table" in pages[f"commands/{command}.html"], command
+    assert "--trainer.precision" in pages["commands/index.html"]
+    assert "<!-- options" not in "".join(pages.values())
+
+
+def test_all_that_is_public_is_in_the_reference(pages):
+    reference = "".join(text for name, text in pages.items() if name.startswith("reference/"))
+    documented = {name.rpartition(".")[2] for name in re.findall(r'<h\d id="([\w.]+)"', reference)}
+    assert {*zoo.__all__, *datamodules.HOMES} - documented == set()
+
+
+def test_options_of_models_are_those_of_their_constructors(pages):
+    models = pages["reference/models.html"]
+    for option in ("cross_layers", "cin_layers", "subsets", "embedding_dim", "learning_rate"):
+        assert f"<code>{option}</code>" in models, option
+
+
+def test_nothing_is_fetched_from_elsewhere(site, pages):
+    for name, text in pages.items():
+        assert FETCHED.search(text) is None, name
+    for style in site.rglob("*.css"):
+        assert re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", style.read_text()) is None
+
+
+def test_links_of_the_built_pages_lead_to_files_and_anchors(site, pages):
+    """Those of hooks and plugins too, which the build does not check."""
+    anchors = {name: {*re.findall(r'\bid="([^"]+)"', text)} for name, text in pages.items()}
+    for name, text in pages.items():
+        for path, anchor in LINKS.findall(text):
+            target = ((site / name).parent / path).resolve() if path else site / name
+            assert target.exists(), (name, path)
+            found = target.relative_to(site).as_posix()
+            if anchor and found in anchors:
+                assert unescape(anchor) in anchors[found] | {"__codelineno-0-1"}, (
+                    name,
+                    path,
+                    anchor,
+                )
