@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from support.browsing import plots_of
 from support.explained_rows import CROSS, encoder, rows, sessions
 from support.inspection import Given, command, lightning_warnings, shown
 from support.small_checkpoints import (
@@ -150,7 +151,7 @@ def test_every_model_is_explained(name, checkpoint_of, tmp_path, capsys):
     assert "importance: what changes" in shown(scores)
     page = report(found, scores)
     assert ("a session: attribution of the tracks" in page) == in_sessions
-    assert page.count("Plotly.newPlot(") >= 3
+    assert len(plots_of(page)) >= 3
 
 
 def test_long_names_and_many_fields_keep_the_figures_small():

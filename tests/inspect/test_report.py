@@ -1,12 +1,11 @@
 """The report of `inspect`: one file, all text shown as text, every plot drawn."""
 
 import json
-import re
 import warnings
 from unittest import mock
 
 import pytest
-from support.browsing import browse, needs_browser
+from support.browsing import browse, needs_browser, plots_of
 from support.inspection import Given, changed, lightning_warnings, shown
 from support.small_checkpoints import MODELS, fitted, row_batch, session_batch, small
 
@@ -61,9 +60,9 @@ def test_names_are_no_markup(scored):
 def test_the_plots_show_the_scores(scored):
     found, scores = scored
     page = report(found, scores)
-    drawn = re.findall(r'newPlot\(\s*"plot-[^"]+",\s*(\[.*?\]),\s*\{"', page)
+    drawn = plots_of(page)
     assert len(drawn) == PLOTS
-    lines = [trace for traces in drawn for trace in json.loads(traces)]
+    lines = [trace for traces in drawn for trace in traces]
     (model,) = [trace for trace in lines if trace.get("name") == "model"]
     assert model["x"] == [part.predicted for part in scores.calibration]
     assert model["y"] == [part.observed for part in scores.calibration]
@@ -193,8 +192,7 @@ def pair(scored, tmp_path_factory):
 def test_two_checkpoints_have_a_report(pair):
     page, scores = pair
     assert SCRIPT not in page
-    drawn = re.findall(r'newPlot\(\s*"plot-[^"]+",\s*(\[.*?\]),\s*\{"', page)
-    slices, rows = (json.loads(traces) for traces in drawn)
+    slices, rows = plots_of(page)
     assert [trace["name"] for trace in slices] == ["A", "B", "observed"]
     assert slices[0]["y"] == [part.first for part in scores.slices]
     assert slices[1]["y"] == [part.second for part in scores.slices]

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from support.browsing import plots_of
 from support.python_runs import fit, table
 from support.running import command, error_of
 
@@ -146,7 +147,7 @@ def test_a_page_opens_offline(trained, few, capsys):
     command(*line(trained, f"--rows={few}", "--row=4", "--output=row.html"))
     assert "row 4 of few.parquet" in capsys.readouterr().out
     page = Path("row.html").read_text()
-    assert page.count("newPlot(") >= 1
+    assert len(plots_of(page)) >= 1
     assert "<title>InterpretableMLP: row 4 of few.parquet</title>" in page
     assert 'src="http' not in page
 

@@ -1,5 +1,7 @@
 """What a browser makes of a page."""
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -9,37 +11,77 @@ import pytest
 
 CHROMIUM = shutil.which("chromium")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+LEAST = 500  # pixels of a window of Chromium; narrower pages are shown in a frame
 
-# What became of the page, written in its place, for a dump of it.
-PROBE = """<script>
-addEventListener("load", () => setTimeout(() => {
-  const all = (what) => [...document.querySelectorAll(what)];
-  document.documentElement.innerHTML = "PROBE" + JSON.stringify({
+# What became of the page, said to the frame around it or written in its place, for a dump of it.
+PROBE = """
+const all = (what) => [...document.querySelectorAll(what)];
+const drive = async () => { DRIVE };
+addEventListener("load", () => setTimeout(async () => {
+  const driven = await drive();
+  dispatchEvent(new Event("beforeprint")); // which draws and unfolds all
+  await new Promise((done) => setTimeout(done, 300));
+  const found = "PROBE" + JSON.stringify({
     plots: all(".js-plotly-plot").map((plot) => plot.querySelectorAll(".trace, .bars, .hm").length),
-    right: Math.max(...all("h1, h2, p, .wide, .main-svg").map(
-      (item) => item.getBoundingClientRect().right)),
+    widest: document.documentElement.scrollWidth,
+    right: Math.max(document.documentElement.scrollWidth, ...all(
+      "h1, h2, h3, h4, p, li, form, header button, .wide, .main-svg, .card, .chapter, .tiles"
+    ).map((item) => item.getBoundingClientRect().right)),
     requests: performance.getEntriesByType("resource").length,
-    marked: all("td b, td i, td script, svg b").length,
+    marked: all("td b, td i, td script, .name b, .name script, svg b").length,
     title: document.title,
+    driven: driven === undefined ? null : driven,
   }) + "END";
-}, 500));
-</script></body>"""
+  if (parent === window) document.documentElement.innerHTML = found;
+  else parent.postMessage(found, "*");
+}, 300));
+"""
+FRAME = """<!doctype html><body style="margin: 0"><script>
+addEventListener("message", ({ data }) => { document.documentElement.innerHTML = data; });
+</script><iframe src="report.html" style="border: 0; width: WIDTHpx; height: 844px"></iframe></body>
+"""
 
 
-def browse(page, width, tmp_path):
-    """What a browser makes of a page; fails where that is not as it should be."""
+def browse(page, width, tmp_path, drive="", options=()):
+    """What a browser makes of a page; fails where that is not as it should be.
+
+    Args:
+        page: Its HTML.
+        width: Width of the screen in pixels.
+        tmp_path: Folder for it.
+        drive: Body of a function in JavaScript that uses the page before it is looked at; what it
+            returns is `driven` of what is found. `all` is there, which selects.
+        options: Further options of the browser.
+    """
     path = tmp_path / "report.html"
-    narrow = f"<style>html {{ width: {width}px }}</style><script>"
-    page = page.replace("<script>", narrow, 1)
-    path.write_text(page.replace("</body>", PROBE))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
-    options += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"]
-    options += [f"--window-size={max(width, 500)},900", f"--user-data-dir={tmp_path}/browser"]
-    line = [CHROMIUM, *options, "--dump-dom", path.as_uri()]
+    path.write_text(probed(page, PROBE.replace("DRIVE", drive)))
+    shown = path
+    if width < LEAST:
+        shown = tmp_path / "frame.html"
+        shown.write_text(FRAME.replace("WIDTH", str(width)))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000"]
+    flags += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", *options]
+    flags += [f"--window-size={max(width, LEAST)},900", f"--user-data-dir={tmp_path}/browser"]
+    line = [CHROMIUM, *flags, "--dump-dom", shown.as_uri()]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120)
-    assert "CONSOLE" not in done.stderr
+    assert "CONSOLE" not in done.stderr, done.stderr
     seen = json.loads(re.search("PROBE(.*)END", done.stdout)[1])
-    assert min(seen["plots"]) > 0
-    assert seen["right"] <= width
+    assert min(seen["plots"], default=1) > 0
+    assert seen["right"] <= width, seen
     assert (seen["requests"], seen["marked"]) == (0, 0)
     return seen
+
+
+def probed(page, script):
+    """A page with one more script, which its policy allows by name."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "script-src 'sha256-" in page
+    page = page.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    head, _, foot = page.rpartition("</body>")
+    return f"{head}<script>{script}</script></body>{foot}"
+
+
+def plots_of(page):
+    """The traces of each plot of a page."""
+    drawn = re.findall(r'<script [^>]*class="plot-data"[^>]*>(.*?)</script>', page, re.S)
+    return [json.loads(plot)["data"] for plot in drawn]

@@ -27,12 +27,14 @@ class TextTable:
         columns: Names of the columns.
         rows: Cells of each row.
         words: Number of columns, from the left, that hold words; the others hold numbers.
+        sums: Number of rows at the end that sum up the others: where rows are sorted they stay.
     """
 
     title: str
     columns: Sequence[str]
     rows: list[list[str]]
     words: int = 1
+    sums: int = 0
 
     def __rich__(self) -> Group:
         """The table under its title."""
@@ -47,11 +49,11 @@ class TextTable:
 
 
 def text_table(
-    title: str, columns: Sequence[str], rows: Iterable[Iterable[Any]], words: int = 1
+    title: str, columns: Sequence[str], rows: Iterable[Iterable[Any]], words: int = 1, sums: int = 0
 ) -> TextTable:
     """Makes a table of values; see `TextTable`."""
     cells = [[clean(number(cell)) for cell in row] for row in rows]
-    return TextTable(title, columns, cells, words)
+    return TextTable(title, columns, cells, words, sums)
 
 
 def options_table(title: str, options: Mapping[str, Any]) -> TextTable:
