@@ -31,7 +31,12 @@ BASES = {
     "ZooModule": "zoo.models.base",
 }
 # What trains and scores DataFrames, and explains predictions
-FUNCTIONS = {"explain": "zoo.run.explaining.python", "fit": "zoo.run.fit", "load": "zoo.run.loaded"}
+FUNCTIONS = {
+    "describe": "zoo.run.declared",
+    "explain": "zoo.run.explaining.python",
+    "fit": "zoo.run.fit",
+    "load": "zoo.run.loaded",
+}
 __all__ = ["Batch", "Field", "Schema", "SessionBatch", "ZooError", *MODELS, *BASES, *FUNCTIONS]
 
 

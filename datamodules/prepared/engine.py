@@ -28,7 +28,8 @@ class Engine:
             nothing, and shows no progress.
         memory_limit: Bound of DuckDB's memory, such as `1GB`.
         share: Among how many engines the memory is shared.
-        threads: Number of threads; 0 takes all processors, and shows the progress.
+        threads: Number of threads; 0 takes all processors, and shows the progress, but in a
+            notebook, where a bar would need ipywidgets.
     """
 
     def __init__(
@@ -41,7 +42,8 @@ class Engine:
         self.failure: ZooError | None = None  # of batches that a statement reads
         columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
         console = Console(stderr=True)
-        self.progress = Progress(*columns, console=console, disable=folder is None or threads > 0)
+        hidden = folder is None or threads > 0 or console.is_jupyter
+        self.progress = Progress(*columns, console=console, disable=hidden)
 
     def __enter__(self) -> "Engine":
         spill = ""
@@ -50,8 +52,9 @@ class Engine:
             spill = str(self.folder / "spill")
         self.connection = duckdb.connect(":memory:")
         self.connection.execute(f"SET temp_directory = {sql_literal(spill)}")
-        self.connection.execute("SET enable_progress_bar = true")
-        self.connection.execute("SET enable_progress_bar_print = false")
+        if not self.progress.disable:  # DuckDB refuses it in a notebook without ipywidgets
+            self.connection.execute("SET enable_progress_bar = true")
+            self.connection.execute("SET enable_progress_bar_print = false")
         limit = self.memory_limit if self.share == 1 else f"{self.bytes} bytes"
         self.connection.execute(f"SET memory_limit = {sql_literal(limit)}")
         if self.threads:

@@ -120,3 +120,18 @@ def test_mistakes_of_a_fit(workplace, options, message):
         fit(**{"rows": table(300), **options})
     assert str(error.value).startswith(message)
     assert not [*Path().glob("runs/*/*")]
+
+
+def test_what_is_described_is_what_a_fit_without_fields_takes(workplace):
+    frame = table()
+    declared = zoo.describe(frame, LABEL)
+    assert declared["label"] == LABEL
+    assert {"name": "item", "kind": "categorical"}.items() <= declared["fields"][1].items()
+    plain, described = fit(frame), fit(frame, fields=declared["fields"], data=declared["data"])
+    assert described.data.schema == plain.data.schema
+    for mine, theirs in zip(described.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+    frame.to_csv("rows.csv", index=False)
+    assert zoo.describe(Path("rows.csv"), "rating")["label"] == "rating"
+    with pytest.raises(ZooError, match=r"^there is no column 'clicks' \(label\): there are ts, user, "):
+        zoo.describe(frame, "clicks")

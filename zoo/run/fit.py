@@ -1,38 +1,27 @@
 """Training from Python: `zoo.fit(df, label="click")` is the command `fit` on a DataFrame."""
 
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from zoo.data.checksums import checksum
-from zoo.data.errors import ZooError, causes, shortened
-from zoo.data.files import partial_file
+from zoo.data.errors import ZooError, shortened
 from zoo.data.plain import read_yaml
 from zoo.run import cli
+from zoo.run.declared import inferred, path_of, sentences
 from zoo.run.directory import checkpoint_of, run_of
-from zoo.run.frames import checked_frame, table_of
 from zoo.run.loaded import LoadedRun, load
-from zoo.run.mistakes import sentence_of
 from zoo.run.signals import terminable
-from zoo.run.silence import silenced
+from zoo.run.silence import SEED, silenced
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TABLE = "datamodules.Table"
 EPOCHS = 20  # at most
-SAVED = r"frame-[0-9a-f]{16}\.parquet"  # the rows of a DataFrame
 OF_ROWS = ("path", "encoder", "predict_path", "predict_output", "predict_columns")
 
 
@@ -64,7 +53,8 @@ def fit(
     """Trains a model on a table, as the command `fit` does, into a run directory.
 
     The rows of a DataFrame are kept as Parquet among the prepared data, so that the run's
-    config.yaml repeats the run, and all commands work on it.
+    config.yaml repeats the run, and all commands work on it. The summary of the model is not
+    printed, unless `trainer` asks for it.
 
     Args:
         rows: The table: a DataFrame, whose index is no column, or the path of `datamodules.Table`.
@@ -96,18 +86,18 @@ def fit(
     if isinstance(warm_start, LoadedRun):
         warm_start = warm_start.checkpoint
     prepared = Path(options.get("prepared") or "prepared")
-    with _sentences(prepared), silenced(), isolate_rng(), terminable():
+    with sentences(prepared), silenced(SEED), isolate_rng(), terminable():
         if (trainer or {}).get("fast_dev_run"):
             raise ZooError("trainer.fast_dev_run makes no run: give trainer={'max_steps': 1}")
         before = _config_of(checkpoint_of(warm_start)) if warm_start else {}
-        options["path"] = _path_of(rows, prepared)
+        options["path"] = path_of(rows, prepared)
         options["label"] = label
         if fields is not None:
             options["fields"] = [*fields]
         elif before:
             options = {**_declared(before), **options}
         else:
-            options = {**_inferred(options), **options}
+            options = {**inferred(options), **options}
         wanted = {
             "name": name,
             "runs": str(runs),
@@ -117,50 +107,10 @@ def fit(
             "warm_start": warm_start and str(warm_start),
             "model": before["model"] if before and model is None else _spec(model or "DeepFM"),
             "data": {"class_path": TABLE, "init_args": options},
-            "trainer": {"max_epochs": EPOCHS, **(trainer or {})},
+            "trainer": {"max_epochs": EPOCHS, "enable_model_summary": False, **(trainer or {})},
         }
         made = cli.run(["fit", "--config", _text(wanted)], RaisingParser)
         return load(made.record.run)
-
-
-def _path_of(rows: Any, prepared: Path) -> Any:
-    if isinstance(rows, str | Path):
-        return str(rows)
-    if isinstance(rows, Sequence):
-        return [*map(str, rows)]
-    return str(_saved(checked_frame(rows), prepared))
-
-
-def _saved(frame: "pd.DataFrame", folder: Path) -> Path:
-    """A Parquet file of the rows, in a folder; equal rows are one file."""
-    table = table_of(frame)
-    folder.mkdir(parents=True, exist_ok=True)
-    with partial_file(folder / "frame.parquet") as partial:
-        try:
-            pq.write_table(table, partial)
-        except pa.ArrowException as error:
-            reason = str(error).splitlines()[0]
-            raise ZooError(f"the DataFrame cannot be written as Parquet: {reason}") from error
-        path = folder / f"frame-{checksum(partial)[:16]}.parquet"
-        if not path.is_file():
-            with open(partial, "r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-    return path.resolve()
-
-
-def _inferred(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the data that `describe` makes of a table whose path and label are known."""
-    label = options["label"]
-    plain = asdict(label) if is_dataclass(label) and not isinstance(label, type) else label
-    column = plain.get("column") if isinstance(plain, Mapping) else plain
-    # by its name: no room of zoo knows a dataset
-    describe = import_module("datamodules.tabular.describe").describe
-    text = describe(options["path"], column, options.get("format"), options.get("delimiter"))
-    found = yaml.safe_load(text)["data"]["init_args"]
-    weight = options.get("weight")
-    found["fields"] = [f for f in found["fields"] if f.get("column", f["name"]) != weight]
-    return found
 
 
 def _config_of(checkpoint: Path) -> dict[str, Any]:
@@ -211,25 +161,3 @@ def _text(config: Mapping[str, Any]) -> str:
         )
 
     return json.dumps({k: v for k, v in config.items() if v is not None}, default=plain)
-
-
-@contextmanager
-def _sentences(prepared: Path) -> Iterator[None]:
-    """Reports in one sentence what a user can correct, as the command line does.
-
-    Args:
-        prepared: Folder of the file that holds the rows of a DataFrame, of which a user knows
-            nothing.
-    """
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        # into which Lightning turns Ctrl-C
-        if any(isinstance(cause, KeyboardInterrupt) for cause in causes(error)):
-            raise KeyboardInterrupt from error
-        sentence = sentence_of(error)
-        if sentence is None:
-            raise
-        saved = f"{re.escape(str(prepared.resolve()))}/{SAVED}"
-        named = re.sub(saved, "the DataFrame", sentence).replace("(--label)", "(label)")
-        raise ZooError(named) from error

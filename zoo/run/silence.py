@@ -16,16 +16,26 @@ MESSAGES = (
 )
 
 
+LOGGER = "pytorch_lightning.utilities.rank_zero"
+SEED = "lightning_fabric.utilities.seed"  # which says what seed it is given
+
+
 @contextmanager
-def silenced() -> Iterator[None]:
-    """Hides them while it lasts."""
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    level = logger.level
+def silenced(*more: str) -> Iterator[None]:
+    """Hides them while it lasts.
+
+    Args:
+        more: Names of further loggers that say nothing meanwhile.
+    """
+    loggers = [logging.getLogger(name) for name in (LOGGER, *more)]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         for message in MESSAGES:
             warnings.filterwarnings("ignore", message)
-        logger.setLevel(logging.WARNING)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
