@@ -29,6 +29,7 @@ from zoo.data.batch_checks import check_labels
 from zoo.data.crossing import CrossRows
 from zoo.data.errors import ZooError, missing
 from zoo.data.schema import Schema
+from zoo.data.serving import Serving
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -220,6 +221,16 @@ class ZooDataModule(LightningDataModule):
             table: The rows; of its columns, those of `table_columns` are read.
         """
         missing(self, "encode_table", "ids of rows in memory")
+
+    def serving(self) -> Serving:
+        """How raw rows become inputs of a model, by the encoder, where this project is not there.
+
+        It is what the command `export` writes beside a model.
+        """
+        raise ZooError(
+            f"{type(self).__name__} cannot say without this project how raw rows are encoded, so "
+            "that its models are not exported: it has no method `serving`"
+        )
 
     def cross_rows(self, rows: int) -> CrossRows:
         """Rows on which the command `gains` tries out cross fields, once set up.

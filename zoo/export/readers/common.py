@@ -1,0 +1,53 @@
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Served:
+    """A model in a folder, which is compared with what it gave when it was exported."""
+
+    def __init__(self, folder: str | Path = Path(__file__).parent) -> None:
+        folder = Path(folder)
+        self.signature = json.loads((folder / "signature.json").read_text(encoding="utf-8"))
+        self.plan = self.signature["plan"]
+        self.arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+        if (folder / "model.onnx").exists():
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(folder / "model.onnx")
+            used = [i.name for i in session.get_inputs()]
+            self.graph = lambda given: session.run(None, {name: given[name] for name in used})
+        else:
+            import torch
+
+            run = torch.export.load(folder / "model.pt2").module()
+            self.graph = lambda given: [o.numpy() for o in run(*map(torch.tensor, given.values()))]
+        check = json.loads((folder / "check.json").read_text(encoding="utf-8"))
+        found = self(check["rows"])
+        for name, expected in check["outputs"].items():
+            expected = np.array(expected, float)
+            if not np.allclose(found[name], expected, rtol=1e-4, atol=1e-4, equal_nan=True):
+                raise RuntimeError(f"{folder} gives another {name} than when it was exported")
+
+    def scored(self, inputs: dict[str, np.ndarray], problem: list[str | None]) -> dict[str, Any]:
+        """What the graph gives, NaN for rows that have a problem, and the problems."""
+        names = [output["name"] for output in self.signature["outputs"]]
+        found: dict[str, Any] = dict(zip(names, self.graph(inputs), strict=True))
+        for values in found.values():
+            values[[p is not None for p in problem]] = np.nan
+        return {**found, "problem": problem}
+
+    def ids(self, keys: Sequence[str]) -> np.ndarray:
+        """int64 [n] the ids of values, each behind the name of its vocabulary and a NUL."""
+        encoded = (key.encode("utf-8", "surrogatepass") for key in keys)
+        hashes = b"".join(hashlib.blake2b(key, digest_size=8).digest() for key in encoded)
+        wanted, known = np.frombuffer(hashes, "<u8"), self.arrays["vocabulary"]
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[place] == wanted, self.arrays["ids"][place], 0).astype(np.int64)
