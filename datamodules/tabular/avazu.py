@@ -23,7 +23,8 @@ NEEDED = ("hour", *(column for columns in GROUPS.values() for column in columns)
 COLUMNS = ("id", "click", "hour", "C1", "banner_pos", *GROUPS["site"], *GROUPS["app"])
 COLUMNS += (*GROUPS["device"], *GROUPS["ad"][2:])  # of the challenge's train.csv
 HOUR = "[0-9]{8}"
-TIME = "try_strptime(\"hour\", '%y%m%d%H')"
+FORM = "%y%m%d%H"
+TIME = f"try_strptime(\"hour\", '{FORM}')"
 HOURS = {
     "parts": {
         "hour": f"strftime({TIME}, '%H')",
@@ -90,6 +91,12 @@ class Avazu(CTRDataModule):
                 # strptime also takes blanks, seven digits, `epoch` and `infinity`
                 malformed=f"NOT regexp_full_match(\"hour\", '{HOUR}') OR {TIME} IS NULL",
                 problem="hour is not of the form YYMMDDHH",
+                served={
+                    "read": "time",
+                    "part": field if self.hour == "parts" else "text",
+                    "form": FORM,
+                    "digits": 8,
+                },
             )
             for field, sql in HOURS[self.hour].items()
         ]

@@ -67,7 +67,7 @@ class Criteo(CTRDataModule):
 
     def raw_fields(self) -> list[RawField]:
         """I1..I13, then C1..C26."""
-        return [_number(c, SCALINGS[self.scaling]) for c in NUMERICAL] + [
+        return [_number(c, self.scaling) for c in NUMERICAL] + [
             RawField(c, "categorical", part(c, "text"), "categorical", c) for c in CATEGORICAL
         ]
 
@@ -88,5 +88,16 @@ def _columns(path: Path) -> tuple[str, ...]:
 def _number(column: str, scaling: str) -> RawField:
     number = f"try_cast({part(column, 'number')} AS FLOAT)"
     malformed = f"{part(column, 'given')} AND NOT coalesce(isfinite({number}), false)"
-    sql, problem = scaling.format(x=number), f"{column} is not a number"
-    return RawField(column, "numerical", sql, "numerical", column, "number", malformed, problem)
+    sql, problem = SCALINGS[scaling].format(x=number), f"{column} is not a number"
+    transform = "log_of_positive" if scaling == "log" else scaling
+    return RawField(
+        column,
+        "numerical",
+        sql,
+        "numerical",
+        column,
+        "number",
+        malformed,
+        problem,
+        served={"read": "number", "transform": transform, "type": "f4"},
+    )

@@ -131,13 +131,18 @@ class TableField:
         problem = f"{self.source} is not a number"
         scaled = self.transform == "standardise"
         read = self.group, self.source, "number"
-        made = RawField(self.name, "numerical", sql, *read, malformed, problem, scaled)
+        served = {"read": "number", "transform": "log" if self.transform == "log" else "none"}
+        made = RawField(
+            self.name, "numerical", sql, *read, malformed, problem, scaled, served=served
+        )
         if self.transform == "quantile":
             return [replace(made, kind="categorical", bins=self.bins or BINS)]
         if not self.missing_indicator:
             return [made]
         missing = f"(NOT {given})::FLOAT"
-        return [made, RawField(f"{self.name} missing", "numerical", missing, *read)]
+        served = {"read": "number", "transform": "is_missing"}
+        indicator = RawField(f"{self.name} missing", "numerical", missing, *read, served=served)
+        return [made, indicator]
 
     def _of_ids(self) -> RawField:
         is_list = self.kind in LISTS
@@ -161,6 +166,12 @@ class TableField:
             min_count=self.min_count,
             max_size=self.max_size,
             vocabulary=self.vocabulary or "",
+            served={
+                "read": "list" if is_list else "text",
+                "buckets": self.buckets,
+                "separator": self.separator,
+                "kept": _kept(self),
+            },
         )
 
 
@@ -172,11 +183,18 @@ def _value_list(field: TableField) -> str:
         texts = f"list_filter(list_transform({split}, lambda x: trim(x)), lambda x: x <> '')"
         found = f"coalesce({found}, {texts})"
     if field.max_length:
-        kept = f"-{field.max_length}:" if field.kind == "sequence" else f":{field.max_length}"
-        found = f"({found})[{kept}]"
+        first, last = ("" if end is None else end for end in _kept(field))
+        found = f"({found})[{first}:{last}]"
     if field.buckets:
         found = f"list_transform({found}, lambda x: {_bucketed('x', field.buckets)})"
     return found
+
+
+def _kept(field: TableField) -> tuple[int | None, int | None]:
+    """The slice of the values of a list that is kept."""
+    if field.kind == "sequence" and field.max_length:
+        return -field.max_length, None
+    return None, field.max_length
 
 
 def _bucketed(text: str, buckets: int | None) -> str:
@@ -217,7 +235,15 @@ def time_fields(column: str, wanted: Sequence[str]) -> list[RawField]:
     """Fields of a time: its hour, `00` to `23`, and its weekday, `Mon` to `Sun`."""
     time = part(column, "time")
     return [
-        RawField(name, "categorical", TIMES[name].format(time), "time", column, "time")
+        RawField(
+            name,
+            "categorical",
+            TIMES[name].format(time),
+            "time",
+            column,
+            "time",
+            served={"read": "time", "part": name},
+        )
         for name in wanted
     ]
 

@@ -17,6 +17,7 @@ from datamodules.prepared.options import at_least
 from datamodules.tabular.cross_folders import encode_crosses
 from datamodules.tabular.cross_rows import PreparedCrossRows
 from datamodules.tabular.crossed import CrossedDataModule
+from datamodules.tabular.crosses import Cross
 from datamodules.tabular.file_checks import check_numbers
 from datamodules.tabular.files import TableFiles
 from datamodules.tabular.formats import MemoryFile
@@ -26,11 +27,19 @@ from datamodules.tabular.memory import MemoryEncoder
 from datamodules.tabular.paths import Reading, files_of, paths_of
 from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.resident import fits, kept_bytes, number_type, numbers_of
+from datamodules.tabular.serving import (
+    columns_of,
+    examples_of,
+    plan_of,
+    table_of,
+    vocabulary_arrays,
+)
 from datamodules.tabular.splitting import Splitting
 from datamodules.tabular.table_file import TableFile
 from zoo.data.errors import missing
 from zoo.data.files import temporary_folder
 from zoo.data.module import QUANTILE_ROWS, EncodedTable, quantiles
+from zoo.data.serving import Serving
 
 
 class CTRDataModule(CrossedDataModule):
@@ -273,6 +282,22 @@ class CTRDataModule(CrossedDataModule):
         batches = BatchLoader(arrays, self.batch_size, with_row=True) if len(arrays) else ()
         examples = [(example.line, example.reason) for example in rejected.examples]
         return EncodedTable(batches, rejected.reasons, examples)
+
+    def serving(self) -> Serving:
+        """The plan of the fields, and hashes of their vocabularies."""
+        encoder, crosses = self.encoder_folder, self._cross_encoders
+        fields, fitted = self.raw_fields(), self._fitted_encoder()
+        schema, of_crosses = self.encoded_schema(encoder), [*map(Cross.load, crosses)]
+        plan = plan_of(fields, fitted, of_crosses, schema, self.reading)
+        examples = examples_of(plan, encoder)
+        return Serving(
+            "rows",
+            plan,
+            vocabulary_arrays(encoder, crosses, plan),
+            columns_of(fields),
+            examples,
+            self.encode_table(table_of(examples)).batches,
+        )
 
     def open_predictions(self, path: str) -> None:
         """Encodes the rows to score."""

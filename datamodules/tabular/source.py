@@ -1,7 +1,8 @@
 """How a field is read from the columns of a table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from datamodules.prepared.engine import sql_identifier
 from zoo.data.schema import Kind
@@ -31,6 +32,8 @@ class RawField:
         bins: Largest number of quantile bins of a categorical field that is read as a FLOAT; None
             where it is read as text.
         vocabulary: Name of the field whose ids these are too; empty where they are its own.
+        served: How its value is read of a row that is served, where there is no SQL; see
+            `datamodules.tabular.serving`. None of a field that cannot be.
     """
 
     name: str
@@ -46,6 +49,7 @@ class RawField:
     max_size: int | None = None
     bins: int | None = None
     vocabulary: str = ""
+    served: Mapping[str, Any] | None = None
 
     @property
     def is_text(self) -> bool:

@@ -18,9 +18,10 @@ ROOMS = {  # what each room may import; `zoo` is the root's lazy exports
     "zoo.experts": {"zoo.data", "zoo.nn", "zoo.models", "zoo.experts"},
     "zoo.glider": {"zoo.data", "zoo.nn", "zoo.glider"},
     "zoo.inspect": {"zoo.data", "zoo.nn", "zoo.models", "zoo.inspect"},
+    "zoo.export": {"zoo.data", "zoo.nn", "zoo.models", "zoo.export"},
     "zoo.run": {
         *("zoo", "zoo.data", "zoo.nn", "zoo.models", "zoo.ctr", "zoo.experts"),
-        *("zoo.glider", "zoo.inspect", "zoo.run"),
+        *("zoo.glider", "zoo.inspect", "zoo.export", "zoo.run"),
     },
     "datamodules.prepared": {"zoo.data", "datamodules.prepared"},
     "datamodules.tabular": {"zoo.data", "datamodules.prepared", "datamodules.tabular"},

@@ -59,7 +59,9 @@ class ListInputs:
     def flat(self) -> tuple[Tensor, Tensor]:
         """The values of all lists, and the number of each one's list; see `Lists.flat`."""
         fields = len(self.rows)
-        return torch.cat([*self.values]), torch.cat([r * fields + m for m, r in enumerate(self.rows)])
+        return torch.cat([*self.values]), torch.cat(
+            [r * fields + m for m, r in enumerate(self.rows)]
+        )
 
 
 class Served(nn.Module):
@@ -194,12 +196,11 @@ def _sessions(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """A block in which exporters keep their remarks, which no user can act upon, to themselves."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        logging.disable(before)

@@ -20,7 +20,7 @@ from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
 from zoo.models.optimizer_options import check_optimization
 from zoo.nn.embedding import without_tables
-from zoo.run import consolidate, describe, loggers
+from zoo.run import consolidate, describe, export, loggers
 from zoo.run import inspect as inspect_command
 from zoo.run.checkpoint import RunCheckpoint
 from zoo.run.directory import (
@@ -101,6 +101,7 @@ class ZooCLI(LightningCLI):
         listed.add_subcommand("inspect", inspect_command.parser(), help=inspect_command.SUMMARY)
         listed.add_subcommand("describe", describe.parser(), help=describe.SUMMARY)
         listed.add_subcommand("consolidate", consolidate.parser(), help=consolidate.SUMMARY)
+        listed.add_subcommand("export", export.parser(), help=export.SUMMARY)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the project's own options, and gives the schema of the data to the model."""

@@ -1,7 +1,8 @@
 """A run that scores DataFrames: `zoo.load(run).predict(df)`."""
 
+import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ from zoo.run.inspect import data_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from zoo.export.folder import Format
+    from zoo.export.graph import Output
+    from zoo.export.quantized import EmbeddingType
 
 
 class LoadedRun:
@@ -53,7 +58,6 @@ class LoadedRun:
         check_encoder(content.get("data"), encoder_checksums(self.path / "encoder"))
         if difference := self.model.schema.difference(self.data.schema):
             raise ZooError(f"{checkpoint} has another schema than {config}: {difference}")
-        self._columns = self.data.table_columns()
         self._saved = content.get("metrics") or {}
 
     def __repr__(self) -> str:
@@ -140,9 +144,34 @@ class LoadedRun:
             df.index,
         )
 
+    def export(
+        self,
+        output: str | Path,
+        format: "Format" = "onnx",
+        outputs: "Sequence[Output]" = ("probability",),
+        embeddings: "EmbeddingType" = "float32",
+    ) -> None:
+        """Writes a folder that serves the model without this project; see the command `export`.
+
+        Args:
+            output: Folder to write, which must not exist.
+            format: Form of the graph, `onnx` or `torch_export`.
+            outputs: What it gives: `probability`, `logit`, `attribution`.
+            embeddings: Type that embeddings are stored in: `float32`, `float16`, `int8`.
+
+        Raises:
+            ZooError: where the model or its data cannot be exported, or the folder exists.
+        """
+        from zoo.export.folder import write_folder
+        from zoo.export.quantized import quantize
+
+        model = copy.deepcopy(self.model)
+        quantize(model, embeddings)
+        write_folder(Path(output), model, self.data.serving(), outputs, format)
+
     def _encoded(self, df: "pd.DataFrame") -> EncodedTable:
         frame = checked_frame(df)
-        found = self.data.encode_table(table_of(frame, self._columns))
+        found = self.data.encode_table(table_of(frame, self.data.table_columns()))
         if found.rejected:
             reasons = ", ".join(f"{count}: {why}" for why, count in found.rejected.items())
             (row, _), *_ = found.rejected_examples

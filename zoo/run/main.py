@@ -45,6 +45,10 @@ def _run() -> None:
         from zoo.run import consolidate
 
         consolidate.run(sys.argv[2:])
+    elif sys.argv[1:2] == ["export"]:
+        from zoo.run import export
+
+        export.run(sys.argv[2:])
     else:
         from zoo.run import cli
 

@@ -1,9 +1,8 @@
+"""What all readers of exported models share; `zoo.export.folder` makes one file of both."""
+
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +35,32 @@ class Served:
             if not np.allclose(found[name], expected, rtol=1e-4, atol=1e-4, equal_nan=True):
                 raise RuntimeError(f"{folder} gives another {name} than when it was exported")
 
-    def scored(self, inputs: dict[str, np.ndarray], problem: list[str | None]) -> dict[str, Any]:
-        """What the graph gives, NaN for rows that have a problem, and the problems."""
-        names = [output["name"] for output in self.signature["outputs"]]
-        found: dict[str, Any] = dict(zip(names, self.graph(inputs), strict=True))
-        for values in found.values():
-            values[[p is not None for p in problem]] = np.nan
-        return {**found, "problem": problem}
+    def __call__(self, rows: Any) -> dict[str, Any]:
+        """The outputs of raw rows."""
+        raise NotImplementedError
+
+    def columns(self, rows: Any) -> tuple[Mapping[str, Any], list[str | None]]:
+        """The columns that are read of rows, and what is wrong with each row, nothing so far."""
+        wanted = self.plan["columns"]
+        if not isinstance(rows, Mapping):
+            named = {name for row in rows for name in row}
+            rows = {name: [row.get(name) for row in rows] for name in wanted if name in named}
+        if absent := [name for name in wanted if name not in rows]:
+            raise KeyError(f"no row has the column {absent[0]!r}")
+        return rows, [None] * len(rows[wanted[0]])
 
     def ids(self, keys: Sequence[str]) -> np.ndarray:
-        """int64 [n] the ids of values, each behind the name of its vocabulary and a NUL."""
+        """int64 [n] the ids of keys: the name of a vocabulary, a NUL and a value; else 0."""
         encoded = (key.encode("utf-8", "surrogatepass") for key in keys)
         hashes = b"".join(hashlib.blake2b(key, digest_size=8).digest() for key in encoded)
         wanted, known = np.frombuffer(hashes, "<u8"), self.arrays["vocabulary"]
         place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
         return np.where(known[place] == wanted, self.arrays["ids"][place], 0).astype(np.int64)
+
+    def scored(self, inputs: dict[str, np.ndarray], problem: list[str | None]) -> dict[str, Any]:
+        """What the graph gives, NaN for rows that have a problem, and the problems."""
+        names = [output["name"] for output in self.signature["outputs"]]
+        found: dict[str, Any] = dict(zip(names, self.graph(inputs), strict=True))
+        for values in found.values():
+            values[[reason is not None for reason in problem]] = np.nan
+        return {**found, "problem": problem}
