@@ -208,3 +208,28 @@ def test_bins_and_encodings_of_numbers_are_those_of_the_command_line(workplace):
     expected = pq.read_table(run.path / "predictions/new.parquet")["probability"].to_numpy()
     np.testing.assert_array_equal(run.predict(frame).to_numpy(), expected)
     np.testing.assert_array_equal(zoo.load(run.path).predict(frame).to_numpy(), expected)
+
+
+# attribution
+
+
+@pytest.mark.filterwarnings("ignore:expert .* has the largest attribution")
+def test_the_attribution_is_that_of_the_command(workplace):
+    subsets = {"what": ["item"], "all": ["*"]}
+    run = fit(table(300), model={"class_path": "InterpretableMLP", "subsets": subsets})
+    rows = table(40)
+    found = run.attribution(rows.set_index(rows.index + 7))
+    assert [*found.columns] == ["what", "all"]
+    assert [*found.index] == [*range(7, 47)]
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    rows.to_parquet("rows.parquet")
+    config = f"--config={run.path}/config.yaml"
+    command("predict", config, "--data.predict_path=rows.parquet", *QUIET)
+    written = pq.read_table(run.path / "predictions/rows.parquet")
+    for name in subsets:
+        np.testing.assert_array_equal(found[name], written[f"attribution_{name}"])
+
+
+def test_a_model_without_experts_has_no_attribution(fitted, home):
+    with pytest.raises(ZooError, match=r"^DeepFM is no mixture of experts, .*; explain says"):
+        fitted.attribution(table(3))

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from zoo.export.quantized import EmbeddingType
 
 
+ATTRIBUTION = "attribution_"  # of the names of columns of predictions
+
+
 class LoadedRun:
     """A checkpoint of a run, and what turns the rows of a DataFrame into its input.
 
@@ -95,14 +98,33 @@ class LoadedRun:
         """
         import pandas as pd
 
-        found = self._encoded(df)
-        probability = np.full(len(df), np.nan, np.float32)
-        with torch.inference_mode():
-            for batch in found.batches:
-                moved = move_data_to_device(batch, self.model.device)
-                scored = self.model.predicted(moved)["probability"]
-                probability[row_numbers(batch).numpy()] = scored.float().cpu().numpy()
+        probability = self._scored(df)["probability"]
         return pd.Series(probability, index=df.index, name="probability")
+
+    def attribution(self, df: "pd.DataFrame") -> "pd.DataFrame":
+        """The share of each expert of a mixture in the prediction of each row.
+
+        Args:
+            df: The rows, as `predict` takes them.
+
+        Returns:
+            float32, a column for each subset of fields, with the index of `df`; the shares of a row
+            add up to 1, and are NaN where a row cannot be used.
+
+        Raises:
+            ZooError: as `predict`, and where the model is no mixture of experts.
+        """
+        import pandas as pd
+
+        columns = [name for name in self.model.prediction_columns if name.startswith(ATTRIBUTION)]
+        if not columns:
+            raise ZooError(
+                f"{type(self.model).__name__} is no mixture of experts, to which predictions are "
+                "attributed; explain says what each field adds to one"
+            )
+        scored = self._scored(df)
+        shares = {name.removeprefix(ATTRIBUTION): scored[name] for name in columns}
+        return pd.DataFrame(shares, index=df.index)
 
     def explain(
         self, df: "pd.DataFrame", max_order: int = 4, min_gain: float = 2e-4, seed: int = 0
@@ -169,7 +191,20 @@ class LoadedRun:
         quantize(model, embeddings)
         write_folder(Path(output), model, self.data.serving(), outputs, format)
 
-    def _encoded(self, df: "pd.DataFrame") -> EncodedTable:
+    def _scored(self, df: "pd.DataFrame") -> dict[str, np.ndarray]:
+        """What the model predicts of each row, by name; NaN where a row cannot be used."""
+        found = self._encoded(df, depth=4)
+        names = [name for name in self.model.prediction_columns if name != "label"]
+        scored = {name: np.full(len(df), np.nan, np.float32) for name in names}
+        with torch.inference_mode():
+            for batch in found.batches:
+                predicted = self.model.predicted(move_data_to_device(batch, self.model.device))
+                rows = row_numbers(batch).numpy()
+                for name, values in scored.items():
+                    values[rows] = predicted[name].float().cpu().numpy()
+        return scored
+
+    def _encoded(self, df: "pd.DataFrame", depth: int = 3) -> EncodedTable:
         frame = checked_frame(df)
         found = self.data.encode_table(table_of(frame, self.data.table_columns()))
         if found.rejected:
@@ -178,7 +213,7 @@ class LoadedRun:
             warnings.warn(
                 f"{sum(found.rejected.values())} of {len(frame)} rows cannot be used and get NaN "
                 f"({reasons}); the first is row {row}, {frame.index[row - 1]!r} in the index",
-                stacklevel=3,
+                stacklevel=depth,
             )
         return found
 
