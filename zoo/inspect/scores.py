@@ -94,7 +94,7 @@ def score(
     """
     model = model_of(found)
     batches = batches_of(data, split)
-    _check_schema(found, data)
+    check_schema(found, data)
     fields = categorical_fields(data.schema, by)
     encoder = encoder_of(found.run, data)
     with watched(model) as fired:
@@ -128,7 +128,8 @@ def model_of(found: Inspection) -> ZooModule:
     return model.eval()
 
 
-def _check_schema(found: Inspection, data: ZooDataModule) -> None:
+def check_schema(found: Inspection, data: ZooDataModule) -> None:
+    """Raises `ZooError` where the fields or ids of the data are not those of a checkpoint."""
     mine, theirs = found.schema, data.schema
     difference = mine.difference(theirs) if mine else None
     if mine and difference:

@@ -101,6 +101,22 @@ def grouped_area(
         group: [R] number of each row's group.
         weight: [R] weights; None weighs all alike.
     """
+    areas, sizes = areas_of_groups(scores, positive, group, weight)
+    return weighted_mean(areas, sizes).masked_fill(scores.isnan().any(), torch.nan)
+
+
+def areas_of_groups(
+    scores: Tensor, positive: Tensor, group: Tensor, weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """[G] the `area_under_curve` of each group, in order of their numbers, and [G] how much it
+    counts: its rows, or the sum of their weights; zero where it has a single class.
+
+    Args:
+        scores: [R] scores of the rows.
+        positive: [R] bool, true for the positives.
+        group: [R] number of each row's group.
+        weight: [R] weights; None weighs all alike.
+    """
     groups, place = torch.unique(group, return_inverse=True)
     counted = torch.ones_like(place) if weight is None else weight.double()
     sizes = total(place, counted, len(groups))
@@ -117,8 +133,7 @@ def grouped_area(
     below = down.cumsum(0) - down - (negatives.cumsum(0) - negatives)[of_run]  # of the same group
     twice = total(of_run, up * (2 * below + down), len(groups))  # of a tie, one of two
     areas = twice.double() / (2 * positives * negatives)
-    found = weighted_mean(areas, sizes * ((positives > 0) & (negatives > 0)))
-    return found.masked_fill(scores.isnan().any(), torch.nan)
+    return areas, sizes * ((positives > 0) & (negatives > 0))
 
 
 def _shares(weight: Tensor, place: Tensor, places: int) -> Tensor:

@@ -175,13 +175,30 @@ class RankingMetrics(Metric):
             nan = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
             return {name: nan.clone() for name in self.names}
         logits, positive = dim_zero_cat(self.logits), dim_zero_cat(self.labels) > 0.5
-        higher, equal = _rivals(logits, positive, dim_zero_cat(self.queries))
-        first, last = higher.clamp(max=self.k), (higher + equal + 1).clamp(max=self.k)
-        ranks = torch.arange(2, self.k + 2, dtype=torch.float64, device=logits.device)
-        gains = torch.cat((ranks.new_zeros(1), ranks.log2().reciprocal().cumsum(0)))
-        hits = (last - first) / (equal + 1).double()
-        gain = (gains[last] - gains[first]) / (equal + 1)
-        return dict(zip(self.names, (hits.mean(), gain.mean()), strict=True))
+        hits, gains = gains_of_lists(logits, positive, dim_zero_cat(self.queries), self.k)
+        return dict(zip(self.names, (hits.mean(), gains.mean()), strict=True))
+
+
+def gains_of_lists(
+    logits: Tensor, positive: Tensor, query: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
+    """[Q] hit ratios and [Q] NDCG of ranked lists, in order of their numbers; see `RankingMetrics`.
+
+    Args:
+        logits: [R] scores of the rows.
+        positive: [R] bool, true for the positive of each list.
+        query: [R] number of each row's list.
+        k: Number of ranks that count.
+
+    Raises:
+        ZooError: Where a list has no positive, or several.
+    """
+    higher, equal = _rivals(logits, positive, query)
+    first, last = higher.clamp(max=k), (higher + equal + 1).clamp(max=k)
+    ranks = torch.arange(2, k + 2, dtype=torch.float64, device=logits.device)
+    gains = torch.cat((ranks.new_zeros(1), ranks.log2().reciprocal().cumsum(0)))
+    hits = (last - first) / (equal + 1).double()
+    return hits, (gains[last] - gains[first]) / (equal + 1)
 
 
 class SessionMetrics(Metric):
@@ -213,29 +230,37 @@ class SessionMetrics(Metric):
     def update(self, logits: Tensor, labels: Tensor, scored: Tensor) -> None:
         """Adds a batch: logits [B, T], labels [B, T], and bool [B, T] which tracks count."""
         check_shapes(logits, labels)
-        logits = logits.detach().masked_fill(~scored, 0)
-        labels = labels.masked_fill(~scored, 0)
-        right = ((logits > 0) == (labels > 0.5)) & ~logits.isnan() & scored
-        right = torch.where((logits == 0) & scored, 0.5, right.double())
-        place = scored.cumsum(1)
-        # of a guess, L_i L_i is L_i
-        average = right * (1 + right.cumsum(1) - right) / place.clamp(min=1)
-        tracks = place[:, -1]
-        loss = cross_entropy(logits, labels) * scored
-        self.sums += torch.stack(
-            (
-                right.sum(),
-                right[:, 0].sum(),
-                (average.sum(1) / tracks.clamp(min=1)).sum(),
-                loss.sum(),
-            )
-        )
-        first, sessions, total = scored[:, 0].sum(), (tracks > 0).sum(), tracks.sum()
-        self.counts += torch.stack((total, first, sessions, total))
+        parts, counts = session_parts(logits.detach(), labels, scored)
+        self.sums += torch.stack([part.sum() for part in parts])
+        self.counts += torch.stack([count.sum() for count in counts])
 
     def compute(self) -> dict[str, Tensor]:
         """`acc`, `acc@1`, `maa` and `logloss`; NaN where there is nothing to score."""
         return dict(zip(self.names, self.sums / self.counts, strict=True))
+
+
+def session_parts(
+    logits: Tensor, labels: Tensor, scored: Tensor
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """What the metrics of sessions are sums of, in the order of `SessionMetrics.names`, and how
+    many there are of each: [B, T] of tracks, [B] of sessions.
+
+    Args:
+        logits: [B, T] logits.
+        labels: [B, T] labels.
+        scored: bool [B, T] which tracks count.
+    """
+    logits = logits.masked_fill(~scored, 0)
+    labels = labels.masked_fill(~scored, 0)
+    right = ((logits > 0) == (labels > 0.5)) & ~logits.isnan() & scored
+    right = torch.where((logits == 0) & scored, 0.5, right.double())
+    place = scored.cumsum(1)
+    # of a guess, L_i L_i is L_i
+    average = right * (1 + right.cumsum(1) - right) / place.clamp(min=1)
+    tracks = place[:, -1]
+    loss = cross_entropy(logits, labels) * scored
+    parts = (right, right[:, 0], average.sum(1) / tracks.clamp(min=1), loss)
+    return parts, (scored, scored[:, 0], tracks > 0, scored)
 
 
 def check_shapes(logits: Tensor, labels: Tensor) -> None:

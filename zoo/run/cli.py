@@ -20,7 +20,7 @@ from zoo.inspect.checkpoint import read
 from zoo.models.base import ZooModule
 from zoo.models.optimizer_options import check_optimization
 from zoo.nn.embedding import without_tables
-from zoo.run import consolidate, describe, export, loggers
+from zoo.run import compare, consolidate, describe, export, loggers
 from zoo.run import inspect as inspect_command
 from zoo.run.checkpoint import RunCheckpoint
 from zoo.run.directory import (
@@ -99,6 +99,7 @@ class ZooCLI(LightningCLI):
         listed = parser._subcommands_action
         assert listed is not None  # super() has made it
         listed.add_subcommand("inspect", inspect_command.parser(), help=inspect_command.SUMMARY)
+        listed.add_subcommand("compare", compare.parser(), help=compare.SUMMARY)
         listed.add_subcommand("describe", describe.parser(), help=describe.SUMMARY)
         listed.add_subcommand("consolidate", consolidate.parser(), help=consolidate.SUMMARY)
         listed.add_subcommand("export", export.parser(), help=export.SUMMARY)

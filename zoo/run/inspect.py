@@ -124,22 +124,25 @@ def _section(config: Path) -> Any:
     return content["data"]
 
 
-def data_of(config: str | Path, checkpoint: Path | None = None) -> "ZooDataModule":
+def data_of(
+    config: str | Path, checkpoint: Path | None = None, arguments: Sequence[str] = ()
+) -> "ZooDataModule":
     """The datamodule of a config file, such as a run's `config.yaml`; for notebooks.
 
     Args:
         config: The file.
         checkpoint: Checkpoint whose run has the encoder of the data; None takes that of the config.
+        arguments: Options `--data.*` of a command line, in place of those of the file.
 
     Raises:
         ZooError: where the file has no section `data`, or cannot be read.
     """
     from zoo.run.directory import use_encoder
 
-    with restricted_imports(("--config", str(config))):
+    with restricted_imports(("--config", str(config), *arguments)):
         made = ZooParser(prog="train.py inspect", parser_mode="omegaconf")
         add_data(made, str(config))
-        options = made.parse_args([])
+        options = made.parse_args([*arguments])
         if checkpoint is not None:
             use_encoder(options.data, checkpoint)
         check_nulls(options.data, "data")
@@ -209,10 +212,10 @@ def _run(arguments: Sequence[str]) -> None:
 
         add_data_facts(more, loaded, made, options)
     if options.html is not None:
-        _write_report(Path(options.html), found, *more.values())
+        write_report(Path(options.html), found, *more.values())
     if options.json:
         plain = found.to_dict() | {name: part.to_dict() for name, part in more.items() if part}
-        json.dump(_plain(plain), sys.stdout, indent=1, default=str, allow_nan=False)
+        json.dump(plain_of(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:
         wide_console().print(found, *(part for part in more.values() if part))
@@ -230,7 +233,8 @@ def _interactions(path: Path, found: Inspection) -> DetectedInteractions:
     return interactions_in(path, found.schema)
 
 
-def _write_report(path: Path, *found: Shown | None) -> None:
+def write_report(path: Path, *found: Shown | None) -> None:
+    """Writes what was found as a page, and says where."""
     from zoo.inspect.report import write
 
     try:
@@ -240,10 +244,10 @@ def _write_report(path: Path, *found: Shown | None) -> None:
     Console(stderr=True, highlight=False).print(Text(f"report: {path}"), soft_wrap=True)
 
 
-def _plain(value: Any) -> Any:
+def plain_of(value: Any) -> Any:
     """As JSON has it: names are text, and a number that is not finite is null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_of(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_of(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -37,6 +37,10 @@ def _run() -> None:
         from zoo.run import inspect as command  # without Lightning, which takes seconds to import
 
         command.run(sys.argv[2:])
+    elif sys.argv[1:2] == ["compare"]:
+        from zoo.run import compare
+
+        compare.run(sys.argv[2:])
     elif sys.argv[1:2] == ["describe"]:
         from zoo.run import describe
 

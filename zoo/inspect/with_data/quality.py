@@ -124,10 +124,8 @@ def score_rows(model: ZooModule, batches: Iterable[Any], fields: Sequence[str]) 
     parts: list[tuple[Tensor | None, ...]] = []
     for batch in batches:
         logits, attribution = model.explain(batch)
-        scored = batch.labelled
+        scored = counting(batch)
         weight, group = (getattr(batch, part, None) for part in ("weight", "group"))
-        if weight is not None:
-            scored &= weight > 0
         label = batch.label[scored]
         ids = label.new_zeros(len(label), 0)
         if fields:
@@ -141,6 +139,12 @@ def score_rows(model: ZooModule, batches: Iterable[Any], fields: Sequence[str]) 
     logits, labels, attribution, ids = map(torch.cat, columns[:4])
     weight, group = (torch.cat(column) if column else None for column in columns[4:])
     return Scored(logits, labels, attribution, ids, model.experts, weight, group)
+
+
+def counting(batch: Any) -> Tensor:
+    """bool, of the shape of the labels: those that are known, of rows that weigh something."""
+    weight = getattr(batch, "weight", None)
+    return batch.labelled if weight is None else batch.labelled & (weight > 0)
 
 
 def sections(split: str, overall: Quality, calibration: Sequence[Quality]) -> Iterator[Section]:
