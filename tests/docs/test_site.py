@@ -45,6 +45,7 @@ def test_each_command_has_a_page_with_its_options(pages):
     assert {"fit", "detect", "inspect"} <= {*commands}
     for command in commands:
         assert "<table" in pages[f"commands/{command}.html"], command
+        assert f'href="{command}.html"' in pages["commands/index.html"], command
     assert "--trainer.precision" in pages["commands/index.html"]
     assert "<!-- options" not in "".join(pages.values())
 
