@@ -133,7 +133,5 @@ def test_what_is_described_is_what_a_fit_without_fields_takes(workplace):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
     frame.to_csv("rows.csv", index=False)
     assert zoo.describe(Path("rows.csv"), "rating")["label"] == "rating"
-    with pytest.raises(
-        ZooError, match=r"^there is no column 'clicks' \(label\): there are ts"
-    ):
+    with pytest.raises(ZooError, match=r"^there is no column 'clicks' \(label\): there are ts"):
         zoo.describe(frame, "clicks")

@@ -192,7 +192,7 @@ def test_runs_of_criteo_and_avazu_score_their_columns(dataset, text):
 @pytest.mark.parametrize("dataset", ["MovieLens", "SkipSessions"])
 def test_runs_of_data_that_read_no_frames(dataset):
     with pytest.raises(ZooError, match=f"{dataset} reads no DataFrame: write the rows to a file"):
-        zoo.load(LEGACY / dataset)
+        zoo.load(LEGACY / dataset).predict(pd.DataFrame({"user": [1]}))
 
 
 def test_bins_and_encodings_of_numbers_are_those_of_the_command_line(workplace):

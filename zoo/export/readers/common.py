@@ -26,7 +26,7 @@ class Served:
         else:
             import torch
 
-            run = torch.export.load(folder / "model.pt2").module()
+            run = torch.inference_mode()(torch.export.load(folder / "model.pt2").module().forward)
             self.graph = lambda given: [o.numpy() for o in run(*map(torch.tensor, given.values()))]
         check = json.loads((folder / "check.json").read_text(encoding="utf-8"))
         found = self(check["rows"])
