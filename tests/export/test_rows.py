@@ -186,9 +186,10 @@ def test_all_models_of_rows(fitted, tmp_path):
         logit, attribution = (torch.cat(parts) for parts in zip(*expected[name], strict=True))
         there = {"logit": logit, "probability": logit.sigmoid(), "attribution": attribution}
         for output in outputs[name]:
-            np.testing.assert_allclose(said[output][usable], there[output], atol=1e-5)
+            rtol = 1e-4 if output == "logit" else 0  # of xDeepFM these are in the thousands
+            np.testing.assert_allclose(said[output][usable], there[output], rtol, 1e-5)
         assert np.isnan(said["logit"]).sum() == 400 - len(usable) > 10
-    (plain,) = served([tmp_path / "torch"], rows, tmp_path, without=["onnxruntime"])
+    (plain,) = served([tmp_path / "torch"], rows, tmp_path, without=["scipy"])
     np.testing.assert_allclose(plain["probability"], found[-1]["probability"], atol=1e-5)
 
 
