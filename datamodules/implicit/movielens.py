@@ -11,6 +11,7 @@ from datamodules.implicit.leave_one_out import NegativeSampler
 from datamodules.implicit.pair_file import read_pairs
 from datamodules.implicit.pairs import FixedPairs, Tables, TrainingPairs, find
 from datamodules.implicit.prepare import Protocol, prepare_movielens
+from datamodules.implicit.serving import COLUMNS, arrays_of, examples_of, plan_of
 from datamodules.prepared.carried import CARRIED, carried_file, check_columns
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import source_identity
@@ -20,8 +21,9 @@ from datamodules.prepared.options import at_least
 from zoo.data.errors import require_file
 from zoo.data.files import temporary_folder
 from zoo.data.schema import Schema
+from zoo.data.serving import Serving
 
-PAIR_COLUMNS = ("user", "movie")  # of a file to score
+PAIR_COLUMNS = tuple(column.name for column in COLUMNS)  # of a file to score
 
 
 class MovieLens(PreparedDataModule):
@@ -147,11 +149,33 @@ class MovieLens(PreparedDataModule):
                 carry(row, *(named[column] for column in self.predict_columns))
             self.carried = place / CARRIED
         tables = Tables.open(folder)
-        user, item = find(tables.user_ids, pairs[:, 0]), find(tables.item_ids, pairs[:, 1])
-        label = np.full(len(row), np.nan, np.float32)
-        self._loaders["predict"] = lambda with_row=True, **options: FixedPairs(
-            tables.with_unknown(), user, item, label, row=row, **options
+        self._loaders["predict"] = lambda with_row=True, **options: _pairs_to_score(
+            tables, pairs, row, **options
         )
+
+    # Serving
+
+    def serving(self) -> Serving:
+        """How pairs are encoded without this project; all users and items go along."""
+        folder = self.encoder_folder
+        Encoder.load(folder).check(self.dataset, {}, folder)
+        tables = Tables.open(folder)
+        examples = examples_of(tables)
+        file = temporary_folder(self) / "examples.csv"
+        cells = ([row[column] for column in PAIR_COLUMNS] for row in examples)
+        file.write_text("".join(f"{user},{item}\n" for user, item in cells))
+        pairs, row, _ = read_pairs(file, 1)
+        batches = _pairs_to_score(tables, pairs, row, batch_size=len(row))
+        return Serving("pairs", plan_of(), arrays_of(tables), COLUMNS, examples, batches)
+
+
+def _pairs_to_score(
+    tables: Tables, pairs: np.ndarray, row: np.ndarray, **options: Any
+) -> FixedPairs:
+    """Batches of pairs [n, 2] of original ids, which are the rows [n] of a file."""
+    user, item = find(tables.user_ids, pairs[:, 0]), find(tables.item_ids, pairs[:, 1])
+    label = np.full(len(row), np.nan, np.float32)
+    return FixedPairs(tables.with_unknown(), user, item, label, row=row, **options)
 
 
 def _arrays(folder: Path, *names: str) -> list[np.ndarray]:

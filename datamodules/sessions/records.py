@@ -129,6 +129,11 @@ class Assembler:
         self.tables = {column: table.astype(np.float32) for column, table in tables.items()}
         self.date = fitted.scales["date_gap"]
 
+    def date_gaps(self, days: np.ndarray) -> np.ndarray:
+        """The normalised gaps of dates, in days since 1970-01-01."""
+        mean, deviation = self.date
+        return np.clip((days - mean) / deviation, -MAX_DATE_GAP, MAX_DATE_GAP)
+
     def batch(self, records: np.ndarray, with_row: bool = False) -> SessionBatch:
         """The batch of [B] records of `SESSION`."""
         steps = np.arange(HALF)
@@ -174,8 +179,7 @@ class Assembler:
     def _logged(self, records: np.ndarray) -> list[np.ndarray]:
         """[B, T, .] parts of the first half, in the order of the schema."""
         flags = records["flags"][..., None] >> np.arange(len(FLAGS), dtype=np.uint16) & 1
-        mean, deviation = self.date
-        gap = np.clip((records["date"][..., None] - mean) / deviation, -MAX_DATE_GAP, MAX_DATE_GAP)
+        gap = self.date_gaps(records["date"][..., None])
         hour, forward, back, context, start, end = (
             self.tables[column][records["codes"][..., i]] for i, column in enumerate(CODES)
         )

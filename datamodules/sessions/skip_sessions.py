@@ -22,9 +22,20 @@ from datamodules.sessions.prepare import (
     prepare_sessions,
 )
 from datamodules.sessions.records import Assembler
+from datamodules.sessions.serving import (
+    KEYS,
+    arrays_of,
+    columns_of,
+    examples_of,
+    plan_of,
+    write_examples,
+)
 from datamodules.sessions.tracks import open_tracks
 from zoo.data.files import temporary_folder
 from zoo.data.schema import Schema
+from zoo.data.serving import Serving
+
+ANY = Tolerance(1, 1)  # of examples, some of which are malformed
 
 
 class SkipSessions(PreparedDataModule):
@@ -154,6 +165,29 @@ class SkipSessions(PreparedDataModule):
         )
         self.carried = folder / CARRIED if self.predict_columns else None
         self._use_encoder(encoder)
+
+    # Serving
+
+    def serving(self) -> Serving:
+        """How raw rows become sessions without this project; the tracks go along."""
+        fitted = load_encoder(self.encoder_folder, self.dataset)
+        found, tracks = open_tracks(self.encoder_folder)
+        ids, assembler = found.to_pylist(), Assembler(fitted, tracks)
+        examples = examples_of(fitted, ids)
+        folder = temporary_folder(self)
+        write_examples(folder / "examples.csv", examples)
+        records, _ = encode_sessions(
+            folder, [folder / "examples.csv"], self.encoder_folder, self.dataset, ANY, ()
+        )
+        return Serving(
+            "sessions",
+            plan_of(fitted),
+            arrays_of(assembler, ids),
+            columns_of(),
+            examples,
+            SessionLoader(records, assembler, len(records), with_row=True),
+            KEYS,
+        )
 
 
 def _link(source: str, target: str) -> None:

@@ -32,22 +32,31 @@ assert not REFUSED & {name.partition(".")[0] for name in sys.modules}
 
 
 def served(folders, rows, tmp_path, without=("torch",)):
-    """What the models of folders say of the same raw rows, each as a dict of arrays.
+    """What the models of folders say of the same raw rows; see `each_served`."""
+    return each_served([(folder, rows) for folder in folders], tmp_path, without)
+
+
+def each_served(jobs, tmp_path, without=("torch",)):
+    """What the models of folders say of raw rows, each as a dict of arrays; `problem` is text.
 
     Args:
-        folders: The folders.
-        rows: The rows, as JSON has them.
+        jobs: (folder, rows) each, the rows as JSON has them.
         tmp_path: Folder of what is exchanged.
         without: Packages that cannot be imported, beside the project and what it needs.
     """
-    file = tmp_path / "rows.json"
-    file.write_text(json.dumps(rows))
-    jobs = [
-        {"folder": str(folder), "rows": str(file), "output": str(tmp_path / f"{i}.npz")}
-        for i, folder in enumerate(folders)
+    texts = {id(rows): (tmp_path / f"rows{i}.json", rows) for i, (_, rows) in enumerate(jobs)}
+    for file, rows in texts.values():
+        file.write_text(json.dumps(rows))
+    named = [
+        {
+            "folder": str(folder),
+            "rows": str(texts[id(rows)][0]),
+            "output": str(tmp_path / f"{i}.npz"),
+        }
+        for i, (folder, rows) in enumerate(jobs)
     ]
-    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    (tmp_path / "jobs.json").write_text(json.dumps(named))
     line = [sys.executable, "-I", "-c", SCRIPT, str(tmp_path / "jobs.json"), *without]
     done = subprocess.run(line, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    return [dict(np.load(job["output"])) for job in jobs]
+    return [dict(np.load(job["output"])) for job in named]

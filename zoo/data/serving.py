@@ -34,6 +34,7 @@ class Serving:
         examples: Raw rows, on which a served model checks itself; JSON.
         batches: The examples as the model takes them, those left out that cannot be used; `row` is
             the number of each.
+        keys: What says which row a line of the outputs is of, where it is not one for each.
     """
 
     reader: str
@@ -42,3 +43,4 @@ class Serving:
     columns: Sequence[Column]
     examples: Sequence[Mapping[str, Any]]
     batches: Iterable[Any] = field(repr=False)
+    keys: Sequence[Column] = ()

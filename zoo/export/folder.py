@@ -3,7 +3,7 @@
     model.onnx           the graph, or model.pt2 of torch.export
     reader.py            raw rows -> outputs; needs NumPy and onnxruntime (or torch) alone
     signature.json       raw columns, outputs, inputs of the graph, and the plan of the reader
-    check.json           raw rows, and what the model says of them
+    check.json           raw rows, and what the model says of those that can be used
     *.npy                what values are looked up in
 
 Shapes: B rows or sessions, N numerical fields, C categorical fields, L values of the lists of a
@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from zoo.data.batch_checks import row_numbers
+from zoo.data.batch import SessionBatch
 from zoo.data.errors import ZooError
 from zoo.data.files import atomic_folder
 from zoo.data.serving import Serving
@@ -77,7 +77,8 @@ def write_folder(
         raise ZooError(f"{folder} exists: name another folder, or delete it")
     if "attribution" in outputs and not model.experts:
         raise ZooError(f"{type(model).__name__} has no experts that a prediction is attributed to")
-    program = exported(model, outputs)
+    batches = [*serving.batches]
+    program = exported(model, outputs, _lengths(batches[0]))
     with atomic_folder(folder) as partial:
         partial.mkdir()
         if form == "onnx":
@@ -87,26 +88,32 @@ def write_folder(
         for name, array in serving.arrays.items():
             np.save(partial / f"{name}.npy", array, allow_pickle=False)
         _write_json(partial / "signature.json", _signature(model, serving, outputs, form))
-        check = {"rows": serving.examples, "outputs": expected(model, serving, outputs)}
+        check = {"rows": serving.examples, "outputs": expected(model, batches, outputs)}
         _write_json(partial / "check.json", check)
         (partial / "reader.py").write_text(reader_text(serving.reader), encoding="utf-8")
         _check(partial, folder)
 
 
 def expected(
-    model: ZooModule, serving: Serving, outputs: Sequence[Output]
+    model: ZooModule, batches: Sequence[Any], outputs: Sequence[Output]
 ) -> dict[Output, list[Any]]:
-    """What a model says of the examples; null where one cannot be used."""
-    found: dict[Output, list[Any]] = {name: [None] * len(serving.examples) for name in outputs}
+    """What a model says of examples, those left out that cannot be used; of sessions, of each
+    track to predict."""
+    found: dict[Output, list[Any]] = {name: [] for name in outputs}
     with torch.inference_mode():
-        for batch in serving.batches:
+        for batch in batches:
             logit, attribution = model.explain(batch)
             said = {"logit": logit, "attribution": attribution, "probability": logit.sigmoid()}
+            real = batch.future_mask if isinstance(batch, SessionBatch) else slice(None)
             for name in outputs:
-                values = said[name].tolist()
-                for row, value in zip(row_numbers(batch).tolist(), values, strict=True):
-                    found[name][row] = value
+                found[name] += said[name][real].tolist()
     return found
+
+
+def _lengths(batch: Any) -> tuple[int, int] | None:
+    """T and T' of sessions, which are those of all batches."""
+    is_session = isinstance(batch, SessionBatch)
+    return (batch.past.shape[1], batch.future.shape[1]) if is_session else None
 
 
 def reader_text(name: str) -> str:
@@ -130,6 +137,7 @@ def _signature(
         "graph": form,
         "model": type(model).__name__,
         "columns": [asdict(column) for column in serving.columns],
+        "keys": [asdict(key) for key in serving.keys],
         "outputs": [
             {"name": name, "type": "float32", "meaning": MEANINGS[name]} for name in outputs
         ],

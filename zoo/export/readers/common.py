@@ -30,9 +30,10 @@ class Served:
             self.graph = lambda given: [o.numpy() for o in run(*map(torch.tensor, given.values()))]
         check = json.loads((folder / "check.json").read_text(encoding="utf-8"))
         found = self(check["rows"])
+        usable = [reason is None for reason in found["problem"]]
         for name, expected in check["outputs"].items():
-            expected = np.array(expected, float)
-            if not np.allclose(found[name], expected, rtol=1e-4, atol=1e-4, equal_nan=True):
+            mine, expected = found[name][usable], np.array(expected, float)
+            if mine.shape != expected.shape or not np.allclose(mine, expected, 1e-4, 1e-4):
                 raise RuntimeError(f"{folder} gives another {name} than when it was exported")
 
     def __call__(self, rows: Any) -> dict[str, Any]:
