@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from jsonargparse import Namespace
@@ -51,6 +51,7 @@ from zoo.run.record import RunConfig, RunRecord
 from zoo.run.resume import OtherRows
 from zoo.run.sharded import is_sharded
 from zoo.run.stopping import Stopping
+from zoo.run.sweeping import options as sweep_options
 from zoo.run.trainer import ZooTrainer
 from zoo.run.trust import foreign_folders, restricted_imports
 from zoo.run.warm_start import HELP as WARM_START
@@ -103,6 +104,7 @@ class ZooCLI(LightningCLI):
         listed.add_subcommand("describe", describe.parser(), help=describe.SUMMARY)
         listed.add_subcommand("consolidate", consolidate.parser(), help=consolidate.SUMMARY)
         listed.add_subcommand("export", export.parser(), help=export.SUMMARY)
+        listed.add_subcommand("sweep", sweep_options.parser(), help=sweep_options.SUMMARY)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the project's own options, and gives the schema of the data to the model."""
@@ -287,29 +289,57 @@ def prepared_schema(data: ZooDataModule) -> Schema:
     return data.schema
 
 
-def run(arguments: Sequence[str] | None = None, parser: type[CLIParser] = CLIParser) -> ZooCLI:
+Kind = TypeVar("Kind", bound=ZooCLI)
+
+
+def run(
+    arguments: Sequence[str] | None = None,
+    parser: type[CLIParser] = CLIParser,
+    line: Sequence[str] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> ZooCLI:
     """Runs the subcommand that a command line names.
 
     Args:
         arguments: The command line; None is that of this process.
         parser: What parses it.
+        line: What the user has typed, which says what may be imported, where that is another line.
+        callbacks: Further callbacks of the trainer, which no config holds.
     """
     given = sys.argv[1:] if arguments is None else [*arguments]
-    with restricted_imports(given):
+    with restricted_imports(given if line is None else line):
         import_plugins()
-        return ZooCLI(
-            ZooModule,
-            ZooDataModule,
-            trainer_class=ZooTrainer,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            save_config_callback=RunConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            seed_everything_default=0,
-            parser_class=parser,
-            parser_kwargs={"parser_mode": "omegaconf"}
-            | {name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
-            args=given,
-        )
+        return made_of(ZooCLI, given, parser, callbacks)
+
+
+def made_of(
+    kind: type[Kind],
+    arguments: list[str],
+    parser: type[CLIParser],
+    callbacks: Sequence[Callback] = (),
+) -> Kind:
+    """A command line, which has run when it is made.
+
+    Args:
+        kind: Its class.
+        arguments: Its arguments.
+        parser: What parses them.
+        callbacks: Further callbacks of the trainer.
+    """
+    return kind(
+        ZooModule,
+        ZooDataModule,
+        trainer_class=ZooTrainer,
+        trainer_defaults={"callbacks": [*callbacks]},
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        save_config_callback=RunConfig,
+        save_config_kwargs={"save_to_log_dir": False},
+        seed_everything_default=0,
+        parser_class=parser,
+        parser_kwargs={"parser_mode": "omegaconf"}
+        | {name: {"parser_mode": "omegaconf"} for name in ZooCLI.subcommands()},
+        args=arguments,
+    )

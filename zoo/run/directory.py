@@ -50,12 +50,12 @@ def new_run_directory(root: Path, name: str) -> Path:
     return folder / f"version_{version}"
 
 
-def check_name(name: str) -> None:
-    """Raises `ZooError` unless a name of an experiment is the name of a folder."""
+def check_name(name: str, option: str = "name") -> None:
+    """Raises `ZooError` unless a name, such as that of an experiment, is one of a folder."""
     if name in ("", ".", "..") or not name.isprintable() or {*name} & {"/", "\\"}:
         raise ZooError(
-            f"name: {name!r} is no name of a folder: leave out slashes and '..'; --runs says in "
-            "which folder the runs lie"
+            f"{option}: {name!r} is no name of a folder: leave out slashes and '..'; --runs says "
+            "in which folder the runs lie"
         )
 
 

@@ -53,6 +53,10 @@ def _run() -> None:
         from zoo.run import export
 
         export.run(sys.argv[2:])
+    elif sys.argv[1:2] == ["sweep"]:
+        from zoo.run.sweeping import command as sweep
+
+        sweep.run(sys.argv[2:])
     else:
         from zoo.run import cli
 

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 from rich.console import Console
@@ -30,8 +30,12 @@ class RunConfig(SaveConfigCallback):
         """Writes it; rank 0 alone."""
         callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
         (record,) = (c for c in callbacks if isinstance(c, RunRecord))
-        text = self.parser.dump(_without_enums(self.config), skip_none=False)
-        write_text(record.run / "config.yaml", text)
+        write_text(record.run / "config.yaml", config_text(self.parser, self.config))
+
+
+def config_text(parser: ArgumentParser, config: Namespace) -> str:
+    """The config.yaml of a run."""
+    return parser.dump(_without_enums(config), skip_none=False)
 
 
 def _without_enums(config: Any) -> Any:

@@ -21,7 +21,7 @@ from zoo.data.errors import ZooError
 from zoo.data.plain import check_yaml
 from zoo.models.installed import below, folders_of, installed_packages
 
-FILES = ("--config", "-c", "--ckpt_path")  # whose values are files
+FILES = ("--config", "-c", "--ckpt_path", "--space")  # whose values are files
 NAMES = re.compile(r"(?<![\w./\\-])[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+(?![\w./\\-])")
 CHECKPOINTS = re.compile(r"[^\s,\[\]'\"]+\.ckpt")  # several of them, as of detect's --also
 NOT_ALLOWED = re.compile(r"Importing '([\w.]+)' is not allow")
