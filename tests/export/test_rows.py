@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from support.running import QUIET, command, error_of
-from support.served import served
+from support.served import PROJECT, served
 
 import zoo
 from zoo import ZooError, ZooModule
@@ -189,7 +189,7 @@ def test_all_models_of_rows(fitted, tmp_path):
             rtol = 1e-4 if output == "logit" else 0  # of xDeepFM these are in the thousands
             np.testing.assert_allclose(said[output][usable], there[output], rtol, 1e-5)
         assert np.isnan(said["logit"]).sum() == 400 - len(usable) > 10
-    (plain,) = served([tmp_path / "torch"], rows, tmp_path, without=["scipy"])
+    (plain,) = served([tmp_path / "torch"], rows, tmp_path, without=PROJECT)
     np.testing.assert_allclose(plain["probability"], found[-1]["probability"], atol=1e-5)
 
 

@@ -9,8 +9,7 @@ import numpy as np
 SCRIPT = """
 import importlib.util, json, sys
 
-REFUSED = {"zoo", "datamodules", "pandas", "pyarrow", "duckdb", "pytorch_lightning"}
-REFUSED |= {*sys.argv[2:]}
+REFUSED = {*sys.argv[2:]}
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -31,18 +30,22 @@ assert not REFUSED & {name.partition(".")[0] for name in sys.modules}
 """
 
 
-def served(folders, rows, tmp_path, without=("torch",)):
+PROJECT = ("zoo", "datamodules", "pytorch_lightning")
+WITHOUT = (*PROJECT, "torch", "pandas", "pyarrow", "duckdb")
+
+
+def served(folders, rows, tmp_path, without=WITHOUT):
     """What the models of folders say of the same raw rows; see `each_served`."""
     return each_served([(folder, rows) for folder in folders], tmp_path, without)
 
 
-def each_served(jobs, tmp_path, without=("torch",)):
+def each_served(jobs, tmp_path, without=WITHOUT):
     """What the models of folders say of raw rows, each as a dict of arrays; `problem` is text.
 
     Args:
         jobs: (folder, rows) each, the rows as JSON has them.
         tmp_path: Folder of what is exchanged.
-        without: Packages that cannot be imported, beside the project and what it needs.
+        without: Packages that cannot be imported.
     """
     texts = {id(rows): (tmp_path / f"rows{i}.json", rows) for i, (_, rows) in enumerate(jobs)}
     for file, rows in texts.values():
