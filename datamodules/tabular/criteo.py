@@ -99,5 +99,5 @@ def _number(column: str, scaling: str) -> RawField:
         "number",
         malformed,
         problem,
-        served={"read": "number", "transform": transform, "type": "f4"},
+        served={"read": "number", "blanks": False, "transform": transform, "type": "f4"},
     )

@@ -5,7 +5,8 @@ The plan is what `zoo/export/readers/rows.py` goes by:
     columns      names of the raw columns
     missing      texts that mean that a value is missing
     fields       of each field its name, kind, column, and how it is read:
-                 read: number   type of the number, transform, mean, deviation; edges, of bins
+                 read: number   whether blanks may stand around it, type, transform, mean,
+                                deviation, and edges, of bins
                  read: text, list or time   vocabulary, buckets, separator, kept; part, form, digits
     crosses      of each cross field its members, each with its edges, or none where it has ids
     numerical, categorical, lists    the fields, in the order of the inputs
@@ -33,7 +34,7 @@ from zoo.data.errors import ZooError
 from zoo.data.schema import JOINER, MISSING, Schema
 from zoo.data.serving import Column
 
-NUMBER = {"type": "f8", "mean": 0.0, "deviation": 1.0, "edges": None}
+NUMBER = {"type": "f8", "blanks": True, "mean": 0.0, "deviation": 1.0, "edges": None}
 IDS = {"buckets": None, "separator": None, "kept": (None, None), "form": None, "digits": None}
 EXAMPLES = 10
 UNSEEN = "a value that was never seen"

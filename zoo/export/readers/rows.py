@@ -118,7 +118,7 @@ class Model(Served):
             return None
         is_text = isinstance(value, str | bool | np.bool_)
         found = float(matched(NUMBER, text)[1] if is_text else value)
-        if abs(found) > 3.4e38:
+        if abs(found) > 3.4e38 or (text != text.strip() and not field["blanks"]):
             raise ValueError
         return found
 
