@@ -161,13 +161,14 @@ def test_models_of_other_fields_or_of_sessions_are_refused(pair, tmp_path, check
         compare(pair[0], pair[0], Rows(PLAIN, [unlabelled]), "val", 3)
 
 
-def test_the_option_needs_two_checkpoints_and_data(pair, tmp_path):
+def test_the_option_needs_data_and_shows_a_page_of_rows_at_most(pair, tmp_path):
     one, two = (side.file for side in pair)
     config = tmp_path / "config.yaml"
     config.write_text("data: {class_path: datamodules.GaussianClusters}")
     assert "--explain needs data: give --config" in refusal(one, two, "--explain=3")
-    alone = refusal(one, "--config", config, "--explain=3")
-    assert alone.startswith("--explain compares two checkpoints; the command detect")
+    assert "--explain needs data: give --config" in refusal(one, "--explain=3")
+    many = refusal(one, "--config", config, "--explain=61", "--html", tmp_path / "page.html")
+    assert many.startswith("--explain: a report shows 60 rows at most, got 61; the command explain")
 
 
 def test_the_command_compares_two_runs(tmp_path, capsys):

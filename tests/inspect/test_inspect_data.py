@@ -223,8 +223,9 @@ def test_every_model_is_inspected_on_its_data(name, kind, configs, tmp_path, cap
     assert bool(layers) != (recurrent or issubclass(MODELS[name], SkipBaseline))
 
     text = page.read_text()
-    for title in ("architecture", "parameters", "schema", "quality", "calibration"):
-        assert f">{title}</h2>" in text
-    assert (">by value</h2>" in text) == bool(data.schema.categorical)
-    assert (">attribution</h2>" in text) == issubclass(MODELS[name], MixtureModule)
+    assert ">quality</h2>" in text
+    for title in ("architecture", "parameters", "schema", "calibration", "explained rows"):
+        assert f">{title}</h3>" in text
+    assert (">by value</h3>" in text) == bool(data.schema.categorical)
+    assert (">attribution</h3>" in text) == issubclass(MODELS[name], MixtureModule)
     assert page.stat().st_size < 6e6

@@ -70,7 +70,7 @@ def test_shares_and_effects_have_intervals(detected, checkpoint_of, tmp_path, ca
     assert re.search(r"n0 +│ 25.00% │ -1.500 │", text)
     page = (tmp_path / "r.html").read_text()
     for title in ("network", "strength", "count against rank", "strongest rows"):
-        assert f">{title}</h2>" in page
+        assert f">{title}</h3>" in page
     assert "R^2 of the scores around a row: 0.900 fields alone, 0.970 with these" in page
     assert "<b>c1</b>" not in page
     command(checkpoint, "--interactions", detected, "--json")

@@ -15,7 +15,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor
 
-from zoo.data.batch import Batch, concatenate, take
+from zoo.data.batch import AnyBatch, Batch, concatenate, take
 from zoo.data.errors import ZooError
 from zoo.glider.perturb import OnOff
 
@@ -166,7 +166,7 @@ def sample_positions(rows: int, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
 
 
-def rows_at(batches: Iterable[Batch], positions: np.ndarray) -> Batch:
+def rows_at(batches: Iterable[AnyBatch], positions: np.ndarray) -> AnyBatch:
     """Some of the rows of all batches, by their positions, ascending."""
     parts, first = [], 0
     for batch in batches:

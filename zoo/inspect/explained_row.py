@@ -184,7 +184,7 @@ class ExplainedRow(Shown):
     def _table(self) -> TextTable:
         title = "contributions to the logit"
         total = ("logit", "", "", f"{self.logit:+.4f}", "", "")
-        return text_table(title, COLUMNS, [*map(self._cells, self.lines()), total], 3)
+        return text_table(title, COLUMNS, [*map(self.cells, self.lines()), total], 3, sums=1)
 
     def lines(self) -> list[Contribution]:
         """As `all_lines`, with the smaller contributions in one."""
@@ -206,11 +206,12 @@ class ExplainedRow(Shown):
         rest = Contribution((REST,), self.rest, math.nan, 1 - self.r2.all)
         return [self.intercept, *self.contributions, *([weaker] * bool(self.weaker.count)), rest]
 
-    def _cells(self, line: Contribution) -> tuple[str, ...]:
+    def cells(self, line: Contribution) -> tuple[str, ...]:
+        """A line of a table; see `COLUMNS`."""
         one = line.fields[0] if len(line.fields) == 1 else ""
         error = "" if math.isnan(line.error) else f"{line.error:.4f}"
         share = "" if line.share is None else f"{line.share:.4f}"
-        on, off = (_text(words[one]) if one in words else "" for words in (self.on, self.off))
+        on, off = (value_text(words[one]) if one in words else "" for words in (self.on, self.off))
         name = line.name or INTERCEPT
         return name, on, off, f"{line.contribution:+.4f}", error, share
 
@@ -259,7 +260,8 @@ def _numbers(found: Contribution) -> dict[str, float | None]:
     return {"contribution": found.contribution, "error": found.error, "share": found.share}
 
 
-def _text(value: float | str) -> str:
+def value_text(value: float | str) -> str:
+    """A value in a cell."""
     text = value if isinstance(value, str) else f"{value:.4g}"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
@@ -270,7 +272,7 @@ def _waterfall(row: ExplainedRow) -> Any:
     names, values, errors = [], [], []
     for line in row.lines():
         on = row.on.get(line.name)
-        names.append((line.name or INTERCEPT) + ("" if on is None else f" = {_text(on)}"))
+        names.append((line.name or INTERCEPT) + ("" if on is None else f" = {value_text(on)}"))
         values.append(line.contribution)
         errors.append(0.0 if math.isnan(line.error) else line.error)
     return contribution_plots.waterfall(names, values, errors, "logit")

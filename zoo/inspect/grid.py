@@ -66,9 +66,10 @@ class Grid:
         return Figure(draw, self.reading + note)
 
 
-def grid_section(title: str, grids: Iterable[Grid]) -> Section:
+def grid_section(title: str, grids: Iterable[Grid], chapter: str) -> Section:
     """A section of grids, each as a figure and a table."""
-    return Section(title, [shown for grid in grids for shown in (grid.figure(), grid.table())])
+    content = [shown for grid in grids for shown in (grid.figure(), grid.table())]
+    return Section(title, content, chapter)
 
 
 def _largest(lines: Sequence[Sequence[float]]) -> list[int]:

@@ -11,6 +11,7 @@ from zoo.data.interactions import read_interactions
 from zoo.data.schema import JOINER, Schema
 from zoo.inspect import interaction_figures as figures
 from zoo.inspect import stability
+from zoo.inspect.chapters import USES
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.shown import Shown
 from zoo.inspect.table import TextTable, text_table, titled
@@ -63,19 +64,19 @@ class DetectedInteractions(Shown):
     def sections(self) -> Iterator[Section]:
         """The first interactions; where shares are known also network, matrix and rows."""
         if not self._measured:
-            yield Section("interactions", [self.figure(), self._counts()])
+            yield Section("interactions", [self.figure(), self._counts()], USES)
             return
-        yield Section("interactions", [self.figure(), self._shares(), *self._fit()])
+        yield Section("interactions", [self.figure(), self._shares(), *self._fit()], USES)
         yield from stability.sections(self.found, self.checkpoints)
         if any(item.significant for item in self.found):
-            yield Section("network", [figures.network(self.found, self.mains)])
+            yield Section("network", [figures.network(self.found, self.mains)], USES)
         if self.matrix:
-            yield Section("strength", [figures.strength(self.fields, self.matrix)])
-        yield Section("count against rank", [figures.ranks(self.found)])
+            yield Section("strength", [figures.strength(self.fields, self.matrix)], USES)
+        yield Section("count against rank", [figures.ranks(self.found)], USES)
         if self.mains:
-            yield Section("fields by themselves", [self._mains()])
+            yield Section("fields by themselves", [self._mains()], USES)
         if any(item.strongest and item.significant for item in self.found):
-            yield Section("strongest rows", [self._rows()])
+            yield Section("strongest rows", [self._rows()], USES)
 
     def figure(self) -> Figure:
         """The first interactions: their shares, or in how many rows each was found."""

@@ -3,7 +3,11 @@
 from pathlib import Path
 
 from zoo.data.files import write_text
-from zoo.inspect.page import page
+from zoo.inspect.chapters import CHAPTERS
+from zoo.inspect.inspection import Inspection
+from zoo.inspect.overview import overview
+from zoo.inspect.page import Section, page
+from zoo.inspect.picked_rows import PickedRows
 from zoo.inspect.shown import Shown
 
 
@@ -21,5 +25,19 @@ def report(*found: Shown | None) -> str:
     """
     shown = [part for part in found if part is not None]
     labelled = [warning for part in shown for warning in part.labelled_warnings()]
-    warnings = [f"{name}: {text}" if name else text for name, text in labelled]
-    return page(shown[0].title, warnings, (s for part in shown for s in part.sections()))
+    warnings = tuple(f"{name}: {text}" if name else text for name, text in labelled)
+    sections = [section for part in shown for section in part.sections()]
+    first = shown[0]
+    if not isinstance(first, Inspection):
+        return page(first.title, warnings, sections)
+    head = overview(first, shown[1:], warnings)
+    # what data say comes before what weights say by themselves
+    others = sorted(shown[1:], key=lambda part: not isinstance(part, PickedRows))
+    sections = [section for part in (*others, first) for section in part.sections()]
+    return page(first.title, warnings, sorted(sections, key=_place), head)
+
+
+def _place(section: Section) -> int:
+    """Where a section stands: by its chapter, and last without one."""
+    known = section.chapter in CHAPTERS
+    return CHAPTERS.index(section.chapter) if known else len(CHAPTERS)

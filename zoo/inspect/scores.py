@@ -12,6 +12,7 @@ from zoo.inspect.inspection import ROWS_EXPLAINED, Inspection
 from zoo.inspect.page import Section
 from zoo.inspect.shown import Shown
 from zoo.inspect.with_data import quality, shares, slices
+from zoo.inspect.with_data.chosen import Chosen, choose
 from zoo.inspect.with_data.dead_units import Layer, dead_unit_warnings, layers_of, watched
 from zoo.inspect.with_data.explanation import Explanation, explain
 from zoo.inspect.with_data.quality import Quality
@@ -36,6 +37,7 @@ class Scores(Shown):
         layers: Hidden layers with ReLU.
         explanation: What the model does with a sample of the rows.
         not_finite: Number of predictions that are NaN or infinite.
+        chosen: Rows, or tracks of sessions, to be explained one by one, where they were asked for.
     """
 
     split: str
@@ -47,6 +49,7 @@ class Scores(Shown):
     layers: tuple[Layer, ...] = ()
     explanation: Explanation | None = None
     not_finite: int = 0
+    chosen: tuple[Chosen, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -78,6 +81,7 @@ def score(
     split: str = "val",
     by: str | None = None,
     sample: int = ROWS_EXPLAINED,
+    chosen: int = 0,
 ) -> Scores:
     """Scores a split of the data with an inspected checkpoint, on the CPU.
 
@@ -87,6 +91,7 @@ def score(
         split: `val`, `test`, or `predict`: the labelled rows of the data's `predict_path`.
         by: Categorical field whose values are scored one by one; None scores those of all.
         sample: Number of rows to explain at most; 0 explains none.
+        chosen: Number of single rows to choose, as `choose` does.
 
     Raises:
         ZooError: where the checkpoint is another project's, its schema is not that of the data,
@@ -109,6 +114,7 @@ def score(
         layers_of(fired),
         explain(model, batches, sample, encoder),
         int((~scored.logits.isfinite()).sum()),
+        choose(scored, chosen) if chosen else (),
     )
 
 

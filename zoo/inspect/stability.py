@@ -5,6 +5,7 @@ from typing import Any
 
 from zoo.data.interaction import SIGNIFICANCE_LEVEL, Interaction
 from zoo.data.schema import JOINER
+from zoo.inspect.chapters import USES
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table, titled
 
@@ -28,7 +29,7 @@ def sections(found: Sequence[Interaction], checkpoints: Sequence[str]) -> Iterat
     if found:
         named = "; ".join(f"{i}: {path}" for i, path in enumerate(checkpoints, 1))
         content = [figure(found), READING, named, table(found, len(checkpoints))]
-        yield Section("stability", content)
+        yield Section("stability", content, USES)
 
 
 def table(found: Sequence[Interaction], count: int) -> TextTable:

@@ -30,6 +30,11 @@ def installed_models() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
+def is_registered(name: str) -> bool:
+    """Whether a name is that of a shipped model, or of one that its package has registered."""
+    return name in zoo.MODELS or name in installed_models()
+
+
 def model_class(name: str, beside: Iterable[Path] = ()) -> "type[ZooModule]":
     """The class that a checkpoint or a command line names.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # which need Lightning, which takes seconds to import
     from zoo.data.module import ZooDataModule
 
 WIDE = 120  # columns of an output that is no terminal
+ROWS_OF_A_PAGE, MOST_ROWS = 40, 60  # that are explained one by one
 SUMMARY = "Say what a checkpoint holds, or what differs between two, with no need of data."
 
 
@@ -71,10 +72,11 @@ def parser(data: bool = True, config: str | None = None) -> ZooParser:
     )
     made.add_argument(
         "--explain",
-        type=NonNegativeInt,
-        default=0,
-        help="with two checkpoints, rows of the split around which both are explained: which "
-        "interactions of fields appeared, vanished, grew; 0 leaves this out",
+        type=NonNegativeInt | None,  # pyright: ignore[reportOperatorIssue]  # a class, when run
+        default=None,
+        help="rows of the split that are explained: of one checkpoint, each by itself, to choose "
+        f"from in the report (default with --html: {ROWS_OF_A_PAGE}); of two, which interactions "
+        "of fields appeared, vanished, grew; 0 leaves this out",
     )
     made.add_argument(
         "--interactions",
@@ -171,7 +173,7 @@ def _check(options: Any) -> None:
     """Refuses options that do not go together."""
     if len(options.checkpoints) > 2:
         raise ZooError(f"inspect takes one or two checkpoints, got {len(options.checkpoints)}")
-    plain_values = {"by": None, "split": "val", "sample": ROWS_EXPLAINED, "explain": 0}
+    plain_values = {"by": None, "split": "val", "sample": ROWS_EXPLAINED, "explain": None}
     for option, plain in plain_values.items():
         if options.get("data") is None and options[option] != plain:
             raise ZooError(f"--{option} needs data: give --config RUN/config.yaml, or --data")
@@ -179,10 +181,13 @@ def _check(options: Any) -> None:
         raise ZooError(f"--html: there is no folder {Path(options.html).absolute().parent}")
     if options.interactions is not None and len(options.checkpoints) == 2:
         raise ZooError("--interactions shows those of one checkpoint, not of two")
-    if options.explain and len(options.checkpoints) == 1:
-        raise ZooError(
-            "--explain compares two checkpoints; the command detect finds the interactions of one"
-        )
+    if options.html is not None and len(options.checkpoints) == 1:
+        if (options.explain or 0) > MOST_ROWS:
+            raise ZooError(
+                f"--explain: a report shows {MOST_ROWS} rows at most, got {options.explain}; the "
+                "command explain writes any number of them into a file"
+            )
+        options.explain = ROWS_OF_A_PAGE if options.explain is None else options.explain
 
 
 # What it does
@@ -201,6 +206,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _run(arguments: Sequence[str]) -> None:
     made, options = _parse(arguments)
+    asked = options.explain is not None  # before --html asks for rows of its own
     _check(options)
     loaded = [load(path) for path in options.checkpoints]
     found: Inspection | Comparison = loaded[0] if len(loaded) == 1 else Comparison(*loaded)
@@ -218,6 +224,8 @@ def _run(arguments: Sequence[str]) -> None:
         json.dump(plain_of(plain), sys.stdout, indent=1, default=str, allow_nan=False)
         print()
     else:
+        if not asked:  # in the report alone
+            more.pop("rows", None)
         wide_console().print(found, *(part for part in more.values() if part))
 
 

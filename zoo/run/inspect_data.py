@@ -13,6 +13,7 @@ from zoo.glider.detector import rows_at
 from zoo.inspect.disagreement import Disagreement, disagree
 from zoo.inspect.inspection import Inspection
 from zoo.inspect.interactions import DetectedInteractions
+from zoo.inspect.picked_rows import PickedRows
 from zoo.inspect.scores import Scores, score
 from zoo.inspect.shown import Shown
 from zoo.inspect.with_data.source import batches_of, encoder_of
@@ -35,8 +36,10 @@ def add_data_facts(
         options: The options of the command line.
     """
     data = _data(loaded, made, options)
-    found["scores"] = _score(loaded, data, options)
-    if options.explain:
+    found["scores"] = scores = _score(loaded, data, options)
+    if options.explain and isinstance(scores, Scores):
+        found["rows"] = explained(loaded[0], data, scores)
+    elif options.explain:
         from zoo.run.inspect_changes import compare
 
         first, second = loaded
@@ -65,7 +68,23 @@ def _score(
     first, *second = loaded
     if second:
         return disagree(first, second[0], data, options.split, options.by)
-    return score(first, data, options.split, options.by, options.sample)
+    return score(first, data, options.split, options.by, options.sample, options.explain or 0)
+
+
+def explained(found: Inspection, data: ZooDataModule, scores: Scores) -> PickedRows:
+    """The rows that were chosen, explained; or the reason why they cannot be.
+
+    Args:
+        found: Inspection of the checkpoint.
+        data: Data of its schema.
+        scores: The scores, with the chosen rows.
+    """
+    from zoo.run.inspect_rows import explain_chosen
+
+    try:
+        return explain_chosen(found, data, scores)
+    except ZooError as error:
+        return PickedRows(scores.split, (), 0, str(error))
 
 
 def with_values(

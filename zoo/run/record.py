@@ -177,6 +177,8 @@ class RunRecord(Callback):
         from zoo.inspect import load
         from zoo.inspect.report import write
         from zoo.inspect.scores import score
+        from zoo.run.inspect import ROWS_OF_A_PAGE
+        from zoo.run.inspect_data import explained
 
         data = self._data
         if data is None:
@@ -185,6 +187,7 @@ class RunRecord(Callback):
         trainer, data.trainer = data.trainer, None
         try:
             found = load(checkpoint)
-            write(path, found, score(found, data))
+            scores = score(found, data, chosen=ROWS_OF_A_PAGE)
+            write(path, found, scores, explained(found, data, scores))
         finally:
             data.trainer = trainer

@@ -11,6 +11,7 @@ from importlib.resources import files
 
 from zoo.inspect.page.content import GREY, Card, Content, Figure, Head, Section
 from zoo.inspect.page.parts import anchor
+from zoo.inspect.page.prose import marked
 from zoo.inspect.page.tables import table_html
 from zoo.inspect.table import TextTable, escaped
 
@@ -63,7 +64,7 @@ def _document(
         '<button type="button" id="theme" hidden>dark</button></div>'
     )
     if head.lead:
-        yield f'<p class="lead">{escaped(head.lead)}</p>'
+        yield f'<p class="lead">{marked(head.lead)}</p>'
     if head.facts:
         facts = "".join(f"<li>{escaped(fact)}</li>" for fact in head.facts)
         yield f'<ul class="facts">{facts}</ul>'

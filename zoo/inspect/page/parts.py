@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from zoo.inspect.table import escaped
 
 LONGEST_NAME = 80  # characters
+FIRST = 8  # checks, behind which the others are folded
 
 
 @dataclass(frozen=True)
@@ -39,24 +40,23 @@ class Bars:
     Attributes:
         bars: The bars, the first on top.
         reading: How to read them, one sentence; empty for none.
-        most: The largest size on the scale; None takes that of the bars.
+        title: What they are; empty for none.
     """
 
     bars: Sequence[Bar]
     reading: str = ""
-    most: float | None = None
+    title: str = ""
 
     def html(self) -> str:
         """A list of names, bars and numbers."""
-        values = [bar.value for bar in self.bars]
-        low = min([0.0, *values]) if self.most is None or min([0.0, *values]) < 0 else 0.0
-        high = max([0.0, *values])
-        if self.most is not None:
-            low, high = (-self.most if low < 0 else 0.0), self.most
+        ends = [value for bar in self.bars for value in (bar.value - bar.error, bar.value)]
+        low = min(0.0, *ends, 0.0) if any(bar.value < 0 for bar in self.bars) else 0.0
+        high = max(0.0, *(bar.value + bar.error for bar in self.bars), 0.0)
         scale = (high - low) or 1.0
         lines = "".join(_line(bar, low, scale) for bar in self.bars)
+        title = f"<h3>{escaped(self.title)}</h3>" if self.title else ""
         reading = f'<p class="reading">{escaped(self.reading)}</p>' if self.reading else ""
-        return f'<ul class="bars">{lines}</ul>{reading}'
+        return f'{title}<ul class="bars">{lines}</ul>{reading}'
 
 
 def _line(bar: Bar, low: float, scale: float) -> str:
@@ -173,15 +173,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Checks:
-    """Checks, those that fail first."""
+    """Checks in their order; of many, the others are folded."""
 
     checks: Sequence[Check]
 
     def html(self) -> str:
         """A list, in which a sign and a word say how each has ended."""
-        order = {False: 0, True: 1, None: 2}
-        lines = sorted(self.checks, key=lambda check: order[check.good])
-        return f'<ul class="checks">{"".join(map(_check, lines))}</ul>'
+        lines = [*map(_check, self.checks)]
+        more = lines[FIRST:]
+        folded = f'<details><summary>{len(more)} more</summary><ul class="checks">'
+        folded = f"{folded}{''.join(more)}</ul></details>" if more else ""
+        return f'<ul class="checks">{"".join(lines[:FIRST])}</ul>{folded}'
 
 
 def _check(check: Check) -> str:
@@ -200,3 +202,29 @@ def anchor(title: str) -> str:
     """The id of a section by its title."""
     words = "".join(c if c.isascii() and c.isalnum() else " " for c in title.lower()).split()
     return "-".join(["s", *words])[:60]
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """A small picture of predicted against observed shares, with the line on which they are equal.
+
+    Attributes:
+        points: Predicted and observed.
+        text: What it shows, for those who do not see it.
+    """
+
+    points: Sequence[tuple[float, float]]
+    text: str
+
+    def html(self) -> str:
+        """A square of SVG, 100 units wide, whose corner is (0, 0)."""
+        most = max((value for point in self.points for value in point), default=1.0) or 1.0
+        places = [(100 * x / most, 100 - 100 * y / most) for x, y in self.points]
+        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in places)
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        return (
+            f'<figure class="diagonal"><svg viewBox="-4 -4 108 108" role="img" '
+            f'aria-label="{escaped(self.text)}"><path d="M0 0V100H100"/>'
+            f'<path class="equal" d="M0 100L100 0"/><polyline points="{line}"/>{dots}</svg>'
+            "<figcaption>observed against predicted</figcaption></figure>"
+        )

@@ -72,8 +72,9 @@
     if (form && form.matches("form.filters")) {
       const said = form.querySelector("output");
       const tests = {
-        equal: (input) => (row) => !input.value || text(row, 0) === input.value,
-        text: (input) => (row) => text(row, 1).toLowerCase().includes(input.value.toLowerCase()),
+        equal: (input) => (row) => !input.value || text(row, input.dataset.column) === input.value,
+        text: (input) => (row) =>
+          text(row, input.dataset.column).toLowerCase().includes(input.value.toLowerCase()),
         least: (input) => (row) =>
           !input.value || (number(text(row, input.dataset.column)) ?? 0) >= Number(input.value),
         far: (input) => (row) => !input.checked

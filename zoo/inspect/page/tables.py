@@ -13,8 +13,10 @@ class Filtered:
     """A table with what narrows it.
 
     Attributes:
-        table: The table, whose first column can be chosen from.
+        table: The table.
         of: What a row is, in the plural, such as `slices`.
+        choose: Column one of whose values can be chosen.
+        search: Column whose text can be searched.
         least: Column of numbers of which a least one can be asked for; None has none.
         far: Column of numbers of which those of `limit` and more, whatever their sign, can be asked
             for; None has none.
@@ -24,6 +26,8 @@ class Filtered:
 
     table: TextTable
     of: str
+    choose: int = 0
+    search: int = 1
     least: int | None = None
     far: int | None = None
     limit: float = 0.0
@@ -31,19 +35,19 @@ class Filtered:
 
     def html(self) -> str:
         """A form, which works with a script alone, and the table."""
-        first, second = self.table.columns[:2]
-        chosen = dict.fromkeys(row[0] for row in self.table.rows)
+        columns = [escaped(name) for name in self.table.columns]
+        chosen = dict.fromkeys(row[self.choose] for row in self.table.rows)
         options = "".join(f"<option>{escaped(name)}</option>" for name in chosen)
         form = [
-            f'<label>{escaped(first)} <select data-filter="equal"><option value="">all</option>'
-            f"{options}</select></label>",
-            f'<label>{escaped(second)} <input type="search" data-filter="text" '
-            'placeholder="contains"></label>',
+            f'<label>{columns[self.choose]} <select data-filter="equal" '
+            f'data-column="{self.choose}"><option value="">all</option>{options}</select></label>',
+            f'<label>{columns[self.search]} <input type="search" data-filter="text" '
+            f'data-column="{self.search}" placeholder="contains"></label>',
         ]
         if self.least is not None:
             form.append(
                 f'<label>at least <input type="number" min="0" data-filter="least" '
-                f'data-column="{self.least}"> {escaped(self.table.columns[self.least])}</label>'
+                f'data-column="{self.least}"> {columns[self.least]}</label>'
             )
         if self.far is not None:
             form.append(

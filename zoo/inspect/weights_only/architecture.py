@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
+from zoo.inspect.chapters import MODEL
 from zoo.inspect.page import Figure, Section
+from zoo.inspect.page.prose import Prose
+from zoo.inspect.page.tables import table_html
 from zoo.inspect.table import TextTable, options_table, text_table
 from zoo.models.description import Description, Expert
-from zoo.models.registry import model_class
+from zoo.models.registry import is_registered, model_class
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,63 @@ def architecture_of(model: str, described: Description, options: Mapping[str, An
 
 def sections(found: Architecture) -> Iterator[Section]:
     """The model with its options, and the experts of a mixture."""
-    yield Section("architecture", [*found.description.split("\n\n"), _options(found.options)])
+    shown = [Prose(found.description), Changed(found)]
+    yield Section("architecture", [_options(found.options)], MODEL, page=shown)
+    yield Section("all options", [], MODEL, folded=True, page=[_options(found.options)])
     if found.experts:
         reading = (
             "Each point is an expert; a line leads up to a larger subset, whose expert speaks "
             "where those below it are unsure."
         )
-        yield Section("experts", [Figure(lambda: _draw(found), reading), _experts(found)])
+        content = [Figure(lambda: _draw(found), reading), _experts(found)]
+        yield Section("experts", content, MODEL)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The options of a model that differ from the defaults of its class, for a page.
+
+    Attributes:
+        of: The model, whose class is asked only where it is shipped or its package has registered
+            it.
+    """
+
+    of: Architecture
+
+    def html(self) -> str:
+        """A table; a sentence where all are as they are by default, or the class is not there."""
+        defaults = _defaults(self.of.model)
+        if defaults is None:
+            return table_html(_options(self.of.options), "")
+        changed = {
+            name: value
+            for name, value in self.of.options.items()
+            if name not in defaults or _plain(defaults[name]) != _plain(value)
+        }
+        if not changed:
+            return "<p>All options are as they are by default.</p>"
+        return table_html(options_table("options that differ from the defaults", changed), "")
+
+
+def _plain(value: Any) -> Any:
+    """A value as configs have it: a tuple is a list."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _defaults(model: str) -> dict[str, Any] | None:
+    """The defaults of a class and of those it inherits from; None where it is not known here."""
+    if not is_registered(model):
+        return None
+    try:
+        classes = model_class(model).__mro__
+    except ZooError:
+        return None
+    found: dict[str, Any] = {}
+    for each in reversed(classes):
+        if "__init__" in vars(each):
+            arguments = signature(vars(each)["__init__"]).parameters.values()
+            found |= {a.name: a.default for a in arguments if a.default is not a.empty}
+    return found
 
 
 def _options(options: Mapping[str, Any]) -> TextTable:

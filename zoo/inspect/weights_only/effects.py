@@ -15,6 +15,7 @@ from torch import Tensor
 from zoo.data.encoder import value_names
 from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
+from zoo.inspect.chapters import USES
 from zoo.inspect.grid import Grid, grid_section
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
@@ -157,9 +158,9 @@ def sections(found: Effects) -> Iterator[Section]:
             "itself: to the right it makes a click more likely, to the left less."
         )
         figure = Figure(lambda: _draw(found.linear), reading)
-        yield Section("first-order weights", [figure, _table(found.linear)])
+        yield Section("first-order weights", [figure, _table(found.linear)], USES)
     for title, grids in groupby(found.crosses, lambda grid: grid.title.partition(", layer ")[0]):
-        yield grid_section(title, grids)
+        yield grid_section(title, grids, USES)
 
 
 def _table(weights: Sequence[LinearWeight]) -> TextTable:

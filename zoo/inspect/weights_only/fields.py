@@ -10,7 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from zoo.data.schema import MISSING, UNKNOWN, Field, Schema
+from zoo.inspect.chapters import MODEL
 from zoo.inspect.page import Section
+from zoo.inspect.page.tables import Filtered
 from zoo.inspect.table import text_table
 from zoo.inspect.weights_only.field_rows import rows_by_field
 from zoo.inspect.weights_only.parts import Weights, measure
@@ -119,7 +121,9 @@ def sections(fields: Sequence[InspectedField]) -> Iterator[Section]:
     """The fields, with the state of their embeddings."""
     if fields:
         columns = ("field", "kind", "group", "ids", "rms", "never trained")
-        yield Section("schema", [text_table("schema", columns, map(_cells, fields), 3)])
+        table = text_table("schema", columns, map(_cells, fields), 3)
+        shown = [Filtered(table, "fields", choose=1, search=0)]
+        yield Section("schema", [table], MODEL, folded=True, page=shown)
 
 
 def _cells(inspected: InspectedField) -> tuple[Any, ...]:

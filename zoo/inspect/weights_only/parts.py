@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.inspect.chapters import MODEL
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
 
@@ -63,7 +64,8 @@ def parts_of(parameters: Mapping[str, Tensor]) -> dict[str, Weights]:
 def sections(parts: Mapping[str, Weights]) -> Iterator[Section]:
     """The parameters by part."""
     reading = "The longer a bar, the more of the model's parameters lie in that part."
-    yield Section("parameters", [Figure(lambda: _draw(parts), reading), _table(parts)])
+    content = [Figure(lambda: _draw(parts), reading), _table(parts)]
+    yield Section("parameters", content, MODEL, folded=True)
 
 
 def _table(parts: Mapping[str, Weights]) -> TextTable:
@@ -80,7 +82,7 @@ def _table(parts: Mapping[str, Weights]) -> TextTable:
     ]
     total = sum(part.parameters for part in parts.values())
     columns = ("part", "parameters", "share", "rms", "largest", "NaN or inf")
-    return text_table("parameters", columns, [*rows, ("all", total, "", "", "", "")])
+    return text_table("parameters", columns, [*rows, ("all", total, "", "", "", "")], sums=1)
 
 
 def _draw(parts: Mapping[str, Weights]) -> Any:

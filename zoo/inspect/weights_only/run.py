@@ -1,13 +1,14 @@
 """What lies in the run directory beside a checkpoint."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zoo.data.errors import ZooError
 from zoo.data.plain import check_bounds, check_kinds, read_json, read_yaml
 from zoo.inspect.table import TextTable, options_table, text_table
+from zoo.inspect.weights_only.curves import Curve, curves_of
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,13 @@ class Run:
         folder: Path of the directory.
         config: Content of `config.yaml`: all options of the run.
         metrics: Content of `metrics.json`: metrics of the best checkpoint; None without it.
+        curves: Metrics by step, from `metrics.csv`; none without it.
     """
 
     folder: str
     config: dict[str, Any]
     metrics: dict[str, Any] | None
+    curves: dict[str, Curve] = field(default_factory=dict)
 
     @property
     def encoder(self) -> Path:
@@ -52,7 +55,9 @@ def run_beside(path: Path, model: str | None) -> tuple[Run | None, list[str]]:
     config = found.get("config.yaml")
     if model is None or config is None or _model_in(config) != model.rpartition(".")[2]:
         return None, wrong
-    return Run(str(folder), config, found.get("metrics.json")), wrong
+    return Run(
+        str(folder), config, found.get("metrics.json"), curves_of(folder / "metrics.csv")
+    ), wrong
 
 
 def _model_in(config: Mapping[str, Any]) -> str | None:
@@ -66,8 +71,13 @@ def tables(run: Run) -> Iterator[TextTable]:
     if run.metrics:
         title = "metrics of the run's best checkpoint"
         yield text_table(title, ("metric", "value"), run.metrics.items())
+    yield config_table(run)
+
+
+def config_table(run: Run) -> TextTable:
+    """The options of the data and the trainer of a run that are not null."""
     sections = {name: run.config.get(name) for name in ("data", "trainer")}
-    yield options_table("config of the run: data and trainer", _given(sections))
+    return options_table("config of the run: data and trainer", _given(sections))
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

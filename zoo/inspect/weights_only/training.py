@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.inspect.chapters import TRAINING
 from zoo.inspect.checkpoint import optimizers_of
 from zoo.inspect.page import Section
 from zoo.inspect.table import text_table
+from zoo.inspect.weights_only import curves
 from zoo.inspect.weights_only import run as run_files
 from zoo.inspect.weights_only.run import Run
 
@@ -110,7 +112,13 @@ def sections(training: Training, run: Run | None, options: Mapping[str, Any]) ->
     shown = [text_table("training", ("", "value"), _rows(training, run, options))]
     if training.metrics:
         shown.append(text_table("metrics at save", ("metric", "value"), training.metrics.items()))
-    yield Section("training", [*shown, *(run_files.tables(run) if run else ())])
+    of_run = [*run_files.tables(run)] if run else []
+    content = [*shown, *of_run]
+    if run:
+        yield from curves.sections(run.curves, [monitor.name for monitor in training.monitors])
+    yield Section("state", content, TRAINING, page=[*shown, *of_run[:-1]])
+    if run:
+        yield Section("config of the run", [], TRAINING, folded=True, page=of_run[-1:])
 
 
 def _rows(

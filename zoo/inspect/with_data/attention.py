@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.batch import AnyBatch, chunks
+from zoo.inspect.chapters import USES
 from zoo.inspect.grid import Grid, grid_section
 from zoo.inspect.page import Section
 from zoo.inspect.with_data.sample import ROWS_PER_CHUNK
@@ -39,4 +40,4 @@ def attention_of(model: ZooModule, batch: AnyBatch) -> Iterator[Grid]:
 def sections(grids: Sequence[Grid]) -> Iterator[Section]:
     """The attention of each layer."""
     if grids:
-        yield grid_section("attention", grids)
+        yield grid_section("attention", grids, USES)

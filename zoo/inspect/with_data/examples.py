@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from zoo.data.batch import AnyBatch, chunks
+from zoo.inspect.chapters import ROWS
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
 from zoo.inspect.with_data.prediction import (
@@ -81,7 +82,8 @@ def sections(found: Sequence[Example]) -> Iterator[Section]:
             "rows, and by its predicted probability; its parts are the experts' shares in that "
             "prediction."
         )
-        yield Section("examples", [Figure(lambda: _draw(found), reading), _table(found)])
+        content = [Figure(lambda: _draw(found), reading), _table(found)]
+        yield Section("examples", content, ROWS)
 
 
 def _table(found: Sequence[Example]) -> TextTable:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from zoo.data.batch import AnyBatch
+from zoo.inspect.chapters import USES
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table, titled
 from zoo.inspect.with_data.sample import SEED, predict
@@ -87,7 +88,7 @@ def sections(found: Sequence[Importance], rows: int) -> Iterator[Section]:
         found: Importance of each field, the largest first.
         rows: Number of labels that it was measured on.
     """
-    yield Section("importance", [figure(found), _table(found, rows)])
+    yield Section("importance", [figure(found), _table(found, rows)], USES)
 
 
 def figure(found: Sequence[Importance]) -> Figure:

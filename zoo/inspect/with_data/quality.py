@@ -12,10 +12,17 @@ import torch
 from torch import Tensor
 
 from zoo.data.errors import ZooError
+from zoo.inspect.chapters import QUALITY
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
 from zoo.models.base import ZooModule
-from zoo.models.measures import click_metrics, grouped_area, weighted_mean
+from zoo.models.measures import (
+    area_error,
+    click_metrics,
+    cross_entropy,
+    grouped_area,
+    weighted_mean,
+)
 
 BINS = 10  # of the calibration, of equal numbers of rows
 
@@ -35,6 +42,8 @@ class Quality:
         effective: Number of rows of equal weight whose mean is as certain, (sum w)^2 / sum w^2
             (Kish, Survey Sampling, 1965); None where all weigh alike.
         gauc: Mean AUC of groups, of all rows of data with such; None where none has both classes.
+        auc_error: Standard error of the AUC, of all rows alone.
+        logloss_error: Standard error of the logloss, of all rows alone.
     """
 
     name: str
@@ -46,6 +55,8 @@ class Quality:
     attribution: dict[str, float]
     effective: float | None = None
     gauc: float | None = None
+    auc_error: float | None = None
+    logloss_error: float | None = None
 
     @property
     def gap(self) -> float:
@@ -66,6 +77,8 @@ class Scored:
         experts: Names of the experts.
         weight: [R] weights, all more than zero; None weighs all alike.
         group: [R] number of each row's group; None has no groups.
+        place: [R, 1] number of each row in the split, from 0; [R, 2] number of the session, and of
+            the track in it.
     """
 
     logits: Tensor
@@ -75,14 +88,23 @@ class Scored:
     experts: tuple[str, ...]
     weight: Tensor | None = None
     group: Tensor | None = None
+    place: Tensor | None = None
 
     def overall(self) -> Quality:
-        """The quality of all rows, and within groups."""
+        """The quality of all rows, with standard errors, and within groups."""
         found = self.quality("all", slice(None))
+        positive = self.labels > 0.5
+        losses = cross_entropy(self.logits, self.labels)
+        error = _error_of_mean(losses, self.weight)
+        found = replace(
+            found,
+            auc_error=_known(area_error(self.logits, positive, self.weight)),
+            logloss_error=_known(error),
+        )
         if self.group is None:
             return found
-        gauc = float(grouped_area(self.logits, self.labels > 0.5, self.group, self.weight))
-        return replace(found, gauc=None if math.isnan(gauc) else gauc)
+        gauc = grouped_area(self.logits, positive, self.group, self.weight)
+        return replace(found, gauc=_known(gauc))
 
     def quality(self, name: str, chosen: Tensor | slice) -> Quality:
         """The quality of some rows."""
@@ -108,6 +130,17 @@ class Scored:
         return tuple(self.quality(str(i), rows) for i, rows in enumerate(bins, 1) if len(rows))
 
 
+def _known(value: Tensor) -> float | None:
+    return float(value) if value.isfinite() else None
+
+
+def _error_of_mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Standard error of the weighted mean of values [R]."""
+    weight = torch.ones_like(values) if weight is None else weight.to(values.dtype)
+    spread = (values - weighted_mean(values, weight)) ** 2
+    return (weight**2 * spread).sum().sqrt() / weight.sum()
+
+
 @torch.no_grad()
 def score_rows(model: ZooModule, batches: Iterable[Any], fields: Sequence[str]) -> Scored:
     """Scores all labels of some batches; rows of weight zero, which count for nothing, are left
@@ -122,6 +155,7 @@ def score_rows(model: ZooModule, batches: Iterable[Any], fields: Sequence[str]) 
         ZooError: where no row has a label (and a weight).
     """
     parts: list[tuple[Tensor | None, ...]] = []
+    start = 0
     for batch in batches:
         logits, attribution = model.explain(batch)
         scored = counting(batch)
@@ -132,13 +166,16 @@ def score_rows(model: ZooModule, batches: Iterable[Any], fields: Sequence[str]) 
             inputs = batch.inputs(model.schema)
             ids = torch.stack([inputs[field][scored] for field in fields], 1)
         further = (part if part is None else part[scored] for part in (weight, group))
-        parts.append((logits[scored].float(), label, attribution[scored], ids, *further))
+        place = scored.nonzero()
+        place[:, 0] += start
+        start += len(batch.label)
+        parts.append((logits[scored].float(), label, attribution[scored], ids, *further, place))
     columns = [[part for part in column if part is not None] for column in zip(*parts, strict=True)]
     if not columns or not sum(map(len, columns[0])):
         raise ZooError("the split holds no labelled rows")
     logits, labels, attribution, ids = map(torch.cat, columns[:4])
-    weight, group = (torch.cat(column) if column else None for column in columns[4:])
-    return Scored(logits, labels, attribution, ids, model.experts, weight, group)
+    weight, group, place = (torch.cat(column) if column else None for column in columns[4:])
+    return Scored(logits, labels, attribution, ids, model.experts, weight, group, place)
 
 
 def counting(batch: Any) -> Tensor:
@@ -156,14 +193,15 @@ def sections(split: str, overall: Quality, calibration: Sequence[Quality]) -> It
         calibration: Quality of rows of rising probability.
     """
     title = f"quality on the {split} rows"
-    yield Section("quality", [quality_table(title, "rows", [overall])])
+    yield Section("quality", [quality_table(title, "rows", [overall])], QUALITY)
     title = "calibration: rows of rising probability, where predicted should equal observed"
     reading = (
         "Each point is a tenth of the rows: below the dashed line the model predicts more "
         "positives than there are, above it fewer."
     )
     figure = Figure(lambda: _draw(calibration), reading)
-    yield Section("calibration", [figure, quality_table(title, "bin", calibration)])
+    content = [figure, quality_table(title, "bin", calibration)]
+    yield Section("calibration", content, QUALITY)
 
 
 def quality_table(title: str, name: str, rows: Sequence[Quality]) -> TextTable:

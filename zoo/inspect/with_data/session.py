@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from zoo.data.batch import SessionBatch
 from zoo.data.schema import SKIP
+from zoo.inspect.chapters import ROWS
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
 from zoo.inspect.with_data.prediction import (
@@ -41,7 +44,18 @@ def session_of(model: ZooModule, batch: SessionBatch) -> Session:
     real = batch.future_mask
     steps = (attribution[:, 1:] - attribution[:, :-1]).abs().sum(2) * real[:, 1:]
     i = int(steps.sum(1).argmax())
-    here = real[i]
+    return _session(model, batch, i, logits, attribution)
+
+
+def first_session(model: ZooModule, batch: SessionBatch) -> Session:
+    """The first session of a batch."""
+    return _session(model, batch, 0, *predict(model, batch))
+
+
+def _session(
+    model: ZooModule, batch: SessionBatch, i: int, logits: Tensor, attribution: Tensor
+) -> Session:
+    here = batch.future_mask[i]
     names = [field.name for field in model.schema.numerical]
     past = batch.past[i][batch.past_mask[i]]
     skipped = past[:, names.index(SKIP)] > 0.5 if SKIP in names else past.new_zeros(0).bool()
@@ -54,7 +68,7 @@ def session_of(model: ZooModule, batch: SessionBatch) -> Session:
 def sections(found: Session | None) -> Iterator[Section]:
     """The predictions of a session."""
     if found:
-        yield Section("a session", [figure(found), _table(found)])
+        yield Section("a session", [figure(found), _table(found)], ROWS)
 
 
 def figure(found: Session) -> Figure:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from zoo.inspect.chapters import USES
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import text_table
 from zoo.inspect.with_data.quality import Scored
@@ -62,7 +63,7 @@ def sections(experts: Sequence[ExpertShare]) -> Iterator[Section]:
         for expert in experts
     )
     table = text_table("what each expert has to say", columns, rows)
-    yield Section("attribution", [figure(experts), table])
+    yield Section("attribution", [figure(experts), table], USES)
 
 
 def figure(experts: Sequence[ExpertShare]) -> Figure:

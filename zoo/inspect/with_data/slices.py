@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.encoder import value_names
+from zoo.inspect.chapters import QUALITY
 from zoo.inspect.page import Figure, Section
+from zoo.inspect.page.tables import Filtered
 from zoo.inspect.table import TextTable, clean, text_table
 from zoo.inspect.with_data.quality import Quality, Scored, quality_table
 
 VALUES_SCORED = 10  # of a field, the most frequent ones
 LARGEST, FURTHEST = 20, 10  # slices that a table over all fields shows
 FAR = 4.0  # standard errors by which hardly one of a thousand slices is off by chance
+BY_VALUE = "by value"
 Slices = Mapping[str, Sequence[Quality]]
 
 
@@ -51,13 +54,36 @@ def sections(by: str | None, slices: Slices) -> Iterator[Section]:
         reading = "Of each value, the two bars are equally high where the model is right."
         figure = Figure(lambda: _draw_values(slices[by]), reading)
         tables = _tables(title, [(by, part) for part in slices[by]])
-        yield Section(f"by {by}", [figure, *tables])
+        yield Section(f"by {by}", [figure, *tables], QUALITY)
     elif slices:
         reading = (
             "Each point is a frequent value of a field: below the dashed line the model predicts "
             "more positives than there are, above it fewer."
         )
-        yield Section("by value", [Figure(lambda: _draw(slices), reading), *_of_all(slices)])
+        figure = Figure(lambda: _draw(slices), reading)
+        content, page = [figure, *_of_all(slices)], [figure, *_to_filter(slices)]
+        yield Section(BY_VALUE, content, QUALITY, page=page)
+
+
+def far_slices(slices: Slices) -> tuple[int, int]:
+    """How many slices are off by `FAR` standard errors or more, and of how many."""
+    every = [part for parts in slices.values() for part in parts]
+    return sum(abs(part.gap) >= FAR for part in every), len(every)
+
+
+def _to_filter(slices: Slices) -> Iterator[Filtered | TextTable]:
+    """All slices, for a page, with by how many standard errors each is off."""
+    every = [(field, part) for field, parts in slices.items() for part in parts]
+    if not every:
+        return
+    table, *more = _tables("by value, all slices", every)
+    off = [f"{part.gap:+.1f}" for _, part in every]
+    rows = [[*row, gap] for row, gap in zip(table.rows, off, strict=True)]
+    columns = (*table.columns, "off by (s.e.)")
+    shown = TextTable(table.title, columns, rows, table.words)
+    last, asked = len(columns) - 1, f"off by {FAR:.0f} standard errors or more"
+    yield Filtered(shown, "slices", least=2, far=last, limit=FAR, far_name=asked)
+    yield from more
 
 
 def _of_all(slices: Slices) -> Iterator[TextTable]:
