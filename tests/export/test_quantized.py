@@ -1,15 +1,19 @@
 """Embedding tables of float16 and int8: what rounding may cost, and what the tables weigh."""
 
+import re
 from typing import get_args
 
 import pytest
 import torch
-from support import expertise
+from support import expertise, session_networks
 from support.expertise import DIAMOND
+from support.preparation import ready
 
 import zoo
+from datamodules import MovieLens
 from zoo import Batch, Field, Schema
-from zoo.export.quantized import EmbeddingType, SmallRows, quantize, table_bytes
+from zoo.export.cost import cost_of
+from zoo.export.quantized import EmbeddingType, SmallRows, quantized, table_bytes
 
 SCHEMA = Schema((Field("n", "numerical"), *(Field(f"c{i}", "categorical", 50) for i in range(4))))
 
@@ -65,7 +69,7 @@ def test_a_model_says_nearly_the_same_in_fewer_bytes(name):
         model = kind(SCHEMA, embedding_dim=16, **options).eval()
         for parameter in model.embedding.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
-        quantize(model, embeddings)
+        model = quantized(model, embeddings)
         with torch.no_grad():
             logits[embeddings] = model(rows())
         sizes[embeddings] = table_bytes(model)
@@ -84,7 +88,35 @@ def test_experts_too():
     batch = Batch(numbers, ids, numbers[:, 0])
     with torch.no_grad():
         expected = model.explain(batch)
-        quantize(model, "float16")
-        found = model.explain(batch)
+        found = quantized(model, "float16").explain(batch)
     for one, other in zip(expected, found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
+
+
+def test_what_small_tables_save_and_cost_is_said(movielens, planted_ratings):
+    data = ready(movielens(planted_ratings, eval_negatives=99))
+    torch.manual_seed(0)
+    model = zoo.DeepFM(data.schema, embedding_dim=16, hidden_units=[8]).eval()
+    torch.nn.init.normal_(model.embedding.table, std=0.1)
+    small = quantized(model, "int8")
+    size, quality = cost_of(model, small, "int8", data)
+    full, less = (f"{len(model.embedding.table) * each / 1e6:.2f}" for each in (17 * 4, 16 + 2 * 4))
+    assert size == f"embeddings: {full} MB as float32, {less} MB as int8"
+    assert re.fullmatch(
+        r"validation rows: auc 0\.\d{5} to 0\.\d{5} \([+-]0\.0\d{4}\), logloss .*, "
+        r"hr@10 .*, ndcg@10 0\.\d{5} to 0\.\d{5} \([+-]0\.0\d{4}\)",
+        quality,
+    )
+    with torch.no_grad():
+        found = [(model(batch), batch.label) for batch in data.val_dataloader()]
+    logits, labels = (torch.cat(part) for part in zip(*found, strict=True))
+    above = logits[labels == 1].unsqueeze(1) > logits[labels == 0]
+    assert quality.startswith(f"validation rows: auc {above.float().mean():.5f} to ")
+    gone = MovieLens("gone.zip", encoder=str(data.encoder_folder))
+    assert cost_of(model, small, "int8", gone) == [
+        size,
+        "what this costs is not measured, as there are no validation rows: "
+        "no such file or folder: gone.zip (data.path)",
+    ]
+    rule = zoo.MeanSkip(session_networks.SCHEMA)
+    assert cost_of(rule, rule, "int8", gone) == ["MeanSkip has no embeddings that could be int8"]

@@ -13,7 +13,7 @@ from torch import nn
 import zoo
 from datamodules import MovieLens, SkipSessions
 from zoo.export.folder import write_folder
-from zoo.export.quantized import quantize
+from zoo.export.quantized import quantized
 from zoo.export.readers.sessions import PROBLEMS
 
 OUTPUTS = ("probability", "logit", "attribution")
@@ -69,7 +69,9 @@ def compare(served, expected, keys):
         if name in keys:
             assert served[name][usable].tolist() == values.tolist()
             continue
-        np.testing.assert_allclose(served[name][usable], values, rtol=0, atol=1e-5)
+        # an attribution is a ratio, which of experts near zero magnifies rounding
+        near = 1e-4 if name == "attribution" else 1e-5
+        np.testing.assert_allclose(served[name][usable], values, rtol=0, atol=near)
         assert np.isnan(served[name][~usable]).all()
     return usable
 
@@ -95,6 +97,7 @@ def sessions_served(folder, shared_sessions, session_rows):
     anything: dict[str, Any] = {"max_bad_rows": 1.0, "max_bad_sessions": 1.0}
     anything["predict_path"] = str(folder / "log.csv")
     schema, jobs, expected = shared_sessions.schema, [], []
+    torch.manual_seed(0)
     models = {
         "transformer": zoo.InterpretableTransformer(
             schema, subsets=SUBSETS, width=8, blocks=1, heads=2, feed_forward=8
@@ -129,7 +132,7 @@ def pairs_served(folder, planted_ratings):
     for embeddings in ("float32", "int8"):
         torch.manual_seed(0)
         model = lively(zoo.DeepFM(data.schema, hidden_units=[8], embedding_dim=4))
-        quantize(model, embeddings)
+        model = quantized(model, embeddings)
         write_folder(folder / embeddings, model, data.serving(), OUTPUTS[:2])
         jobs.append((folder / embeddings, pairs.to_dict("records")))
         path = str(folder / "pairs.csv")

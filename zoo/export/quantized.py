@@ -3,8 +3,9 @@
 Shapes: R rows of a table, D embedding, L ids that are looked up.
 """
 
+import copy
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from zoo.nn.embedding import FusedEmbedding
 
 EmbeddingType = Literal["float32", "float16", "int8"]
+Model = TypeVar("Model", bound=nn.Module)
 LARGEST = 127  # of int8, so that both signs reach as far
 FLOAT16 = torch.finfo(torch.float16).max
 
@@ -68,19 +70,21 @@ class SmallRows(nn.Module):
         return self.rows(ids), ids, torch.arange(ids.shape[0], device=ids.device)
 
 
-def quantize(model: nn.Module, kind: EmbeddingType) -> None:
-    """Gives a model, which is trained no more, embedding tables of a type.
+def quantized(model: Model, kind: EmbeddingType) -> Model:
+    """A model, which is trained no more, with embedding tables of a type.
 
     Args:
-        model: The model; changed in place.
-        kind: Type of the embeddings; `float32` leaves the tables as they are.
+        model: The model, which stays as it is.
+        kind: Type of the embeddings; of `float32` the model itself is given.
     """
     if kind == "float32":
-        return
-    for embedding in _embeddings(model):
-        small: Any = SmallRows(embedding.table, embedding.embedding_dim, kind)
+        return model
+    tables = {id(embedding.table): nn.Parameter() for embedding in _embeddings(model)}
+    found = copy.deepcopy(model, {**tables})  # without copies of the tables
+    for embedding, full in zip(_embeddings(found), _embeddings(model), strict=True):
+        small: Any = SmallRows(full.table, full.embedding_dim, kind)
         embedding.shard = small
-        embedding.table = nn.Parameter(embedding.table.new_empty(0, embedding.table.shape[1]))
+    return found
 
 
 def table_bytes(model: nn.Module) -> int:

@@ -38,7 +38,8 @@ def parser() -> ZooParser:
         "--embeddings",
         default="float32",
         choices=["float32", "float16", "int8"],
-        help="type that embeddings are stored in; int8 has a scale for each id",
+        help="type that embeddings are stored in; int8 has a scale for each id; what this saves "
+        "and costs is printed, the latter where the data of the run are there",
     )
     return made
 
@@ -51,12 +52,19 @@ def run(arguments: Sequence[str]) -> None:
             the folder exists.
     """
     options = parser().parse_args([*arguments])
-    from zoo.run.loaded import load  # which needs Lightning, which takes seconds to import
-
     start, folder = time.monotonic(), Path(options.output)
-    run = load(options.ckpt_path)
-    run.export(folder, options.format, options.outputs, options.embeddings)
+    from zoo.export.cost import cost_of  # all of which need torch, which takes seconds to import
+    from zoo.export.folder import write_folder
+    from zoo.export.quantized import quantized
+    from zoo.run.loaded import load
+
+    run, console = load(options.ckpt_path), Console(highlight=False)
+    model = quantized(run.model, options.embeddings)
+    write_folder(folder, model, run.data.serving(), options.outputs, options.format)
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     seconds = time.monotonic() - start
     said = f"{folder}: {type(run.model).__name__}, {size:,.1f} MB, checked, {seconds:.0f} s"
-    Console(highlight=False).print(said, soft_wrap=True)
+    console.print(said, soft_wrap=True)
+    if model is not run.model:
+        for line in cost_of(run.model, model, options.embeddings, run.data):
+            console.print(line, soft_wrap=True)

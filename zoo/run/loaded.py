@@ -1,6 +1,5 @@
 """A run that scores DataFrames: `zoo.load(run).predict(df)`."""
 
-import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -185,10 +184,9 @@ class LoadedRun:
             ZooError: where the model or its data cannot be exported, or the folder exists.
         """
         from zoo.export.folder import write_folder
-        from zoo.export.quantized import quantize
+        from zoo.export.quantized import quantized
 
-        model = copy.deepcopy(self.model)
-        quantize(model, embeddings)
+        model = quantized(self.model, embeddings)
         write_folder(Path(output), model, self.data.serving(), outputs, format)
 
     def _scored(self, df: "pd.DataFrame") -> dict[str, np.ndarray]:
