@@ -116,7 +116,7 @@ def test_what_small_tables_save_and_cost_is_said(movielens, planted_ratings):
     assert cost_of(model, small, "int8", gone) == [
         size,
         "what this costs is not measured, as there are no validation rows: "
-        "no such file or folder: gone.zip (data.path)",
+        "no such file: gone.zip (data.path)",
     ]
     rule = zoo.MeanSkip(session_networks.SCHEMA)
     assert cost_of(rule, rule, "int8", gone) == ["MeanSkip has no embeddings that could be int8"]

@@ -69,8 +69,8 @@ def compare(served, expected, keys):
         if name in keys:
             assert served[name][usable].tolist() == values.tolist()
             continue
-        # an attribution is a ratio, which of experts near zero magnifies rounding
-        near = 1e-4 if name == "attribution" else 1e-5
+        # shares are ratios, which magnify rounding where all experts are near zero
+        near = 1e-5 if name == "probability" else 1e-4
         np.testing.assert_allclose(served[name][usable], values, rtol=0, atol=near)
         assert np.isnan(served[name][~usable]).all()
     return usable
