@@ -43,6 +43,8 @@ class Served:
     def columns(self, rows: Any) -> tuple[Mapping[str, Any], list[str | None]]:
         """The columns that are read of rows, and what is wrong with each row, nothing so far."""
         wanted = self.plan["columns"]
+        if not len(rows):
+            raise ValueError("there are no rows")
         if not isinstance(rows, Mapping):
             named = {name for row in rows for name in row}
             rows = {name: [row.get(name) for row in rows] for name in wanted if name in named}
