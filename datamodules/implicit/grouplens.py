@@ -157,6 +157,16 @@ def read_movielens(path: Path) -> MovieLensFiles:
     )
 
 
+def read_titles(path: Path) -> dict[int, str]:
+    """The titles of the movies, by their ids; of GroupLens's zip or the unpacked folder."""
+    archive = _Archive(path)
+    if archive.find(ML_1M[0]):
+        cells = _cells(archive, ML_1M[2], "::", 3)
+        return {_number(movie, where): "::".join(t) for (movie, *t, _), where in cells}
+    cells = _cells(archive, ML_100K[2], "|", 3)
+    return {_number(movie, where): title for (movie, title, *_), where in cells}
+
+
 def _read_1m(archive: _Archive) -> MovieLensFiles:
     users = {
         _number(user, where): _profile(gender, age, occupation)

@@ -5,10 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from datamodules.implicit.grouplens import movielens_identity
+from datamodules.implicit.every_pair import (
+    PAIRS_AT_ONCE,
+    EveryPair,
+    chosen_items,
+    interactions,
+    pairs_left_out,
+)
+from datamodules.implicit.grouplens import movielens_identity, read_titles
 from datamodules.implicit.leave_one_out import NegativeSampler
-from datamodules.implicit.pair_file import read_pairs
+from datamodules.implicit.pair_file import read_ids, read_pairs
 from datamodules.implicit.pairs import FixedPairs, Tables, TrainingPairs, find
 from datamodules.implicit.prepare import Protocol, prepare_movielens
 from datamodules.implicit.serving import COLUMNS, arrays_of, examples_of, plan_of
@@ -20,10 +28,12 @@ from datamodules.prepared.npy import load_array
 from datamodules.prepared.options import at_least
 from zoo.data.errors import require_file
 from zoo.data.files import temporary_folder
-from zoo.data.schema import Schema
+from zoo.data.recommended import Recommended
+from zoo.data.schema import UNKNOWN, Schema
 from zoo.data.serving import Serving
 
 PAIR_COLUMNS = tuple(column.name for column in COLUMNS)  # of a file to score
+TITLE = "title"  # of a movie, which recommendations may carry along
 
 
 class MovieLens(PreparedDataModule):
@@ -48,9 +58,18 @@ class MovieLens(PreparedDataModule):
             weigh by their number of ratings.
         test_list: Published lists to test on instead: a file `user_id, movie_id, negatives` in
             original ids, plain or .gz; the held-out movie of a list is its user's test item.
+        recommend: Number of movies that `predict` recommends to each user, in place of scoring
+            pairs: `predict_path` is then a text file of users, an id a line, and null is all users
+            with a rating to learn from.
+        recommend_exclude: Movies that are not recommended to a user: `all` that the user has rated;
+            `train`, those of training alone, so that held-out ones can be found; `none`; or a
+            text file of pairs `user,movie`. By the first two the ratings of `path` are needed.
+        recommend_items: Text file of the movies to choose from, an id a line; null is all with a
+            rating to learn from.
         shared: Options of `PreparedDataModule`. `split_seed` draws the validation items and the
             lists; `predict_path` is a text file of pairs, plain or .gz, `user,movie` or
-            tab-separated, in original ids, with or without a header.
+            tab-separated, in original ids, with or without a header. Of recommendations,
+            `predict_columns` may be `title`, that of each movie.
     """
 
     def __init__(
@@ -60,17 +79,25 @@ class MovieLens(PreparedDataModule):
         eval_negatives: int = 99,
         balance_users: bool = False,
         test_list: str | None = None,
+        recommend: int | None = None,
+        recommend_exclude: str = "all",
+        recommend_items: str | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         at_least(1, negatives=negatives, eval_negatives=eval_negatives)
+        if recommend is not None:
+            at_least(1, recommend=recommend)
+        self.recommend = recommend
+        self.recommend_exclude = recommend_exclude
+        self.recommend_items = Path(recommend_items) if recommend_items else None
         self.path = Path(path)
         lists = Path(test_list) if test_list else None
         self.protocol = Protocol(
             negatives, eval_negatives, self.split_seed, self.max_bad_rows, lists
         )
         self.balance_users = balance_users
-        self._loaders: dict[str, Callable[..., TrainingPairs | FixedPairs]] = {}
+        self._loaders: dict[str, Callable[..., TrainingPairs | FixedPairs | EveryPair]] = {}
 
     # Preparation
 
@@ -128,7 +155,7 @@ class MovieLens(PreparedDataModule):
                 tables, *lists, ranked=True, **options
             )
 
-    def loader(self, split: str, **options: Any) -> TrainingPairs | FixedPairs:
+    def loader(self, split: str, **options: Any) -> TrainingPairs | FixedPairs | EveryPair:
         """Positives with fresh negatives for training, whole lists for the others."""
         return self._loaders[split](batch_size=self.batch_size, **options)
 
@@ -152,6 +179,47 @@ class MovieLens(PreparedDataModule):
         self._loaders["predict"] = lambda with_row=True, **options: _pairs_to_score(
             tables, pairs, row, **options
         )
+
+    def open_recommendations(self) -> None:
+        """Opens all pairs of the users and movies; notes which have met."""
+        folder, tolerated = self.encoder_folder, self.max_bad_rows
+        Encoder.load(folder).check(self.dataset, {}, folder)
+        tables = Tables.open(folder)
+        check_columns(self.predict_columns, [TITLE], "a recommendation")
+        known = [np.flatnonzero(of[:, 0] != UNKNOWN) for of in (tables.user, tables.item)]
+        item = chosen_items(tables, known[1], self.recommend_items, tolerated)
+        if self.predict_path:
+            path = Path(self.predict_path)
+            ids, row, self.predict_rows = read_ids(path, tolerated, "data.predict_path")
+            user = find(tables.user_ids, ids)
+        else:
+            user = known[0]
+            ids, row = tables.user_ids[user], np.arange(len(user))
+        names: dict[str, Any] = {"movie": tables.item_ids[item]}
+        if self.predict_columns:
+            titles = read_titles(self.path)
+            names[TITLE] = [titles.get(int(movie)) for movie in names["movie"]]
+        self.recommended = Recommended(
+            pa.table({"user": ids}),
+            pa.table(names),
+            row,
+            pairs_left_out(user, item, *self._met(tables)),
+        )
+        batch_size = max(self.batch_size, PAIRS_AT_ONCE)
+        self._loaders["predict"] = lambda with_row=True, **options: EveryPair(
+            tables.with_unknown(), user, item, **{**options, "batch_size": batch_size}
+        )
+
+    def _met(self, tables: Tables) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the users and movies of the pairs that are not recommended."""
+        if self.recommend_exclude == "none":
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        if self.recommend_exclude in ("all", "train"):
+            self.prepare()
+            return interactions(self.folder, self.recommend_exclude)
+        path = Path(self.recommend_exclude)
+        pairs, _, _ = read_pairs(path, self.max_bad_rows, "data.recommend_exclude")
+        return find(tables.user_ids, pairs[:, 0]), find(tables.item_ids, pairs[:, 1])
 
     # Serving
 

@@ -107,6 +107,10 @@ class PreparedDataModule(BatchedDataModule):
         """Reads the raw file to score; sets `predict_rows`, the number of its rows."""
         missing(self, "open_predictions", "rows to predict")
 
+    def open_recommendations(self) -> None:
+        """Sets `recommended`, and opens all pairs of its users and items."""
+        missing(self, "open_recommendations", "users and items to recommend")
+
     def encoded_schema(self, encoder: Path) -> Schema:
         """The schema of the batches that an encoder makes."""
         missing(self, "encoded_schema", "schema of an encoder")
@@ -212,11 +216,14 @@ class PreparedDataModule(BatchedDataModule):
     def setup(self, stage: str) -> None:
         """Opens the prepared data, or reads the file to score."""
         if stage == "predict":
-            if self.predict_path is None:
-                raise ZooError("predict needs a raw file to score: give --data.predict_path FILE")
             if not self.encoder:
                 self._require_prepared()
-            self.open_predictions(self.predict_path)
+            if self.recommend:
+                self.open_recommendations()
+            elif self.predict_path is None:
+                raise ZooError("predict needs a raw file to score: give --data.predict_path FILE")
+            else:
+                self.open_predictions(self.predict_path)
         elif not self._is_open:
             if self.encoder:
                 self.prepare()

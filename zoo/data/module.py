@@ -28,6 +28,7 @@ from zoo.data.batch import Batch
 from zoo.data.batch_checks import check_labels
 from zoo.data.crossing import CrossRows
 from zoo.data.errors import ZooError, missing
+from zoo.data.recommended import Recommended
 from zoo.data.schema import Schema
 from zoo.data.serving import Serving
 
@@ -103,12 +104,17 @@ class ZooDataModule(LightningDataModule):
             prediction; None where each row gives a prediction.
         carried: Parquet file of `row` (int64, rising) and of those columns of the raw file that
             the predictions carry along, once set up for prediction; None carries none.
+        recommend: Number of items that `predict` recommends to each user; None scores rows.
+        recommended: The users and items of these, once set up for prediction: the batches to
+            predict are then all their pairs.
     """
 
     predict_path: str | None = None
     predict_output: Path | None = None
     predict_rows: int | None = None
     carried: Path | None = None
+    recommend: int | None = None
+    recommended: Recommended | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Lets each of its dataloaders be looked at before Lightning takes it apart."""

@@ -47,6 +47,7 @@ from zoo.run.plugins import import_plugins
 from zoo.run.prediction_file import default_output, source_of
 from zoo.run.predictions import PredictionWriter
 from zoo.run.progress import progress
+from zoo.run.recommendations import RecommendationWriter
 from zoo.run.record import RunConfig, RunRecord
 from zoo.run.resume import OtherRows
 from zoo.run.sharded import is_sharded
@@ -199,9 +200,10 @@ class ZooCLI(LightningCLI):
     def _prediction_writer(self) -> PredictionWriter:
         """Writes to the file that is named, or into the run directory of the checkpoint."""
         data, checkpoint = self.datamodule, Path(self.options.ckpt_path)
-        source = source_of(data.predict_path, checkpoint)
+        source = source_of(data.predict_path, checkpoint, data.recommend)
         default = default_output(run_of(checkpoint) / "predictions", source)
-        return PredictionWriter(data.predict_output or default, source)
+        writer = RecommendationWriter if data.recommend else PredictionWriter
+        return writer(data.predict_output or default, source)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes into the run directory."""

@@ -64,6 +64,11 @@ class ZooParser(ArgumentParser):
         if key and option:
             before = message[: option.start()]  # the options that lead to it, and their classes
             owners = re.findall(r"class_path '([\w.]+)'", before)
+            if owners and option[1].startswith("recommend"):
+                return (
+                    f"data.{option[1]}: {owners[-1].rpartition('.')[2]} has no users and items to "
+                    "recommend from; datamodules.MovieLens has"
+                )
             known = _options_of(owners[-1]) if owners else []
             return _unknown(".".join(KEY.findall(before)), option[1], known)
         name = NO_CLASS.search(message)

@@ -32,10 +32,12 @@ def writer_of(output: Path) -> Callable[[Path, pa.Schema], Any]:
     return WRITERS[output.suffix]
 
 
-def source_of(scored: str | None, checkpoint: Path) -> dict[str, str]:
-    """What predictions are made of: the file that is scored and the checkpoint."""
+def source_of(scored: str | None, checkpoint: Path, recommend: int | None = None) -> dict[str, str]:
+    """What predictions are made of: the file that is scored and the checkpoint; of recommendations
+    also their number."""
     named = str(Path(scored).resolve()) if scored else ""
-    return {"predict_path": named, "checkpoint": str(checkpoint.resolve())}
+    found = {"predict_path": named, "checkpoint": str(checkpoint.resolve())}
+    return {**found, "recommend": str(recommend)} if recommend else found
 
 
 def default_output(folder: Path, source: Mapping[str, str]) -> Path:
@@ -47,6 +49,8 @@ def default_output(folder: Path, source: Mapping[str, str]) -> Path:
     stem = Path(source["predict_path"]).stem
     if not stem or set(stem) & set("*?["):  # a pattern names no file
         stem = "predictions"
+    if "recommend" in source:
+        stem = f"{stem if source['predict_path'] else 'users'}-top-{source['recommend']}"
     plain = folder / f"{stem}.parquet"
     if not plain.exists() or _saved_source(plain) == source:
         return plain

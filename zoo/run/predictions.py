@@ -15,7 +15,7 @@ from rich.console import Console
 
 from zoo.data.errors import ZooError
 from zoo.data.files import atomic_file, partial_file, partial_path
-from zoo.data.module import datamodule_of
+from zoo.data.module import ZooDataModule, datamodule_of
 from zoo.models.base import ZooModule
 from zoo.run.prediction_file import Carried, with_source, writer_of
 
@@ -35,6 +35,8 @@ class PredictionWriter(Callback):
         source: What the predictions are made of, which a Parquet file keeps; None keeps nothing.
     """
 
+    scored = "rows scored"
+
     def __init__(self, output: Path, source: Mapping[str, str] | None = None) -> None:
         self.output = output
         self.source = source or {}
@@ -44,16 +46,19 @@ class PredictionWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this rank's part."""
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        model = cast(ZooModule, pl_module)
-        keys = [(name, pa.int64()) for name in model.prediction_keys]
-        columns = [(name, pa.float32()) for name in model.prediction_columns]
-        self.schema = pa.schema([*keys, *columns])
         data = datamodule_of(trainer)
+        self.schema = self.schema_of(cast(ZooModule, pl_module), data)
         self.carried = Carried(data.carried if data else None)
         self.joined_schema = self._joined_schema()
         mine = self.open_parts.enter_context(partial_file(self.output, trainer.global_rank))
         self.writer = self.open_parts.enter_context(pq.ParquetWriter(mine, self.schema))
         self.last = 0
+
+    def schema_of(self, model: ZooModule, data: ZooDataModule | None) -> pa.Schema:
+        """The columns, those that are carried along left out."""
+        keys = [(name, pa.int64()) for name in model.prediction_keys]
+        columns = [(name, pa.float32()) for name in model.prediction_columns]
+        return pa.schema([*keys, *columns])
 
     def on_predict_batch_end(
         self,
@@ -85,7 +90,7 @@ class PredictionWriter(Callback):
         if trainer.is_global_zero:
             data = datamodule_of(trainer)
             rows = self._join(parts, data.predict_rows if data else None)
-            Console().print(f"{rows:,} rows scored: {self.output}", soft_wrap=True)
+            Console().print(f"{rows:,} {self.scored}: {self.output}", soft_wrap=True)
         trainer.strategy.barrier("parts joined")
         self.open_parts.close()
 

@@ -9,7 +9,7 @@ from zoo.inspect.table import flat_options
 # What a config says of the run, and nothing of what it learns
 OUTSIDE = re.compile(
     r"name|runs|report|ckpt_path|config|data\.(encoder|prepared|verify|workers|memory_limit"
-    r"|predict_\w+|top_k\w*)"
+    r"|predict_\w+|recommend\w*)"
     r"|trainer\.(enable_\w+|logger(\..*|\[.*)?|log_every_n_steps|default_root_dir|profiler(\..*)?)"
 )
 # A seed of the first weights, of the order of rows, of what dropout leaves out; not `split_seed`,
