@@ -10,9 +10,12 @@ import numpy as np
 
 
 class Served:
-    """A model in a folder, which is compared with what it gave when it was exported."""
+    """A model in a folder, which is compared with what it gave when it was exported.
 
-    def __init__(self, folder: str | Path = Path(__file__).parent) -> None:
+    `threads` is the number that onnxruntime takes for a call; 0 is as many as there are cores.
+    """
+
+    def __init__(self, folder: str | Path = Path(__file__).parent, threads: int = 0) -> None:
         folder = Path(folder)
         self.signature = json.loads((folder / "signature.json").read_text(encoding="utf-8"))
         self.plan = self.signature["plan"]
@@ -20,7 +23,9 @@ class Served:
         if (folder / "model.onnx").exists():
             import onnxruntime
 
-            session = onnxruntime.InferenceSession(folder / "model.onnx")
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(folder / "model.onnx", options)
             used = [i.name for i in session.get_inputs()]
             self.graph = lambda given: session.run(None, {name: given[name] for name in used})
         else:
