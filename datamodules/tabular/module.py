@@ -294,7 +294,7 @@ class CTRDataModule(CrossedDataModule):
             "rows",
             plan,
             vocabulary_arrays(encoder, crosses, plan),
-            columns_of(fields),
+            columns_of(plan),
             examples,
             self.encode_table(table_of(examples)).batches,
         )

@@ -37,6 +37,7 @@ from zoo.data.serving import Column
 NUMBER = {"type": "f8", "blanks": True, "mean": 0.0, "deviation": 1.0, "edges": None}
 IDS = {"buckets": None, "separator": None, "kept": (None, None), "form": None, "digits": None}
 EXAMPLES = 10
+NUMBERS = (0, 1, 2.5, 40, -1, -25, 7)  # of the examples, in deviations from the mean
 UNSEEN = "a value that was never seen"
 FIRST_DAY = datetime(2014, 10, 21)
 EPOCHS = {"s": 1, "ms": 1000, "us": 1_000_000}
@@ -92,14 +93,12 @@ def _field(field: RawField, encoder: Encoder, reading: Reading) -> dict[str, Any
     return {**found, **IDS, "vocabulary": field.vocabulary or field.name, **form, **served}
 
 
-def columns_of(fields: Sequence[RawField]) -> list[Column]:
+def columns_of(plan: Mapping[str, Any]) -> list[Column]:
     """The raw columns, and what they hold."""
     found: dict[str, Column] = {}
-    for field in fields:
-        kind = TYPES[
-            "number" if field.use == "number" else str((field.served or {}).get("read", "text"))
-        ]
-        found.setdefault(field.column, Column(field.column, kind, f"the field {field.name}"))
+    for field in plan["fields"]:
+        name = field["column"]
+        found.setdefault(name, Column(name, TYPES[field["read"]], f"of the field {field['name']}"))
     return [*found.values()]
 
 
@@ -116,28 +115,26 @@ def vocabulary_arrays(
     Raises:
         ZooError: where two keys have one hash, which happens once in many millions of encoders.
     """
-    own = [field["vocabulary"] for field in plan["fields"] if "vocabulary" in field]
-    parts = [([*dict.fromkeys(own)], np.full(len(dict.fromkeys(own)), MISSING))]
-    parts += _keys(encoder, ["field", "value"])
+    own = [*dict.fromkeys(f["vocabulary"] for f in plan["fields"] if "vocabulary" in f)]
+    parts = [(_hashes(own), np.full(len(own), MISSING))]
+    parts += _hashed(encoder, ["field", "value"])
     for name, folder in zip(plan["crosses"], crosses, strict=True):
-        members = [f"m{i}" for i in range(len(plan["crosses"][name]))]
-        parts += _keys(folder, members, name)
-    hashes = np.concatenate([_hashes(keys) for keys, _ in parts])
-    ids = np.concatenate([ids for _, ids in parts]).astype(np.int32)
+        parts += _hashed(folder, [f"m{i}" for i in range(len(plan["crosses"][name]))], name)
+    hashes, ids = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(hashes)
     if (np.diff(hashes[order]) == 0).any():
         raise ZooError(f"{encoder}: two of its values have the same hash of 64 bits")
-    return {"vocabulary": hashes[order], "ids": ids[order]}
+    return {"vocabulary": hashes[order], "ids": ids[order].astype(np.int32)}
 
 
-def _keys(
+def _hashed(
     folder: Path, columns: Sequence[str], *name: str
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    """The keys and ids of a vocabulary, some at a time."""
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The hashes of the keys of a vocabulary and their ids, some at a time."""
     for batch in pq.ParquetFile(folder / VOCABULARY).iter_batches(columns=[*columns, "id"]):
         values = [batch.column(column).to_pylist() for column in columns]
-        keys = ["\0".join(map(str, (*name, *row))) for row in zip(*values, strict=True)]
-        yield keys, batch.column("id").to_numpy()
+        keys = ("\0".join(map(str, (*name, *row))) for row in zip(*values, strict=True))
+        yield _hashes(keys), batch.column("id").to_numpy()
 
 
 def _hashes(keys: Iterable[str]) -> np.ndarray:
@@ -179,7 +176,7 @@ def _example(field: Mapping[str, Any], known: Sequence[str], i: int) -> Any:
     if i == EXAMPLES - 2:
         return None
     if field["read"] == "number":
-        spread = field["edges"] or [field["mean"] + field["deviation"] * (k - 2) for k in range(5)]
+        spread = field["edges"] or [field["mean"] + field["deviation"] * x for x in NUMBERS]
         return float(spread[i % len(spread)])
     texts = [UNSEEN] if i == EXAMPLES - 1 or field["buckets"] or not known else known
     found = [texts[(i + k) % len(texts)] for k in range(2)]
