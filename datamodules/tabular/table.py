@@ -165,10 +165,10 @@ class Table(CTRDataModule):
     def notes(self, file: TableFiles) -> dict[str, int]:
         """The columns that are not declared."""
         unread = file.unread
-        named = ", ".join(unread)
-        return (
-            {f"columns are not declared and were ignored: {named}": len(unread)} if unread else {}
-        )
+        if not unread:
+            return {}
+        are, were = ("column is", "was") if len(unread) == 1 else ("columns are", "were")
+        return {f"{are} not declared and {were} ignored: {', '.join(unread)}": len(unread)}
 
 
 def _made(declared: type[Declared], given: Any, option: str) -> Declared:

@@ -33,17 +33,21 @@ def page_of(path: Path) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
+        printed = ""
         for output in cell.outputs:
             data = output.get("data", {})
             if "image/png" in data:
                 name = f"{path.stem}_{len(pictures) + 1}.png"
                 pictures[name] = base64.b64decode(data["image/png"])
                 parts.append(f"![]({name}){{.output}}")
-            elif "text/html" in data:
+            elif "<table" in data.get("text/html", ""):
                 parts.append(f'<div class="output">\n{STYLE.sub("", data["text/html"])}\n</div>')
             else:
-                text = ANSI.sub("", output.get("text") or data.get("text/plain", "")).rstrip()
-                parts.append(f"```{{.text .output}}\n{text}\n```")
+                printed += output.get("text") or data.get("text/plain", "")
+        if printed:
+            lines = (line.rstrip() for line in ANSI.sub("", printed).splitlines())
+            text = "\n".join(lines).strip("\n")
+            parts.append(f"```{{.text .output}}\n{text}\n```")
     first, *rest = parts
     note = f"[This notebook]({path.name}){{download}}, with all that it printed."
     return "\n\n".join([first, note, *rest]), pictures

@@ -36,6 +36,7 @@ ROOMS = {  # what each room may import; `zoo` is the root's lazy exports
         *("zoo.data", "datamodules.tabular", "datamodules.implicit"),
         *("datamodules.sessions", "datamodules.synthetic"),
     },
+    "zoo.__main__": {"zoo.run"},
     "train": {"zoo.run"},
 }
 

@@ -173,4 +173,5 @@ def report(content: Mapping[str, Any]) -> None:
 
 
 def _shown(sets: Sequence[tuple[str, ...]]) -> Any:
-    return track(sets, "gains", console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)  # in a notebook a bar would need ipywidgets
+    return track(sets, "gains", console=console, transient=True, disable=console.is_jupyter)
