@@ -6,7 +6,7 @@ import sys
 from html import unescape
 
 import pytest
-from support.running import ROOT
+from support.running import ROOT, command
 
 import datamodules
 import zoo
@@ -37,15 +37,15 @@ def pages(site):
     }
 
 
-def test_each_command_has_a_page_with_its_options(pages):
+def test_each_command_has_a_page_with_its_options(pages, capsys):
     """As the command line lists them, not as the hooks of the site do."""
-    line = [sys.executable, str(ROOT / "train.py"), "--help"]
-    listed = subprocess.run(line, capture_output=True, text=True).stdout
-    commands = re.search(r"\{([\w,]+)\}", listed)[1].split(",")
+    with pytest.raises(SystemExit):
+        command("--help")
+    commands = re.search(r"\{([\w,]+)\}", capsys.readouterr().out)[1].split(",")
     assert {"fit", "detect", "inspect"} <= {*commands}
-    for command in commands:
-        assert "<table" in pages[f"commands/{command}.html"], command
-        assert f'href="{command}.html"' in pages["commands/index.html"], command
+    for name in commands:
+        assert "<table" in pages[f"commands/{name}.html"], name
+        assert f'href="{name}.html"' in pages["commands/index.html"], name
     assert "--trainer.precision" in pages["commands/index.html"]
     assert "<!-- options" not in "".join(pages.values())
 
