@@ -111,7 +111,8 @@ class Overview:
             yield Bars(bars, title="Interactions, by their share of the variance around a row")
         elif self.rows and self.rows.rows:
             means = self.rows.means()
-            bars = [Bar(name, share, f"{share:.1%}") for name, *_, share in means.means(True)[:FEW]]
+            largest = sorted(means.means(True), key=lambda line: -line[-1])[:FEW]
+            bars = [Bar(name, share, f"{share:.1%}") for name, *_, share in largest]
             title = f"Interactions, by their mean share of the variance around {means.count} rows"
             yield from [Bars(bars, title=title)] * bool(bars)
 
