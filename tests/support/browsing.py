@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import json
 import re
 import shutil
@@ -32,17 +33,17 @@ addEventListener("load", () => setTimeout(async () => {
     title: document.title,
     driven: driven === undefined ? null : driven,
   }) + "END";
-  if (parent === window) document.documentElement.innerHTML = found;
+  if (parent === window) document.body.textContent = found;
   else parent.postMessage(found, "*");
 }, 300));
 """
 FRAME = """<!doctype html><body style="margin: 0"><script>
-addEventListener("message", ({ data }) => { document.documentElement.innerHTML = data; });
+addEventListener("message", ({ data }) => { document.body.textContent = data; });
 </script><iframe src="report.html" style="border: 0; width: WIDTHpx; height: 844px"></iframe></body>
 """
 
 
-def browse(page, width, tmp_path, drive="", options=()):
+def browse(page, width, tmp_path, drive="", options=(), refused=None):
     """What a browser makes of a page; fails where that is not as it should be.
 
     Args:
@@ -52,6 +53,7 @@ def browse(page, width, tmp_path, drive="", options=()):
         drive: Body of a function in JavaScript that uses the page before it is looked at; what it
             returns is `driven` of what is found. `all` is there, which selects.
         options: Further options of the browser.
+        refused: What the browser must complain of; None lets it complain of nothing.
     """
     path = tmp_path / "report.html"
     path.write_text(probed(page, PROBE.replace("DRIVE", drive)))
@@ -64,8 +66,9 @@ def browse(page, width, tmp_path, drive="", options=()):
     flags += [f"--window-size={max(width, LEAST)},900", f"--user-data-dir={tmp_path}/browser"]
     line = [CHROMIUM, *flags, "--dump-dom", shown.as_uri()]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120)
-    assert "CONSOLE" not in done.stderr, done.stderr
-    seen = json.loads(re.search("PROBE(.*)END", done.stdout)[1])
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert said == [] if refused is None else refused in "".join(said)
+    seen = json.loads(html.unescape(re.search("<body[^>]*>PROBE(.*)END", done.stdout)[1]))
     assert min(seen["plots"], default=1) > 0
     assert seen["right"] <= width, seen
     assert (seen["requests"], seen["marked"]) == (0, 0)

@@ -50,21 +50,23 @@
       links.set(link.hash.slice(1), link);
       link.addEventListener("click", () => { if (narrow.matches) contents.open = false; });
     }
-    const seen = new Set();
-    const watcher = new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) {
-        if (isIntersecting) seen.add(target.id); else seen.delete(target.id);
+    const mark = () => { // the last that begins in the upper quarter of the screen, or above
+      let here;
+      for (const id of links.keys()) {
+        const target = document.getElementById(id);
+        if (target && target.getBoundingClientRect().top <= innerHeight / 4) here = id;
       }
-      const first = [...links.keys()].filter((id) => seen.has(id)).pop();
       for (const [id, link] of links) {
-        if (id === first) link.setAttribute("aria-current", "true");
+        if (id === here) link.setAttribute("aria-current", "true");
         else link.removeAttribute("aria-current");
       }
-    }, { rootMargin: "-10% 0px -80% 0px" });
-    for (const id of links.keys()) {
-      const target = document.getElementById(id);
-      if (target) watcher.observe(target);
-    }
+    };
+    let waiting = false;
+    addEventListener("scroll", () => {
+      if (!waiting) requestAnimationFrame(() => { waiting = false; mark(); });
+      waiting = true;
+    }, { passive: true });
+    mark();
   }
 
   // On paper all is unfolded.

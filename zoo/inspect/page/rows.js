@@ -7,8 +7,9 @@
     const items = [...list.children];
     const link = (item) => item.querySelector("a");
     const article = (item) => document.getElementById(link(item).hash.slice(1));
-    const texts = new Map(items.map((item) =>
-      [item, `${item.textContent} ${article(item).textContent}`.toLowerCase()]));
+    const words = (item) => [...item.querySelectorAll("span, small"),
+      ...article(item).querySelectorAll("h4, .name, td.word")].map((part) => part.textContent);
+    const texts = new Map(items.map((item) => [item, words(item).join(" ").toLowerCase()]));
     const visible = () => [...list.children].filter((item) => !item.hidden);
 
     const choose = (item, focus) => {
@@ -52,8 +53,8 @@
     const count = form.querySelector("output");
     const number = (item, key) => Number(item.dataset[key] ?? Infinity);
     form.addEventListener("input", () => {
-      const words = search.value.toLowerCase().split(/\s+/);
-      for (const item of items) item.hidden = !words.every((word) => texts.get(item).includes(word));
+      const asked = search.value.toLowerCase().split(/\s+/);
+      for (const item of items) item.hidden = !asked.every((word) => texts.get(item).includes(word));
       const sign = order.value.startsWith("-") ? -1 : 1;
       const key = order.value.replace("-", "");
       list.append(...[...items].sort((a, b) =>

@@ -17,7 +17,7 @@ class Filtered:
         of: What a row is, in the plural, such as `slices`.
         choose: Column one of whose values can be chosen.
         search: Column whose text can be searched.
-        least: Column of numbers of which a least one can be asked for; None has none.
+        least: Column of numbers of rows of which a least one can be asked for; None has none.
         far: Column of numbers of which those of `limit` and more, whatever their sign, can be asked
             for; None has none.
         limit: See `far`.
@@ -47,7 +47,7 @@ class Filtered:
         if self.least is not None:
             form.append(
                 f'<label>at least <input type="number" min="0" data-filter="least" '
-                f'data-column="{self.least}"> {columns[self.least]}</label>'
+                f'data-column="{self.least}"> rows</label>'
             )
         if self.far is not None:
             form.append(

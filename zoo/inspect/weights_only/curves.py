@@ -33,7 +33,16 @@ def curves_of(path: Path) -> dict[str, Curve]:
                 _add(found, line)
         except csv.Error:
             pass
-    return {name: _thinned(sorted(values.items())) for name, values in found.items()}
+    return {
+        name: _thinned(_while_trained(sorted(values.items()))) for name, values in found.items()
+    }
+
+
+def _while_trained(curve: Curve) -> Curve:
+    """Without the last point where that is of the best checkpoint: `fit` validates it at its end,
+    which is logged one step after the last."""
+    again = len(curve) > 2 and curve[-1][0] == curve[-2][0] + 1
+    return curve[:-1] if again else curve
 
 
 def _add(found: dict[str, dict[int, float]], line: Mapping[Any, Any]) -> None:
