@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +34,37 @@ def page_of(path: Path) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
-        printed = ""
-        for output in cell.outputs:
-            data = output.get("data", {})
-            if "image/png" in data:
+        for text in _printed(cell.outputs):
+            if isinstance(text, bytes):
                 name = f"{path.stem}_{len(pictures) + 1}.png"
-                pictures[name] = base64.b64decode(data["image/png"])
-                parts.append(f"![]({name}){{.output}}")
-            elif "<table" in data.get("text/html", ""):
-                parts.append(f'<div class="output">\n{STYLE.sub("", data["text/html"])}\n</div>')
-            else:
-                printed += output.get("text") or data.get("text/plain", "")
-        if printed:
-            lines = (line.rstrip() for line in ANSI.sub("", printed).splitlines())
-            text = "\n".join(lines).strip("\n")
-            parts.append(f"```{{.text .output}}\n{text}\n```")
+                pictures[name] = text
+                text = f"![]({name}){{.output}}"
+            parts.append(text)
     first, *rest = parts
     note = f"[This notebook]({path.name}){{download}}, with all that it printed."
     return "\n\n".join([first, note, *rest]), pictures
+
+
+def _printed(outputs: Sequence[Any]) -> Iterator[str | bytes]:
+    """What a cell has printed, in its order: pictures, tables, and text, as few blocks of it."""
+    text = ""
+    for output in outputs:
+        data = output.get("data", {})
+        picture, table = data.get("image/png"), data.get("text/html", "")
+        if not picture and "<table" not in table:  # of a console, HTML is text
+            text += output.get("text") or data.get("text/plain", "")
+            continue
+        if text:
+            yield _fenced(text)
+            text = ""
+        if picture:
+            yield base64.b64decode(picture)
+        else:
+            yield f'<div class="output">\n{STYLE.sub("", table)}\n</div>'
+    if text:
+        yield _fenced(text)
+
+
+def _fenced(text: str) -> str:
+    lines = (line.rstrip() for line in ANSI.sub("", text).splitlines())
+    return "```{.text .output}\n" + "\n".join(lines).strip("\n") + "\n```"
