@@ -23,8 +23,9 @@ from torch import Tensor
 from zoo.data.batch import Batch
 from zoo.data.errors import ZooError
 from zoo.glider.between import Between
-from zoo.glider.perturb import OnOff, as_point
+from zoo.glider.perturb import as_point
 from zoo.glider.scoring import score
+from zoo.glider.switches import Switches
 
 SCORED = 16_384  # rows that are made at once
 
@@ -32,7 +33,7 @@ SCORED = 16_384  # rows that are made at once
 def mixed_differences(
     scores: Callable[[Any], Any],
     instance: Batch | Any,
-    switches: OnOff | Between,
+    switches: Switches,
     contexts: Tensor | None = None,
 ) -> np.ndarray:
     """[K, d, d] the mixed differences of all pairs; on the diagonal those of single features.
@@ -78,7 +79,7 @@ def mixed_differences(
 def _flipped(
     scores: Callable[[Any], Any],
     instance: Any,
-    switches: OnOff | Between,
+    switches: Switches,
     context: Tensor,
     first: Tensor,
     second: Tensor,

@@ -28,9 +28,9 @@ import numpy as np
 import torch
 
 from zoo.data.batch import Batch
-from zoo.glider.between import Between
-from zoo.glider.perturb import OnOff, bernoulli_masks, generator
+from zoo.glider.perturb import bernoulli_masks, generator
 from zoo.glider.scoring import NotFinite, score_each
+from zoo.glider.switches import Switches
 from zoo.glider.walsh.fit import Design, Fit, Set, products
 from zoo.glider.walsh.search import WalshConfig, search, share
 
@@ -83,7 +83,7 @@ class WalshExplanation:
 def walsh(
     scores: Callable[[Any], Any],
     instances: Sequence[Batch | Any],
-    neighbours: OnOff | Between,
+    neighbours: Switches,
     config: WalshConfig | None = None,
     seed: int = 0,
 ) -> list[WalshExplanation]:
@@ -177,7 +177,7 @@ class SharedMasks:
         self.design = Design(z[:count], z[count:])
 
     def scores(
-        self, scores: Callable[[Any], Any], instance: Batch | Any, neighbours: OnOff | Between
+        self, scores: Callable[[Any], Any], instance: Batch | Any, neighbours: Switches
     ) -> np.ndarray:
         """[1 + N + M] the scores of an instance, and of the rows that the masks make of it."""
         (found,) = self.scores_each(scores, [instance], neighbours)
@@ -189,7 +189,7 @@ class SharedMasks:
         self,
         scores: Callable[[Any], Any],
         instances: Iterable[Batch | Any],
-        neighbours: OnOff | Between,
+        neighbours: Switches,
     ) -> Iterator[np.ndarray | NotFinite]:
         """What `scores` gives for each instance, or the error of one without finite scores."""
         rows = (neighbours.apply(instance, self.masks) for instance in instances)
