@@ -35,7 +35,7 @@ from zoo.inspect import load
 from zoo.inspect.scores import score
 from zoo.inspect.table import TextTable
 from zoo.inspect.with_data import slices
-from zoo.inspect.with_data.quality import Quality
+from zoo.inspect.with_data.quality import Quality, Scored
 from zoo.models.sessions import SessionModule
 from zoo.run.inspect import data_of
 
@@ -246,3 +246,26 @@ def test_what_cannot_be_scored(mixture_run, deepfm, tmp_path):
     assert "c.yaml cannot be read" in refusal(checkpoint, "--config", tmp_path / "c.yaml")
     nowhere = refusal(checkpoint, "--config", tmp_path / "nowhere.yaml")
     assert "no file and no shipped config" in nowhere
+
+
+def test_figures_have_the_standard_errors_of_independent_rows_or_sessions():
+    random = torch.Generator().manual_seed(4)
+    draws, rows = 300, 200
+    found = []
+    for _ in range(draws):  # of sessions of four tracks, which share what the model does not see
+        labels = (torch.rand(rows, 1, generator=random) < 0.4).expand(-1, 4)
+        seen = torch.randn(rows, 1, generator=random) + 0.7 * labels
+        logits = seen + 0.3 * torch.randn(rows, 4, generator=random) - 0.5
+        place = torch.ones(rows, 4).nonzero()
+        empty = torch.zeros(4 * rows, 0)
+        flat = logits.flatten(), labels.float().flatten()
+        of_tracks = Scored(*flat, empty, empty, (), place=place).overall()
+        of_rows = Scored(*flat, empty, empty, (), place=torch.arange(4 * rows)[:, None]).overall()
+        found.append((of_tracks, of_rows))
+    tracks, apart = zip(*found, strict=True)
+    for metric in ("auc", "logloss"):
+        spread = np.std([getattr(one, metric) for one in tracks])
+        errors = [getattr(one, f"{metric}_error") for one in tracks]
+        assert np.mean(errors) == pytest.approx(spread, rel=0.12)
+        alone = np.mean([getattr(one, f"{metric}_error") for one in apart])
+        assert alone < 0.7 * spread

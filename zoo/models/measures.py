@@ -85,34 +85,6 @@ def area_under_curve(scores: Tensor, positive: Tensor, weight: Tensor | None = N
     return share.masked_fill(scores.isnan().any(), torch.nan)
 
 
-def area_error(scores: Tensor, positive: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Standard error of `area_under_curve` (DeLong et al., Biometrics 1988).
-
-        var = sum_+ w^2 (v - auc)^2 / (sum_+ w)^2 n_+ / (n_+ - 1) + the same of the negatives
-
-    where v of a positive is the share of negatives that it scores above, v of a negative that of
-    positives that score above it, and n the number of rows of the class, or (sum w)^2 / sum w^2.
-    NaN where a class has no two rows, or a score is NaN.
-
-    Args:
-        scores: [R] scores of the rows.
-        positive: [R] bool, true for the positives.
-        weight: [R] weights; None weighs all alike.
-    """
-    values, place = torch.unique(scores, return_inverse=True)
-    counted = torch.ones_like(scores, dtype=torch.float64) if weight is None else weight.double()
-    variance = scores.new_zeros((), dtype=torch.float64)
-    for mine, above in ((positive, False), (~positive, True)):
-        others = total(place, counted * ~mine, len(values))
-        below = others.cumsum(0) - others / 2  # of a tie, one half
-        share = (below / others.sum())[place[mine]]
-        share = 1 - share if above else share
-        w = counted[mine]
-        mean, rows = weighted_mean(share, w), w.sum() ** 2 / (w**2).sum()
-        variance = variance + (w**2 * (share - mean) ** 2).sum() / w.sum() ** 2 * rows / (rows - 1)
-    return variance.sqrt().masked_fill(scores.isnan().any(), torch.nan)
-
-
 def grouped_area(
     scores: Tensor, positive: Tensor, group: Tensor, weight: Tensor | None = None
 ) -> Tensor:

@@ -14,15 +14,10 @@ from torch import Tensor
 from zoo.data.errors import ZooError
 from zoo.inspect.chapters import QUALITY
 from zoo.inspect.page import Figure, Section
+from zoo.inspect.runs.delong import areas
 from zoo.inspect.table import TextTable, text_table
 from zoo.models.base import ZooModule
-from zoo.models.measures import (
-    area_error,
-    click_metrics,
-    cross_entropy,
-    grouped_area,
-    weighted_mean,
-)
+from zoo.models.measures import click_metrics, cross_entropy, grouped_area, weighted_mean
 
 BINS = 10  # of the calibration, of equal numbers of rows
 
@@ -42,8 +37,9 @@ class Quality:
         effective: Number of rows of equal weight whose mean is as certain, (sum w)^2 / sum w^2
             (Kish, Survey Sampling, 1965); None where all weigh alike.
         gauc: Mean AUC of groups, of all rows of data with such; None where none has both classes.
-        auc_error: Standard error of the AUC, of all rows alone.
-        logloss_error: Standard error of the logloss, of all rows alone.
+        auc_error: Standard error of the AUC, of all rows alone; tracks of a session are no
+            independent rows.
+        logloss_error: Standard error of the logloss, of all rows alone, as above.
     """
 
     name: str
@@ -95,16 +91,29 @@ class Scored:
         found = self.quality("all", slice(None))
         positive = self.labels > 0.5
         losses = cross_entropy(self.logits, self.labels)
-        error = _error_of_mean(losses, self.weight)
         found = replace(
             found,
-            auc_error=_known(area_error(self.logits, positive, self.weight)),
-            logloss_error=_known(error),
+            auc_error=self._error_of_auc(positive),
+            logloss_error=_known(_error_of_mean(losses, self.weight, self._unit())),
         )
         if self.group is None:
             return found
         gauc = grouped_area(self.logits, positive, self.group, self.weight)
         return replace(found, gauc=_known(gauc))
+
+    def _unit(self) -> Tensor | None:
+        """[R] number of the session of each track, from 0; None of rows, which stand alone."""
+        if self.place is None or self.place.shape[1] < 2:
+            return None
+        return self.place[:, 0].unique(return_inverse=True)[1]
+
+    def _error_of_auc(self, positive: Tensor) -> float | None:
+        weight = None if self.weight is None else self.weight.numpy()
+        unit = self._unit()
+        unit = None if unit is None else unit.numpy()
+        logits = self.logits.double().unsqueeze(0).numpy()
+        _, covariance = areas(logits, positive.numpy(), weight, unit)
+        return _known(torch.from_numpy(covariance)[0, 0].sqrt())
 
     def quality(self, name: str, chosen: Tensor | slice) -> Quality:
         """The quality of some rows."""
@@ -134,11 +143,13 @@ def _known(value: Tensor) -> float | None:
     return float(value) if value.isfinite() else None
 
 
-def _error_of_mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    """Standard error of the weighted mean of values [R]."""
+def _error_of_mean(values: Tensor, weight: Tensor | None, unit: Tensor | None) -> Tensor:
+    """Standard error of the weighted mean of values [R], whose units [R] are independent."""
     weight = torch.ones_like(values) if weight is None else weight.to(values.dtype)
-    spread = (values - weighted_mean(values, weight)) ** 2
-    return (weight**2 * spread).sum().sqrt() / weight.sum()
+    apart = weight * (values - weighted_mean(values, weight))
+    if unit is not None:
+        apart = apart.new_zeros(int(unit.max()) + 1).index_add_(0, unit, apart)
+    return (apart**2).sum().sqrt() / weight.sum()
 
 
 @torch.no_grad()
