@@ -27,13 +27,7 @@ from datamodules.tabular.memory import MemoryEncoder
 from datamodules.tabular.paths import Reading, files_of, paths_of
 from datamodules.tabular.prepare import encode_file, prepare
 from datamodules.tabular.resident import fits, kept_bytes, number_type, numbers_of
-from datamodules.tabular.serving import (
-    columns_of,
-    examples_of,
-    plan_of,
-    table_of,
-    vocabulary_arrays,
-)
+from datamodules.tabular.serving import plan_of, serving_of
 from datamodules.tabular.splitting import Splitting
 from datamodules.tabular.table_file import TableFile
 from zoo.data.errors import missing
@@ -285,19 +279,15 @@ class CTRDataModule(CrossedDataModule):
 
     def serving(self) -> Serving:
         """The plan of the fields, and hashes of their vocabularies."""
-        encoder, crosses = self.encoder_folder, self._cross_encoders
-        fields, fitted = self.raw_fields(), self._fitted_encoder()
-        schema, of_crosses = self.encoded_schema(encoder), [*map(Cross.load, crosses)]
-        plan = plan_of(fields, fitted, of_crosses, schema, self.reading)
-        examples = examples_of(plan, encoder)
-        return Serving(
-            "rows",
-            plan,
-            vocabulary_arrays(encoder, crosses, plan),
-            columns_of(plan),
-            examples,
-            self.encode_table(table_of(examples)).batches,
+        encoder = self.encoder_folder
+        plan = plan_of(
+            self.raw_fields(),
+            self._fitted_encoder(),
+            [Cross.load(cross) for cross in self._cross_encoders],
+            self.encoded_schema(encoder),
+            self.reading,
         )
+        return serving_of(plan, encoder, self._cross_encoders, self.encode_table)
 
     def open_predictions(self, path: str) -> None:
         """Encodes the rows to score."""

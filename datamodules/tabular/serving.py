@@ -16,7 +16,7 @@ vocabulary's name, and a combination by `<cross>NUL<id>NUL<id>`. There are no te
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ from datamodules.tabular.paths import Reading
 from datamodules.tabular.source import RawField
 from zoo.data.encoder import VOCABULARY
 from zoo.data.errors import ZooError
+from zoo.data.module import EncodedTable
 from zoo.data.schema import JOINER, MISSING, Schema
-from zoo.data.serving import Column
+from zoo.data.serving import Column, Serving
 
 NUMBER = {"type": "f8", "blanks": True, "mean": 0.0, "deviation": 1.0, "edges": None}
 IDS = {"buckets": None, "separator": None, "kept": (None, None), "form": None, "digits": None}
@@ -91,6 +92,26 @@ def _field(field: RawField, encoder: Encoder, reading: Reading) -> dict[str, Any
         return {**found, **NUMBER, **fitted, **served}
     form = {"form": reading.time_format} if served["read"] == "time" else {}
     return {**found, **IDS, "vocabulary": field.vocabulary or field.name, **form, **served}
+
+
+def serving_of(
+    plan: Mapping[str, Any],
+    encoder: Path,
+    crosses: Sequence[Path],
+    encode: Callable[[pa.Table], EncodedTable],
+) -> Serving:
+    """What serves a table without this project.
+
+    Args:
+        plan: The plan.
+        encoder: Folder of the encoder.
+        crosses: Folders of its crosses, in the order of the plan.
+        encode: Encodes rows in memory.
+    """
+    examples = examples_of(plan, encoder)
+    table = pa.table({name: [row[name] for row in examples] for name in plan["columns"]})
+    arrays = vocabulary_arrays(encoder, crosses, plan)
+    return Serving("rows", plan, arrays, columns_of(plan), examples, encode(table).batches)
 
 
 def columns_of(plan: Mapping[str, Any]) -> list[Column]:
@@ -189,8 +210,3 @@ def _moment(form: str | None, moment: datetime) -> Any:
     if form in EPOCHS:
         return int((moment - datetime(1970, 1, 1)).total_seconds()) * EPOCHS[form]
     return moment.strftime(form) if form else moment.isoformat(sep=" ")
-
-
-def table_of(examples: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The examples as a table."""
-    return pa.table({name: [row[name] for row in examples] for name in examples[0]})
