@@ -6,6 +6,7 @@ import sys
 from html import unescape
 
 import pytest
+from markdown_it import MarkdownIt
 from support.running import ROOT, command
 
 import datamodules
@@ -15,6 +16,12 @@ FETCHED = re.compile(
     r"""<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=["']?(\w+:)?//"""
     r"""|<script[^>]*>[^<]*https?://"""
 )
+ROOT_PAGES = {
+    "README.md": "overview.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
+SOURCES = [*sorted(ROOT.glob("docs/*.md")), *map(ROOT.joinpath, ROOT_PAGES)]
 LINKS = re.compile(r'<a\b[^>]*\bhref="([^"#:]*)(?:#([^"]*))?"')
 
 
@@ -60,6 +67,17 @@ def test_options_of_models_are_those_of_their_constructors(pages):
     models = pages["reference/models.html"]
     for option in ("cross_layers", "cin_layers", "subsets", "embedding_dim", "learning_rate"):
         assert f"<code>{option}</code>" in models, option
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_a_page_reads_the_same_beside_the_code_and_on_the_site(source, pages):
+    """Lists and code within them, above all, which Markdowns tell apart by their indentation."""
+    name = ROOT_PAGES.get(source.name) or source.relative_to(ROOT / "docs").as_posix()
+    article = re.search(r"<article.*?</article>", pages[f"{name.removesuffix('.md')}.html"], re.S)
+    plain = MarkdownIt("commonmark").enable("table").render(source.read_text())
+    for tag in ("li", "ul", "ol", "pre", "td", "h3", "em", "strong", "blockquote"):
+        found, expected = (len(re.findall(rf"<{tag}\b", text)) for text in (article[0], plain))
+        assert found == expected, tag
 
 
 def test_nothing_is_fetched_from_elsewhere(site, pages):
