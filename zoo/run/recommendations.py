@@ -15,7 +15,7 @@ from zoo.data.module import ZooDataModule
 from zoo.models.base import ZooModule
 from zoo.run.predictions import PredictionWriter
 
-LINES = 65_536  # that are written at once
+LINES = 4096  # that are written at once; more would only lie about in memory
 
 
 class RecommendationWriter(PredictionWriter):
@@ -41,6 +41,7 @@ class RecommendationWriter(PredictionWriter):
         self.columns = [name for name in model.prediction_columns if name != "label"]
         self.waiting = _Pairs(np.zeros(0, np.int64), np.zeros((0, len(self.columns)), np.float32))
         self.lines: list[pa.Table] = []
+        self.gathered = 0
         ranks = [pa.field("row", pa.int64()), pa.field("rank", pa.int64())]
         named = [*self.recommended.users.schema, *self.recommended.items.schema]
         return pa.schema([*ranks, *named, *((name, pa.float32()) for name in self.columns)])
@@ -66,7 +67,8 @@ class RecommendationWriter(PredictionWriter):
         done = np.isin(user, complete)
         self.waiting = pairs.taken(~done)
         self.lines.append(self._lines(pairs.taken(done), rank[done]))
-        if sum(map(len, self.lines)) >= LINES:
+        self.gathered += len(self.lines[-1])
+        if self.gathered >= LINES:
             self._write()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -93,7 +95,7 @@ class RecommendationWriter(PredictionWriter):
     def _write(self) -> None:
         if self.lines:
             self.writer.write_table(pa.concat_tables(self.lines))
-        self.lines = []
+        self.lines, self.gathered = [], 0
 
 
 class _Pairs:
