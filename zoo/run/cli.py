@@ -53,6 +53,7 @@ from zoo.run.resume import OtherRows
 from zoo.run.sharded import is_sharded
 from zoo.run.stopping import Stopping
 from zoo.run.sweeping import options as sweep_options
+from zoo.run.tracking import Tracking
 from zoo.run.trainer import ZooTrainer
 from zoo.run.trust import foreign_folders, restricted_imports
 from zoo.run.warm_start import HELP as WARM_START
@@ -76,12 +77,15 @@ class ZooCLI(LightningCLI):
     trainer: ZooTrainer
     datamodule: ZooDataModule
     record: RunRecord
+    tracking: Tracking
     watch: Watch
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         try:
             super().__init__(*arguments, **options)
         except BaseException as error:
+            if hasattr(self, "tracking"):
+                self.tracking.fail(error)
             if hasattr(self, "record"):
                 self.record.discard_unused()
             lost = self.watch.reason(error) if hasattr(self, "watch") else None
@@ -168,6 +172,8 @@ class ZooCLI(LightningCLI):
                 )
         if self.subcommand == "prepare":
             return
+        if self.subcommand == "fit":
+            loggers.complete(trainer.logger, self.options.name)
         options = vars(self.options.model.get("init_args") or Namespace())
         if self.subcommand == "fit" and "lr_scheduler" in options:
             check_optimization(options, foreign_folders())
@@ -222,7 +228,8 @@ class ZooCLI(LightningCLI):
             self.record = RunRecord(run)
             given = [*early_stopping(self.options, given), *given]
             self.checkpoint = RunCheckpoint(run, self.options.monitor)
-            callbacks = [OtherRows(), self.checkpoint, self.record]
+            self.tracking = Tracking(self.record)
+            callbacks = [OtherRows(), self.checkpoint, self.record, self.tracking]
             if self.options.warm_start and not self.options.ckpt_path:  # else it was before
                 callbacks.append(WarmStart(checkpoint_of(self.options.warm_start)))
             last = run / "checkpoints/last.ckpt"
@@ -272,9 +279,10 @@ class ZooCLI(LightningCLI):
                 metrics |= values  # of no batch (trainer.limit_test_batches), nothing
         ceiling = {f"ceiling/{k}": v for k, v in self.datamodule.ceiling().items()}
         if self.trainer.is_global_zero:
-            self.record.finish({**metrics, **ceiling}, epochs)
+            measured = self.record.finish({**metrics, **ceiling}, epochs)
             if self.options.report:
                 self.record.report(Path(best))
+            self.tracking.complete(self.trainer, measured)
 
 
 def _is_given(option: str) -> bool:

@@ -31,6 +31,7 @@ OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.
 
 # and these are why a file cannot be read that is taken for damaged
 NOT_DAMAGE = {errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES, errno.ESTALE}
+TRACKERS = {"mlflow", "wandb"}  # whose errors say what they cannot reach or take
 LIGHTNING = {"pytorch_lightning", "lightning_fabric"}
 
 
@@ -62,6 +63,8 @@ def sentence_of(error: BaseException) -> str | None:
             return f"a process has ended, or cannot be reached by the others: {text}"
         if meant and _is_of_lightning(cause) and str(cause).strip():
             return " ".join(str(cause).split())
+        if meant and type(cause).__module__.partition(".")[0] in TRACKERS:
+            return f"trainer.logger: {' '.join(str(cause).split())}"
         if isinstance(cause, OSError) and (meant or cause.errno in OF_THE_MACHINE):
             found = _of_system(cause)
             if found:

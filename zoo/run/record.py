@@ -13,6 +13,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
@@ -73,9 +74,9 @@ class RunRecord(Callback):
         self.run = Path(trainer.strategy.broadcast(str(self.run)))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the encoder, and gives the loggers the arguments of the model."""
+        """Keeps the encoder, and gives the loggers of the run the arguments of the model."""
         options = {name: value for name, value in pl_module.hparams.items() if name != "schema"}
-        for logger in trainer.loggers:
+        for logger in (x for x in trainer.loggers if isinstance(x, CSVLogger | TensorBoardLogger)):
             logger.log_hyperparams({"model": type(pl_module).__name__, **options})
         self._data = data = datamodule_of(trainer)
         self._has_config = trainer.is_global_zero and (self.run / "config.yaml").is_file()
@@ -137,7 +138,7 @@ class RunRecord(Callback):
             self.seconds += time.perf_counter() - self._since
             self._since = None
 
-    def finish(self, metrics: Mapping[str, float], epochs: int) -> None:
+    def finish(self, metrics: Mapping[str, float], epochs: int) -> dict[str, float | None]:
         """Writes `metrics.json` and prints it with the run's paths; rank 0 alone."""
         measured = {
             **metrics,
@@ -159,6 +160,7 @@ class RunRecord(Callback):
         console.print(table)
         for path in ("checkpoints/best.ckpt", "metrics.json", "config.yaml"):
             console.print(str(self.run / path), soft_wrap=True, highlight=False)
+        return measured
 
     def report(self, checkpoint: Path) -> None:
         """Writes `report.html` and prints its path; a run is complete without it."""

@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -29,12 +29,9 @@ from zoo.run.mistakes import sentence_of
 from zoo.run.record import RunRecord
 from zoo.run.signals import terminable
 from zoo.run.silence import silenced
+from zoo.run.tracking import Pruned
 
 GRACE = 10.0  # seconds in which a trial may end by itself
-
-
-class Pruned(Exception):
-    """The sweep has seen enough of a trial."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,8 @@ def _fit(
     except BaseException as error:
         message = {"reason": _reason(error, log)}
     sys.stdout.flush()
-    connection.send_bytes(json.dumps(message).encode())
+    with suppress(OSError):  # the sweep has ended
+        connection.send_bytes(json.dumps(message).encode())
 
 
 def _reason(error: BaseException, log: str) -> str:

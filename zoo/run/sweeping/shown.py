@@ -93,7 +93,7 @@ class Results:
     def page(self) -> str:
         """The page, one HTML file that opens offline."""
         name = self.study.study_name
-        return page(f"Sweep {name}: {self.monitor}", self.failures(), self._sections())
+        return page(f"{name}: trials by {self.monitor}", self.failures(), self._sections())
 
     def _sections(self) -> Iterator[Section]:
         best = self.best
@@ -129,7 +129,7 @@ class Results:
                     self.study, evaluator=evaluator, target_name=self.monitor
                 ),
                 "How much of what sets the best trials apart from the others each option says "
-                "(PED-ANOVA), of the options that all trials have; with few trials a guess.",
+                "(PED-ANOVA); with few trials a guess.",
             )
         if varied:
             yield self._plot(
@@ -137,11 +137,7 @@ class Results:
                 lambda: plots.plot_parallel_coordinate(self.study, target_name=self.monitor),
                 "A line for each trial, through the values of its options.",
             )
-            yield self._plot(
-                "slices",
-                lambda: plots.plot_slice(self.study, target_name=self.monitor),
-                "The metric against each option by itself; darker points are later trials.",
-            )
+            yield Section("slices", [self._slice(name) for name in varied])
         if any(len(t.intermediate_values) > 1 for t in self.finished):
             yield self._plot(
                 "validations",
@@ -151,6 +147,16 @@ class Results:
 
     def _distributions(self) -> dict[str, Any]:
         return {name: d for t in self.complete for name, d in t.distributions.items()}
+
+    def _slice(self, name: str) -> Figure:
+        def draw() -> Any:
+            plot = optuna.visualization.plot_slice(self.study, [name], target_name=self.monitor)
+            return plot.update_layout(width=None)  # that of the page
+
+        return Figure(
+            lambda: _silent(draw),
+            f"The metric against {name} by itself; darker points are later trials.",
+        )
 
     def _plot(self, title: str, draw: Callable[[], Any], reading: str) -> Section:
         return Section(title, [Figure(lambda: _silent(draw), reading)])

@@ -184,6 +184,8 @@ class Sweep:
 
     def _show(self, study: optuna.Study) -> None:
         results = Results(study, self.config.monitor)
+        if not results.trials:
+            return
         wide_console().print(results)
         best = results.best
         if best is not None:

@@ -86,7 +86,8 @@ class Trials:
                     continue
             if not told:
                 told = True
-                Console().print(f"waiting for {running} trials of other processes", highlight=False)
+                said = f"waiting for trials of other processes ({running})"
+                Console().print(said, highlight=False)
             time.sleep(POLL)
 
     def _has_more(self, trials: Sequence[FrozenTrial]) -> bool:
