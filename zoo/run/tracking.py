@@ -88,11 +88,11 @@ class Tracking(Callback):
     ) -> None:
         """Logs the loss of every so many steps, as `trainer.log_every_n_steps` says."""
         every, step = getattr(trainer, "log_every_n_steps", 0), trainer.global_step
-        if not every or step == self._step or step % every:
+        if not trainer.is_global_zero or not every or step == self._step or step % every:
             return
         self._step = step
-        if isinstance(outputs, Mapping) and "loss" in outputs and trainer.is_global_zero:
-            # Lightning has divided it by the number of batches of a step
+        if isinstance(outputs, Mapping) and "loss" in outputs and trainer.loggers:
+            # a GPU is waited for; Lightning has divided it by the number of batches of a step
             loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
             for logger in trainer.loggers:
                 logger.log_metrics({"train/loss": loss, "epoch": trainer.current_epoch}, step - 1)
