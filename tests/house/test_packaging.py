@@ -61,6 +61,12 @@ def test_the_wheel_holds_the_packages_and_the_configs(wheel):
     for package in ("zoo", "datamodules"):
         sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / package).rglob("*.py")}
         assert sources | {f"{package}/py.typed"} <= held
+    page = ROOT / "zoo/inspect/page"
+    shipped = {
+        p.relative_to(ROOT).as_posix() for kind in ("css", "js") for p in page.glob(f"*.{kind}")
+    }
+    assert len(shipped) == 5
+    assert shipped <= held
     configs = {p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").rglob("*.yaml")}
     assert {f"zoo/{name}" for name in configs} <= held
     first = {name.partition("/")[0] for name in held}

@@ -83,7 +83,7 @@ def _scale(
 
 
 def _plus_minus(error: float | None) -> str:
-    return f"± {Z_95 * error:.4f}" if error else ""
+    return f"± {Z_95 * error:.4f} (95 %)" if error else ""
 
 
 def _elsewhere(metric: str, split: str, metrics: Mapping[str, float]) -> list[str]:

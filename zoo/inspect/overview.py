@@ -6,7 +6,7 @@ from typing import Any
 
 from zoo.data.schema import JOINER
 from zoo.inspect.explained_row import DOUBTFUL
-from zoo.inspect.figures_of_run import key_figures, row_name
+from zoo.inspect.figures_of_run import Z_95, key_figures, row_name
 from zoo.inspect.inspection import Inspection
 from zoo.inspect.interactions import DetectedInteractions
 from zoo.inspect.page import Card, Head
@@ -90,9 +90,9 @@ class Overview:
             yield Bars(bars, title="Experts, by their mean share in a prediction")
         if scores and scores.explanation:
             ranked = scores.explanation.importance[: FEW if scores.experts else FIELDS]
-            bars = [Bar(i.field, i.logloss, f"{i.logloss:+.4f}", i.error) for i in ranked]
+            bars = [Bar(i.field, i.logloss, f"{i.logloss:+.4f}", Z_95 * i.error) for i in ranked]
             title = "Fields, by what the logloss rises where they are shuffled"
-            yield Bars(bars, title=title)
+            yield Bars(bars, "Thin lines are 95 % intervals.", title)
         yield from self._interactions()
         if not scores and self.found.effects.linear:
             bars = [*map(_linear_bar, self.found.effects.linear[:FIELDS])]
