@@ -64,8 +64,10 @@ def test_each_command_has_a_page_with_its_options(pages, capsys):
 
 def test_all_that_is_public_is_in_the_reference(pages):
     reference = "".join(text for name, text in pages.items() if name.startswith("reference/"))
-    documented = {name.rpartition(".")[2] for name in re.findall(r'<h\d id="([\w.]+)"', reference)}
-    assert {*zoo.__all__, *datamodules.HOMES} - documented == set()
+    documented = {*re.findall(r'<h\d id="([\w.]+)"', reference)}
+    public = [getattr(zoo, name) for name in zoo.__all__]
+    public += [getattr(datamodules, name) for name in datamodules.HOMES]
+    assert {f"{item.__module__}.{item.__qualname__}" for item in public} - documented == set()
 
 
 def test_options_of_models_are_those_of_their_constructors(pages):
