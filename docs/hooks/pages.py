@@ -24,28 +24,6 @@ LINK = re.compile(r"(\]\(|^\[[^\]\n]+\]:\s*)(?!https?:|mailto:|#)([^)\s#]+)", re
 FENCED = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 
 
-# pages that are being written: they join as they come
-COMING = {"export.md", "sweep.md", "tracking.md", "compare.md", "recommend.md"}
-
-
-def on_config(config: Any) -> Any:
-    """Leaves out of the navigation what is not there yet."""
-
-    def kept(entry: Any) -> Any:
-        if isinstance(entry, list):
-            return [child for child in map(kept, entry) if child]
-        if isinstance(entry, dict):
-            return {key: found for key, value in entry.items() if (found := kept(value))}
-        coming = entry in COMING or entry.startswith(("commands/", "notebooks/"))
-        absent = not any(
-            (ROOT / DOCS / entry).with_suffix(end).is_file() for end in (".md", ".ipynb")
-        )
-        return None if coming and absent else entry
-
-    config.nav = kept(config.nav)
-    return config
-
-
 def on_files(files: Files, config: Any) -> Files:
     """Adds the pages of the root."""
     for root, site in ROOT_PAGES.items():
