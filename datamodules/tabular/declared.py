@@ -14,7 +14,7 @@ from zoo.data.schema import JOINER, LISTS, Kind
 
 RESERVED = ("label", "split", "problem", "row", "rowid")  # columns of the table of all rows
 TRANSFORMS = {
-    **{"none": "{0}", "standardise": "{0}", "quantile": "({0})::FLOAT"},
+    **{"none": "{0}", "standardise": "{0}", "quantile": "try_cast({0} AS FLOAT)"},
     "log": "sign({0}) * ln(1 + abs({0}))",
 }
 BINS = 20  # of a number, where their number is not given

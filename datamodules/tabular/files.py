@@ -206,7 +206,7 @@ class TableFiles:
             value = name
             if kind in ("list", "nested", "other"):
                 value = f"{name}::VARCHAR"
-            if kind in ("text", "null"):
+            if kind in ("text", "null", "list"):  # JSON has texts among lists
                 missing = ", ".join(map(sql_literal, self.reading.missing_values))
                 value = f"{name}::VARCHAR"
                 if missing:

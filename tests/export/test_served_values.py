@@ -4,10 +4,12 @@ import csv
 import json
 import random
 import re
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -116,6 +118,43 @@ def test_buckets_are_those_of_duckdb():
     query = "SELECT 'bucket ' || (md5_number_lower(x) % 97) FROM (SELECT unnest(?) AS x)"
     expected = [bucket for (bucket,) in duckdb.execute(query, [texts]).fetchall()]
     assert [bucket_of(text, 97) for text in texts] == expected
+
+
+def test_the_text_of_a_time_is_that_of_duckdb():
+    moments = [datetime(2024, 1, 5, 10), datetime(2024, 1, 5, 23, 59, 5, 120_300)]
+    zoned = [moment.replace(tzinfo=timezone(timedelta(hours=5))) for moment in moments]
+    reader = object.__new__(Model)
+    reader.plan = {"missing": [""]}
+    duckdb.execute("SET TimeZone = 'UTC'")
+    for given in (moments, zoned):
+        query = "SELECT x::VARCHAR FROM (SELECT unnest(?) AS x)"
+        expected = [text for (text,) in duckdb.execute(query, [given]).fetchall()]
+        assert [reader.text(moment) for moment in given] == expected
+        assert [reader.text(pd.Timestamp(moment)) for moment in given] == expected
+    assert reader.text(np.datetime64("2024-01-05T10:00:00.000000000")) == "2024-01-05 10:00:00"
+    missing = [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), ""]
+    assert {reader.text(value) for value in missing} == {None}
+
+
+def test_rows_are_dicts_a_dict_of_columns_or_a_frame():
+    reader = object.__new__(Model)
+    reader.plan = {"columns": ["a", "b"]}
+    rows = [{"a": 1, "b": [1, 2]}, {"a": 2, "b": [], "c": None}]
+    for given in (rows, iter(rows), {"a": [1, 2], "b": [[1, 2], []]}, pd.DataFrame(rows)):
+        columns, problem = reader.columns(given)
+        assert ([*columns["a"]], [*columns["b"]]) == ([1, 2], [[1, 2], []])
+        assert problem == [None, None]
+    for given, said in (
+        ([], "there are no rows"),
+        (rows[0], r"a row is \[row\]"),
+        ({"a": "x", "b": "y"}, r"a row is \[row\]"),
+        ({"a": [], "b": []}, "at least one"),
+        ({"a": [1, 2], "b": [[]]}, "as many values each"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            reader.columns(given)
+    with pytest.raises(KeyError, match="no row has the column 'b'"):
+        reader.columns(pd.DataFrame({"a": [1]}))
 
 
 @pytest.mark.parametrize("name", ["rows", "pairs", "sessions"])

@@ -312,13 +312,14 @@ def test_malformed_lines_of_json(tmp_path):
     }
 
 
-@pytest.mark.parametrize("text", ["1_000", "many", "inf", "nan", "1e99", "0x10"])
+@pytest.mark.parametrize("text", ["1_000", "many", "inf", "nan", "1e99", "3.45e38", "0x10"])
 def test_what_is_no_number(frames, text):
     price = FRAME.price.astype(str).where(FRAME.price.notna(), None)
     price[10] = text
     folder = frames(**{f"a_{kind}": FRAME.assign(price=price) for kind in FORMATS})
     for kind in FORMATS:
-        assert "price is not a number" in error(folder / f"a.{kind}", folder, fields=PRICE)
+        for fields in (PRICE, [TableField("price", "numerical", transform="quantile")]):
+            assert "price is not a number" in error(folder / f"a.{kind}", folder, fields=fields)
 
 
 def test_booleans_are_no_numbers(frames):

@@ -264,12 +264,14 @@ def test_a_table_is_declared_by_mappings_too(tmp_path):
         Table(str(path), "click", [3])
 
 
+def data_of(path, *fields, **options):
+    folder = str(path.parent / "p")
+    return Table(str(path), label="click", fields=[*fields], prepared=folder, **options)
+
+
 def message(path, *fields, **options):
-    data = Table(
-        str(path), label="click", fields=[*fields], prepared=str(path.parent / "p"), **options
-    )
     with pytest.raises(ZooError) as caught:
-        data.prepare_data()
+        data_of(path, *fields, **options).prepare_data()
     return str(caught.value).replace(f"{path.parent}/", "")
 
 
@@ -293,6 +295,9 @@ def test_messages_of_columns_that_are_no_lists(tmp_path):
     assert "holds objects or lists of such, which no field reads" in message(
         json_lines, TableField("genres", "multi")
     )
+    rows["genres"] = [["a"], "", *rows.genres.tolist()[2:]]  # which is missing
+    empty = written(rows, tmp_path / "c.jsonl")
+    ready(data_of(empty, TableField("genres", "multi"), max_bad_rows=0))
     rows["genres"] = [["a"], {"a": 1}, "text", 3, ["a", ["b"]], *rows.genres.tolist()[5:]]
     json_lines = written(rows, tmp_path / "b.jsonl")
     assert message(json_lines, TableField("genres", "multi")) == (

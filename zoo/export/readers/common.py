@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, NaT or NA of pandas."""
+    return value is None or type(value).__name__ == "NAType" or value != value
+
+
 class Served:
     """A model in a folder, which is compared with what it gave when it was exported.
 
@@ -48,14 +53,21 @@ class Served:
     def columns(self, rows: Any) -> tuple[Mapping[str, Any], list[str | None]]:
         """The columns that are read of rows, and what is wrong with each row, nothing so far."""
         wanted = self.plan["columns"]
-        if not len(rows):
-            raise ValueError("there are no rows")
-        if not isinstance(rows, Mapping):
+        if hasattr(rows, "columns"):  # a frame
+            rows = {name: rows[name] for name in wanted if name in rows.columns}
+        elif not isinstance(rows, Mapping):
+            rows = [*rows]
             named = {name for row in rows for name in row}
+            if not rows:
+                raise ValueError("there are no rows")
             rows = {name: [row.get(name) for row in rows] for name in wanted if name in named}
         if absent := [name for name in wanted if name not in rows]:
             raise KeyError(f"no row has the column {absent[0]!r}")
-        return rows, [None] * len(rows[wanted[0]])
+        values = [rows[name] for name in wanted]
+        each = {len(x) if hasattr(x, "__len__") and not isinstance(x, str) else -1 for x in values}
+        if len(each) > 1 or min(each) < 1:
+            raise ValueError("columns must have as many values each, at least one; a row is [row]")
+        return rows, [None] * each.pop()
 
     def ids(self, keys: Sequence[str]) -> np.ndarray:
         """int64 [n] the ids of keys: the name of a vocabulary, a NUL and a value; else 0."""

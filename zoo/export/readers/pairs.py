@@ -11,7 +11,7 @@ ID = re.compile(r" *([0-9]{1,18}) *")
 
 
 class Model(Served):
-    """Scores pairs, which are dicts, or a dict of columns: ids of a user and an item each.
+    """Scores pairs, which are dicts, a dict of columns or a frame: ids of a user and an item each.
 
     One that is not known is scored as such.
     """
@@ -27,7 +27,7 @@ class Model(Served):
                 if match := ID.fullmatch(text):
                     numbers[i] = int(match[1])
                 else:
-                    problem[i] = problem[i] or f"{column} cannot be {value!r}"
+                    problem[i] = problem[i] or f"{column} cannot be {value!r:.99}"
             ids = self.arrays[f"{part}_ids"]  # ascending
             place = np.minimum(np.searchsorted(ids, numbers), len(ids) - 1)
             places[part] = np.where(ids[place] == numbers, place, len(ids))  # the last is unknown

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.export.readers.common import Served
+from zoo.export.readers.common import Served, is_missing
 
 NUMBER = re.compile(r"\s*\+?(-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*", re.A | re.I)
 TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?", re.A)
@@ -50,7 +50,7 @@ def matched(pattern: re.Pattern[str], text: str | None) -> re.Match[str]:
 
 
 class Model(Served):
-    """Scores raw rows, which are dicts, or a dict of columns; None, NaN and "" are missing."""
+    """Scores raw rows: dicts, a dict of columns or a frame; None, NaN and "" are missing."""
 
     def __call__(self, rows: Any) -> dict[str, Any]:
         """The outputs of each row, NaN where it has a `problem`."""
@@ -82,7 +82,7 @@ class Model(Served):
             try:
                 found.append(how(value, field))
             except (OverflowError, TypeError, ValueError):
-                problem[i] = problem[i] or f"{field['column']} cannot be {value!r}"
+                problem[i] = problem[i] or f"{field['column']} cannot be {value!r:.99}"
                 found.append(None if how == self.number else [""])
         return found
 
@@ -107,9 +107,16 @@ class Model(Served):
         """The text of a value; None where it is missing."""
         if isinstance(value, Mapping | list | tuple | np.ndarray):
             raise ValueError
+        if is_missing(value):
+            return None
+        value = value.astype("M8[us]").item() if isinstance(value, np.datetime64) else value
+        if isinstance(value, datetime):  # in UTC, without zeros at its end
+            zone = "+00" if value.tzinfo else ""
+            value = value.astimezone(UTC).replace(tzinfo=None) if zone else value
+            day, _, rest = value.isoformat(" ").partition(".")
+            value = day + f".{rest}".rstrip("0").rstrip(".") + zone
         found = str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
-        is_missing = value is None or value != value or found in self.plan["missing"]
-        return None if is_missing else found
+        return None if found in self.plan["missing"] else found
 
     def number(self, value: Any, field: dict) -> float | None:
         """A number; None where it is missing."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from zoo.export.readers.common import Served
+from zoo.export.readers.common import Served, is_missing
 
 PROBLEMS = ["a cell cannot be read", "its rows are not 1, 2, .. to its session_length"]
 DATE = re.compile(r"\d{4}-\d\d-\d\d", re.A)
 
 
 class Model(Served):
-    """Scores sessions, whose rows are dicts, or a dict of columns; None, NaN and "" are missing.
+    """Scores sessions: dicts, a dict of columns or a frame; None, NaN and "" are missing.
 
     A row is a track of a session, and the rows of a session follow each other; of its second half
     the position, the length and the track are enough. A line of the outputs is a track of a second
@@ -79,8 +79,11 @@ class Model(Served):
 
 def _text(value: Any) -> str:
     """A value as a log has it."""
-    is_missing = value is None or value != value
-    return "" if is_missing else str(value).removesuffix(".0" if isinstance(value, float) else "")
+    return (
+        ""
+        if is_missing(value)
+        else str(value).removesuffix(".0" if isinstance(value, float) else "")
+    )
 
 
 def _code(rule: dict[str, Any], text: str) -> int:
