@@ -16,6 +16,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def on_files(files: Files, config: Any) -> Files:
     """Puts a page in the place of each notebook, with its pictures beside it."""
     for file in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        assert file.abs_src_path is not None  # it is not generated
         text, pictures = page_of(Path(file.abs_src_path))
         stem = file.src_uri.removesuffix(".ipynb")
         files.append(File.generated(config, f"{stem}.md", content=text))

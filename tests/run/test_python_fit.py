@@ -67,10 +67,11 @@ def test_the_page_on_python_does_what_it_says(workplace, monkeypatch):
     blocks = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
     exec(blocks.findall(made)[0].replace("rows = 200_000", "rows = 4_000"), {})
     code = "\n".join(blocks.findall(page)).replace("180_000", "3_000")
-    assert len(blocks.findall(page)) == 5
+    assert len(blocks.findall(page)) == 6
     found = {}
     exec(code, found)
     assert found["probabilities"].between(0, 1).all()
+    assert found["declared"]["fields"][0]["name"] == "user_id"
     assert {path.name for path in Path("runs").iterdir()} == {
         "table",
         "dcn",
