@@ -54,10 +54,10 @@ def main() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    begin, before = time.perf_counter(), anonymous()
+    begin, worked, before = time.perf_counter(), time.process_time(), anonymous()
     with Memory() as memory:
         trainer.predict(model, data, return_predictions=False)
-    seconds = time.perf_counter() - begin
+    seconds, worked = time.perf_counter() - begin, time.process_time() - worked
     if trainer.is_global_zero:
         found = data.recommended
         assert found is not None
@@ -66,7 +66,7 @@ def main() -> None:
         console.print(
             f"{options.config}, {options.devices} processes of {torch.get_num_threads()} threads: "
             f"{found.users.num_rows:,} users x {found.items.num_rows:,} movies, {pairs:,} pairs in "
-            f"{seconds:.1f} s, {pairs / seconds:,.0f} pairs/s, "
+            f"{seconds:.1f} s ({worked:.1f} s of a processor), {pairs / seconds:,.0f} pairs/s, "
             f"{memory.anonymous / 1e6:,.0f} MB (before {before / 1e6:,.0f} MB), "
             f"{pq.read_metadata(output).num_rows:,} lines",
             highlight=False,

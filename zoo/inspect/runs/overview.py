@@ -100,11 +100,11 @@ class Overview(Shown):
     def _of_rows(self, part: SameRows) -> Iterator[TextTable]:
         drawn = "" if part.unit == "row" else f", in {part.units:,} {part.unit}s"
         title = (
-            f"metrics on {part.rows:,} {self.split} rows{drawn}, with {part.level:.0%} intervals "
-            "of the rows"
+            f"metrics on {part.rows:,} {self.split} rows{drawn}, ± half of their {part.level:.0%} "
+            "intervals"
         )
         found = part.measured.values()
-        cells = [map(_with_interval, of.values, of.low, of.high) for of in found]
+        cells = [map(_with_half, of.values, of.low, of.high) for of in found]
         rows = zip(part.names, *cells, strict=True)
         yield text_table(title, ("run", *part.measured), rows)
         if part.seeds:
@@ -153,6 +153,13 @@ def _number(value: Any) -> str:
     if not isinstance(value, int | float):
         return "-"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
+def _with_half(value: float, low: float, high: float) -> str:
+    """A metric and half of its interval: four metrics with both ends are wider than a terminal."""
+    if value != value:
+        return "-"
+    return f"{value:.5f}" if low != low else f"{value:.5f} ± {(high - low) / 2:.5f}"
 
 
 def _with_interval(value: float, low: float, high: float) -> str:

@@ -37,13 +37,14 @@ def _of_pair(found: SameRows, best: str, other: str, pair: Contrast) -> str:
         f"{found.metric} {difference:+.5f} ({pair.level:.0%} interval {ends[0]:+.5f} to "
         f"{ends[1]:+.5f}, p {_p(pair.adjusted)})"
     )
-    noise = "rows and seeds" if pair.with_seeds else "rows"
+    noise = f"{found.unit}s and seeds" if pair.with_seeds else f"{found.unit}s"
     if pair.is_noise:
         return (
             f"no difference between {best} and {other}: {told} is noise of {noise}; "
-            f"{found.units:,} {found.unit}s show one of {pair.detectable:.5f} or more"
+            f"{found.units:,} {found.unit}s would show one of {pair.detectable:.5f} or more"
         )
-    return f"{best} is better than {other}: {told}, more than the noise of {noise}"
+    unknown = "" if pair.with_seeds else "; by that of seeds it is not tested"
+    return f"{best} is better than {other}: {told}, more than the noise of {noise}{unknown}"
 
 
 def _of_seeds(found: SameRows, number: int, contrasts: list[Contrast]) -> str:
@@ -57,7 +58,9 @@ def _of_seeds(found: SameRows, number: int, contrasts: list[Contrast]) -> str:
     apart = [pair for pair in contrasts if not pair.is_noise]
     if not apart:
         least = max(pair.detectable for pair in contrasts)
-        return f"{told}; the rows do not tell them apart either: they show {least:.5f} or more"
+        return (
+            f"{told}; the rows do not tell them apart either: they would show {least:.5f} or more"
+        )
     largest = max(abs(pair.difference) for pair in apart)
     return (
         f"{told}; the rows do tell them apart (by {largest:.5f}): compare this config with others "
