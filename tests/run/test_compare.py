@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from sklearn.metrics import roc_auc_score
+from support.browsing import browse, needs_browser
 from support.fitting import fit, scored_test_split
 from support.running import command, error_of
 
@@ -86,6 +87,14 @@ def test_two_seeds_and_another_config(runs, capsys, criteo_file):
     page = Path("page.html").read_text()
     assert better.replace("<", "&lt;") in page
     assert 'src="http' not in page
+
+
+@needs_browser
+def test_the_page_fits_a_phone(runs, tmp_path):
+    command("compare", "runs", "--html=page.html")
+    seen = browse(Path("page.html").read_text(), 390, tmp_path)
+    assert seen["title"] == "3 runs compared"
+    assert seen["plots"] == [1]
 
 
 def test_draws_of_two_seeds_show_no_difference_and_a_planted_one(runs, capsys, criteo_file):

@@ -179,8 +179,8 @@ def _of_configs(part: SameRows) -> TextTable:
     for i, runs in enumerate(part.configs):
         cells = []
         for of in (found[i] for found in spreads.values()):
-            apart = "-" if of.deviation is None else f"{of.deviation:.5f}"
-            cells.append(f"{of.mean:.5f} ± {apart}")
+            apart = "" if of.deviation is None else f" ± {of.deviation:.5f}"
+            cells.append(f"{of.mean:.5f}{apart}")
         rows.append((part.names[runs[0]], len(runs), *cells))
     title = "configs over their seeds: mean ± standard deviation between seeds"
     return text_table(title, ("config", "seeds", *part.measured), rows)
@@ -240,8 +240,8 @@ def _draw(part: SameRows) -> Any:
         hovertext=names,
         showlegend=False,
     )
-    plot.update_yaxes(autorange="reversed", tickvals=places, ticktext=names)
-    plot.update_xaxes(title=part.metric)
+    plot.update_yaxes(autorange="reversed", tickvals=places, ticktext=names, zeroline=False)
+    plot.update_xaxes(title=part.metric, zeroline=False)
     plot.update_layout(height=120 + 26 * len(names))
     return plot
 
