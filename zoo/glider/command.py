@@ -1,9 +1,9 @@
-"""What `train.py detect` does: rows in, interactions.json, a table and a picture out."""
+"""What `train.py detect` does: rows in, interactions.json, a table and a page out."""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,14 +18,15 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.data.batch import Batch
 from zoo.data.encoder import check_encoder
 from zoo.data.errors import ZooError
-from zoo.data.files import atomic_file, write_text
+from zoo.data.files import write_text
 from zoo.data.interactions import write_interactions
 from zoo.data.module import ZooDataModule
 from zoo.data.plain import read_json
+from zoo.data.schema import Schema
 from zoo.data.shard_content import of_weights, restored
 from zoo.glider.detector import Detector, check_instances, rows_at, sample_positions
 from zoo.glider.perturb import OnOff, features_of
-from zoo.glider.shown import picture, report
+from zoo.glider.shown import report
 from zoo.glider.stability import common, summarise_checkpoints
 from zoo.glider.surrogates.counts import summarise
 from zoo.glider.surrogates.detector import MadexDetector, read_results
@@ -38,7 +39,12 @@ from zoo.glider.walsh.summary import summarise_effects
 
 @dataclass(frozen=True)
 class Detection:
-    """A detection over validation rows; see `ZooTrainer.detect` for the options."""
+    """A detection over validation rows; see `ZooTrainer.detect` for the options.
+
+    Attributes:
+        page: Makes the page that is written beside the file of the interactions, from that file
+            and the schema; None writes no page.
+    """
 
     output: Path
     settings: MadexConfig | WalshConfig
@@ -49,13 +55,14 @@ class Detection:
     seed: int = 0
     contexts: bool = False
     also: tuple[Path, ...] = ()
+    page: Callable[[Path, Schema], str] | None = None
 
     def __post_init__(self) -> None:
         if self.also and not isinstance(self.settings, WalshConfig):
             raise ZooError("also: several checkpoints are compared by the detector walsh alone")
         if not self.output.name or self.output.suffix == ".html" or self.output.is_dir():
             raise ZooError(
-                f"output: {self.output} must name a file such as interactions.json; a picture "
+                f"output: {self.output} must name a file such as interactions.json; a page "
                 "with the suffix .html is written beside it"
             )
         for option, least in {"permutations": 0, "seed": 0, "top_k": 1}.items():
@@ -109,7 +116,7 @@ class Detection:
             trainer.strategy.barrier("all explained")
         if trainer.is_global_zero and detector is not None:
             found = self._found(detector, names, positions)
-            self._finish(type(model).__name__, checkpoint, *found)
+            self._finish(type(model).__name__, schema, checkpoint, *found)
 
     def _detector(
         self, folder: Path, model: LightningModule, instances: Batch, switches: OnOff
@@ -154,7 +161,8 @@ class Detection:
         content = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in data))
         plain = asdict(self) | {"checkpoint": digests[0], "data": content.hexdigest()}
         plain["also"] = digests[1:]
-        del plain["output"], plain["top_k"]  # which change no result
+        for option in ("output", "top_k", "page"):  # which change no result
+            del plain[option]
         mine = json.loads(json.dumps(plain, default=str))
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "options"
@@ -206,7 +214,12 @@ class Detection:
             )
 
     def _finish(
-        self, model: str, checkpoint: Path, found: dict[str, Any] | None, left_out: int
+        self,
+        model: str,
+        schema: Schema,
+        checkpoint: Path,
+        found: dict[str, Any] | None,
+        left_out: int,
     ) -> None:
         if found is None:
             shutil.rmtree(self.folder)
@@ -225,14 +238,16 @@ class Detection:
         if self.also:
             found["checkpoints"] = [str(path) for path in (checkpoint, *self.also)]
         write_interactions(self.output, found)
-        with atomic_file(self.output.with_suffix(".html")) as partial:
-            picture(found).write_html(partial, include_plotlyjs=True)
+        written = [self.output]
+        if self.page is not None:
+            written.append(self.output.with_suffix(".html"))
+            write_text(written[1], self.page(self.output, schema))
         shutil.rmtree(self.folder)
         report(found)
         console = Console(highlight=False)
         if left_out:
             console.print(f"{left_out:,} rows left out: NaN or infinite scores around them")
-        for file in (self.output, self.output.with_suffix(".html")):
+        for file in written:
             console.print(str(file), soft_wrap=True)
 
 

@@ -1,14 +1,11 @@
-"""What `train.py detect` shows: a table in the terminal, and a picture.
+"""What `train.py detect` shows in the terminal.
 
 Of Walsh regression effects and shares of the variance, of surrogates counts; of several checkpoints
 what they have in common.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -16,26 +13,7 @@ from zoo.data.interactions import SIGNIFICANCE_LEVEL
 from zoo.data.schema import JOINER
 
 SHOWN = 20  # interactions in the terminal
-SIGNIFICANT, SOME, OTHER = "#1f77b4", "#ff7f0e", "#c0c0c0"
-RANKS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
 Row = dict[str, Any]  # an interaction
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How the interactions of a kind of detection are shown.
-
-    Attributes:
-        cells: The cells of an interaction, by column.
-        heights: Where interactions lie in the picture, in a colour.
-        groups: Colours of the groups of interactions, by name.
-        group: The name of the group of an interaction.
-    """
-
-    cells: Callable[[Row], dict[str, str]]
-    heights: Callable[[list[Row], str], dict[str, Any]]
-    groups: dict[str, str]
-    group: Callable[[Row], str]
 
 
 def report(found: dict[str, Any]) -> None:
@@ -44,9 +22,9 @@ def report(found: dict[str, Any]) -> None:
     title = f"interactions of {found['model']} in {found['instances']:,} rows"
     table = Table(title=title, title_justify="left")
     table.add_column("fields", overflow="fold")
-    kind = _kind(found)
+    cells = _in_each if "checkpoints" in found else _effects if has_effects(found) else _counts
     for row in found["interactions"][:SHOWN]:
-        named = kind.cells(row)
+        named = cells(row)
         for column in named if not table.rows else ():
             table.add_column(column, justify="right")
         table.add_row(JOINER.join(row["fields"]), *named.values())
@@ -131,104 +109,3 @@ def _in_each(row: Row) -> dict[str, str]:
         "spread": f"{100 * row['spread']:.2f}",
         "agreement": "-" if row["agreement"] is None else f"{row['agreement']:.2f}",
     }
-
-
-# Where it lies in the picture
-
-
-def _by_count(rows: list[Row], colour: str) -> dict[str, Any]:
-    return {"y": [row["count"] for row in rows]}
-
-
-def _by_share(rows: list[Row], colour: str) -> dict[str, Any]:
-    """The shares, with their intervals."""
-    return _between(((row["share"], row["share_low"], row["share_high"]) for row in rows), colour)
-
-
-def _by_shares(rows: list[Row], colour: str) -> dict[str, Any]:
-    """The mean shares, from the smallest to the largest of all checkpoints."""
-    every = [[of["share"] for of in row["checkpoints"]] for row in rows]
-    return _between(((sum(x) / len(x), min(x), max(x)) for x in every), colour)
-
-
-def _between(values: Iterable[tuple[float, float, float]], colour: str) -> dict[str, Any]:
-    """Shares between two ends, in percent."""
-    y, low, high = 100 * np.array([*values]).reshape(-1, 3).T
-    interval = {
-        "symmetric": False,
-        "array": (high - y).tolist(),
-        "arrayminus": (y - low).tolist(),
-        "color": colour,
-        "thickness": 1,
-        "width": 2,
-    }
-    return {"y": y.tolist(), "error_y": interval}
-
-
-def _by_significance(row: Row) -> str:
-    return "significant" if is_significant(row) else "not"
-
-
-def _by_checkpoints(row: Row) -> str:
-    if row["significant_in"] == len(row["checkpoints"]):
-        return "in all checkpoints"
-    return "in some" if row["significant_in"] else "in none"
-
-
-def _kind(found: dict[str, Any]) -> Kind:
-    """How the interactions that were found are shown."""
-    if "checkpoints" in found:
-        groups = {"in all checkpoints": SIGNIFICANT, "in some": SOME, "in none": OTHER}
-        return Kind(_in_each, _by_shares, groups, _by_checkpoints)
-    groups = {"significant": SIGNIFICANT, "not": OTHER}
-    if has_effects(found):
-        return Kind(_effects, _by_share, groups, _by_significance)
-    return Kind(_counts, _by_count, groups, _by_significance)
-
-
-def picture(found: dict[str, Any]) -> Any:
-    """Share of the variance, or count, against rank, with the orders of the larger sets.
-
-    As figures 2 and 7 of Tsang et al. 2020 do for counts.
-    """
-    import plotly.graph_objects as go
-
-    figure, kind = go.Figure(), _kind(found)
-    for name, colour in kind.groups.items():
-        ranked = enumerate(found["interactions"], 1)
-        chosen = {rank: row for rank, row in ranked if kind.group(row) == name}
-        rows = [*chosen.values()]
-        figure.add_scatter(
-            x=[*chosen],
-            text=[str(r["order"]) if colour != OTHER and r["order"] > 2 else "" for r in rows],
-            hovertext=[_hover(row, kind) for row in rows],
-            hoverinfo="text",
-            mode="markers+text",
-            textposition="top center",
-            marker={"color": colour},
-            name=name,
-            **kind.heights(rows, colour),
-        )
-    _lines(figure, found)
-    return figure
-
-
-def _hover(row: Row, kind: Kind) -> str:
-    cells = (f"{name} {value}" for name, value in kind.cells(row).items())
-    return "<br>".join([JOINER.join(row["fields"]), *cells])
-
-
-def _lines(figure: Any, found: dict[str, Any]) -> None:
-    """The line above which a point matters, titles and axes."""
-    effects = has_effects(found)
-    level, name = found["critical_count"], f"uniform null, p < {SIGNIFICANCE_LEVEL}"
-    if effects:
-        level, name = 100 * found["min_gain"], "what counts as an interaction (min_gain)"
-    figure.add_hline(level, line_dash="dash", annotation_text=name, annotation_position="top left")
-    figure.update_layout(
-        title=f"{found['model']}: interactions in {found['instances']:,} rows",
-        xaxis={"title": "rank", "type": "log", "tickvals": RANKS},
-        yaxis={"title": "share of the variance around a row, %" if effects else "count"},
-        legend_title=f"q < {SIGNIFICANCE_LEVEL}",
-        template="plotly_white",
-    )

@@ -53,6 +53,12 @@ class DetectedInteractions(Shown):
     values: dict[int, Values] = field(default_factory=dict)
 
     @property
+    def title(self) -> str:
+        """The title of a page that begins with it."""
+        rows = "" if self.instances is None else f" in {self.instances:,} rows"
+        return f"{self.model or 'a model'}: interactions{rows}"
+
+    @property
     def strongest_rows(self) -> list[int]:
         """The numbers in the split of the rows in which interactions are strongest."""
         return sorted({row.row for item in self.found for row in item.strongest})

@@ -1,5 +1,6 @@
 """What was found, as one HTML file; see `zoo.inspect.page`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from zoo.data.files import write_text
@@ -29,7 +30,7 @@ def report(*found: Shown | None) -> str:
     sections = [section for part in shown for section in part.sections()]
     first = shown[0]
     if not isinstance(first, Inspection):
-        return page(first.title, warnings, sections)
+        return page(first.title, warnings, [replace(s, chapter="") for s in sections])
     head = overview(first, shown[1:], warnings)
     # what data say comes before what weights say by themselves
     others = sorted(shown[1:], key=lambda part: not isinstance(part, PickedRows))

@@ -9,11 +9,13 @@ import numpy as np
 
 from zoo.data.errors import ZooError
 from zoo.data.module import ZooDataModule
+from zoo.data.schema import Schema
 from zoo.glider.detector import rows_at
 from zoo.inspect.disagreement import Disagreement, disagree
 from zoo.inspect.inspection import Inspection
-from zoo.inspect.interactions import DetectedInteractions
+from zoo.inspect.interactions import DetectedInteractions, interactions_in
 from zoo.inspect.picked_rows import PickedRows
+from zoo.inspect.report import report
 from zoo.inspect.scores import Scores, score
 from zoo.inspect.shown import Shown
 from zoo.inspect.with_data.source import batches_of, encoder_of
@@ -85,6 +87,11 @@ def explained(found: Inspection, data: ZooDataModule, scores: Scores) -> PickedR
         return explain_chosen(found, data, scores)
     except ZooError as error:
         return PickedRows(scores.split, (), 0, str(error))
+
+
+def interactions_page(path: Path, schema: Schema) -> str:
+    """The page of a file of interactions between the fields of a schema, as `detect` writes it."""
+    return report(interactions_in(path, schema))
 
 
 def with_values(

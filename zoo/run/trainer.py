@@ -169,11 +169,12 @@ class ZooTrainer(Trainer):
             also: Further checkpoints of the same config, trained with other seeds, which walsh
                 explains around the same rows: which interactions all have learned, and which are
                 luck of the seed.
-            output: File of the interactions; a picture is written beside it.
+            output: File of the interactions; a page of them is written beside it.
         """
         from zoo.glider.command import Detection
         from zoo.glider.settings import settings_of
         from zoo.glider.walsh.search import WALSH
+        from zoo.run.inspect_data import interactions_page
 
         settings = settings_of(
             detector,
@@ -193,7 +194,7 @@ class ZooTrainer(Trainer):
         for path in others:
             read(path)  # which refuses what could run code
         options = settings, sampler, instances, permutations, top_k, seed, contexts, others
-        Detection(Path(output), *options).run(
+        Detection(Path(output), *options, interactions_page).run(
             self,
             model,
             datamodule,
