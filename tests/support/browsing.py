@@ -19,6 +19,8 @@ PROBE = """
 const all = (what) => [...document.querySelectorAll(what)];
 const drive = async () => { DRIVE };
 addEventListener("load", () => setTimeout(async () => {
+  while (document.getElementById("plotly") && !window.Plotly) // until it is unpacked
+    await new Promise((done) => setTimeout(done, 20));
   const driven = await drive();
   dispatchEvent(new Event("beforeprint")); // which draws and unfolds all
   await new Promise((done) => setTimeout(done, 300));
@@ -61,7 +63,7 @@ def browse(page, width, tmp_path, drive="", options=(), refused=None):
     if width < LEAST:
         shown = tmp_path / "frame.html"
         shown.write_text(FRAME.replace("WIDTH", str(width)))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000"]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=30000"]
     flags += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", *options]
     flags += [f"--window-size={max(width, LEAST)},900", f"--user-data-dir={tmp_path}/browser"]
     line = [CHROMIUM, *flags, "--dump-dom", shown.as_uri()]
