@@ -28,8 +28,8 @@ def signature() -> dict[str, Any]:
 def predict(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The outputs of each row, or the problem that it has."""
     try:
-        found = model(rows) if rows else {"problem": []}
-    except KeyError as error:  # no row has a column that is read
+        found = model(rows)
+    except (KeyError, ValueError) as error:  # no rows, or none has a column that is read
         raise HTTPException(422, error.args[0]) from error
     problems = found.pop("problem")
     return [

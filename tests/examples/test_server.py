@@ -67,7 +67,7 @@ def test_a_server_gives_what_the_model_gives(served):
     assert [line["probability"] for line in scored] == pytest.approx(probability, abs=1e-5)
     assert lines[-1] == {"problem": "movie cannot be 'a title'"}
     assert [*ask(f"{address}/signature")[1]] == ["model", "columns", "keys", "outputs"]
-    assert ask(f"{address}/predict", "[]") == (200, [])
+    assert ask(f"{address}/predict", "[]") == (422, {"detail": "there are no rows"})
     refused = (422, {"detail": "no row has the column 'movie'"})
     assert ask(f"{address}/predict", '[{"user": 1}]') == refused
     for content in ('{"user": 1}', "{"):

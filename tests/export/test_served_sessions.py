@@ -83,10 +83,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def session_rows(planted_sessions):
-    """Raw rows of 400 sessions, in many of which something is wrong."""
+    """More than 10,000 raw rows of 800 sessions, in many of which something is wrong."""
     rows = logs_of(planted_sessions)
-    rows = spoiled(rows, rows.columns[1:], CELLS, 300)
-    return rows.drop(rows.index[np.random.default_rng(1).integers(len(rows), size=20)])
+    parts = [spoiled(rows, rows.columns[1:], CELLS, 300, seed) for seed in range(2)]
+    both = pd.concat(parts, ignore_index=True)
+    return both.drop(np.random.default_rng(2).choice(len(both), 40, replace=False))
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +118,15 @@ def sessions_served(folder, shared_sessions, session_rows):
 
 @pytest.fixture(scope="module")
 def pairs_served(folder, planted_ratings):
-    """As `sessions_served`, of a model with embeddings of each type."""
+    """As `sessions_served`, of 10,000 pairs and a model with embeddings of two types."""
     data = MovieLens(str(planted_ratings), prepared=str(folder / "prepared"))
     data.prepare_data()
     tables = data.serving().arrays
     random = np.random.default_rng(0)
     known = (tables["user_ids"], tables["item_ids"])
-    columns = [random.choice(ids, 3000).astype(str) for ids in known]
+    columns = [random.choice(ids, 10_000).astype(str) for ids in known]
     pairs = pd.DataFrame(dict(zip(("user", "movie"), columns, strict=True)))
-    pairs = spoiled(pairs, ["user", "movie"], IDS, 500)
+    pairs = spoiled(pairs, ["user", "movie"], IDS, 1500)
     pairs.to_csv(folder / "pairs.csv", index=False)
     encoder = str(data.folder / "encoder")
     jobs, expected = [], []
@@ -148,9 +149,10 @@ def read(sessions_served, pairs_served, folder):
 
 
 def test_sessions_are_scored_as_predict_scores_them(read, sessions_served, session_rows):
+    assert len(session_rows) > 10_000
     for served, expected in zip(read[:3], sessions_served[1], strict=True):
         usable = compare(served, expected, ("row", "position"))
-        assert 100 < len(np.unique(served["row"][usable])) < 350
+        assert 200 < len(np.unique(served["row"][usable])) < 700
         assert (served["position"][~usable] == 0).all()
         changes = session_rows.session_id.ne(session_rows.session_id.shift())
         assert served["row"][-1] + 1 == changes.sum()
@@ -164,7 +166,7 @@ def test_pairs_are_scored_as_predict_scores_them(read, pairs_served):
         row = expected.pop("row")
         usable = compare(served, expected, ())
         assert np.flatnonzero(usable).tolist() == row.tolist()
-        assert 2500 < len(row) < 2900
+        assert 8000 < len(row) < 9900
     usable = full["problem"] == ""
     assert 0 < np.abs(full["logit"] - small["logit"])[usable].max() < 0.05
     assert full["problem"][~usable][0].startswith(("user cannot be", "movie cannot be"))

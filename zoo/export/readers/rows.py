@@ -78,9 +78,15 @@ class Model(Served):
         """The numbers or keys of a column; what is unusable makes its row have a problem."""
         how = self.number if field["read"] == "number" else self.keys
         found: list[Any] = []
+        known: dict[str, Any] = {}  # texts, which are read once
         for i, value in enumerate(values):
             try:
-                found.append(how(value, field))
+                if not isinstance(value, str):
+                    found.append(how(value, field))
+                    continue
+                if value not in known:
+                    known[value] = how(value, field)
+                found.append(known[value])
             except (OverflowError, TypeError, ValueError):
                 problem[i] = problem[i] or f"{field['column']} cannot be {value!r:.99}"
                 found.append(None if how == self.number else [""])
@@ -99,9 +105,9 @@ class Model(Served):
 
     def codes(self, keys: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, list[list[int]]]:
         """The ids of all keys of each row."""
-        ids = self.ids([key for rows in keys.values() for row in rows for key in row])
-        each = iter(ids.tolist())
-        return {name: [[next(each) for _ in row] for row in rows] for name, rows in keys.items()}
+        distinct = [*dict.fromkeys(key for rows in keys.values() for row in rows for key in row)]
+        ids = dict(zip(distinct, self.ids(distinct).tolist(), strict=True))
+        return {name: [[ids[key] for key in row] for row in rows] for name, rows in keys.items()}
 
     def text(self, value: Any) -> str | None:
         """The text of a value; None where it is missing."""
