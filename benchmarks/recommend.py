@@ -26,7 +26,7 @@ USERS, MOVIES = 6040, 3706  # of ML-1M
 
 def main() -> None:
     """Prints the pairs that are scored, the time that takes, and the largest memory."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--config", default="deepfm", help="name of a file of configs/movielens")
     parser.add_argument("--path", type=Path, help="ml-1m.zip; without it, generated ratings")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "recommend")
