@@ -83,7 +83,8 @@ def run_trial(
                     message = {}
                 if "step" in message:
                     stop = report(message["step"], message["value"])
-                    connection.send_bytes(json.dumps(stop).encode())
+                    with suppress(OSError):  # it has died meanwhile
+                        connection.send_bytes(json.dumps(stop).encode())
                     continue
                 if "run" in message:
                     found(message["run"])

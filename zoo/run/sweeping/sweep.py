@@ -206,6 +206,6 @@ def _report(trial: Trial, step: int, value: float) -> bool:
     """Whether to end a trial after a validation."""
     try:
         trial.report(value, step)
-        return trial.should_prune()
+        return bool(trial.should_prune())  # of numpy, which is sent as JSON
     except optuna.exceptions.UpdateFinishedTrialError:  # this process was taken for dead
         return True
