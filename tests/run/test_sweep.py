@@ -3,14 +3,17 @@
 import json
 import multiprocessing
 import os
+import platform
 import shutil
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
 import optuna
 import pytest
 import yaml
+from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from support.running import QUIET, ROOT, SMALL, command, error_of
@@ -33,7 +36,7 @@ from zoo.run.sweeping.child import Outcome, run_trial
 from zoo.run.sweeping.options import PRUNERS, SAMPLERS
 from zoo.run.sweeping.space import read_space
 from zoo.run.sweeping.sweep import _report
-from zoo.run.sweeping.trials import Trials, pruner_of
+from zoo.run.sweeping.trials import Trials, _is_dead, pruner_of
 
 pytestmark = pytest.mark.usefixtures("workplace")
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
@@ -119,6 +122,46 @@ def test_another_seed_draws_other_options(tmp_path):
     assert one == rates(0)
 
 
+def test_a_trial_is_dead_where_its_process_is(tmp_path):
+    """By its lock on this machine, by the time of its last sign of life on another one."""
+
+    def is_dead(host, lock, age):
+        process = {"host": host, "lock": str(lock), "time": time.time() - age}
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"process": process})
+        return _is_dead(trial)
+
+    here, lock = platform.node(), tmp_path / "lock"
+    with FileLock(lock):
+        assert not is_dead(here, lock, 10)
+        assert is_dead(here, lock, 999)  # it hangs
+    lock.touch()
+    assert not is_dead("elsewhere", lock, 10)
+    assert is_dead("elsewhere", lock, 999)
+    assert is_dead(here, lock, 10)
+    assert not lock.exists()
+    assert not is_dead(here, lock, 10)  # in a container that has other files
+
+
+def test_a_trial_that_takes_its_process_along_is_given_up(tmp_path):
+    study, space = optuna.create_study(), written(RATES)
+    drawn = []
+    for _ in range(4):
+        trials = Trials(study, space, "random", 0, tmp_path)
+        drawn.append(trials.next(9)[1])
+        trials.own.touch()  # as a process leaves it that was killed
+    assert drawn[0] == drawn[1] == drawn[2] != drawn[3]
+
+
+def test_a_trial_that_was_taken_for_dead_is_not_noted(tmp_path):
+    study = optuna.create_study()
+    trials = Trials(study, written(RATES), "random", 0, tmp_path)
+    trial, _ = trials.next(9)
+    study.tell(trial.number, state=TrialState.FAIL)
+    trials.beat(trial)
+    assert _report(trial, 1, 0.5)  # the fit ends
+    assert not trials.finish(trial, 0.5, False, None)
+
+
 @pytest.mark.parametrize("pruner", [p for p in PRUNERS if p != "none"])
 def test_pruners_end_trials_that_are_worse(pruner):
     study = optuna.create_study(pruner=pruner_of(pruner))
@@ -164,7 +207,7 @@ def test_failures_are_noted_and_too_many_in_a_row_end_the_sweep(capsys):
 
 def test_another_space_config_or_metric_is_not_that_of_the_study():
     sweep(line_of("--trials=1"), Formula())
-    another = {**RATES, "model.embedding_dim": [4, 8]}
+    another = {**RATES, "model.embedding_dim": [4, 16]}
     with pytest.raises(ZooError) as error:
         sweep(line_of(space=another), Formula())
     assert str(error.value).startswith("the study sweep has another space of model.embedding_dim: ")

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from unittest import mock
 
+import pandas as pd
 import pytest
 import wandb
 import yaml
 from support.fitting import arguments, fit
-from support.running import error_of
+from support.running import QUIET, command, error_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from zoo.ctr.deepfm import DeepFM
@@ -81,6 +82,10 @@ def test_all_trackers_hold_the_run(criteo_file):
     not_sent = {Path("checkpoints/last.ckpt"), Path("metrics.csv"), Path("hparams.yaml")}
     assert sent == kept - not_sent
     assert all((artifacts / p).read_bytes() == (made / p).read_bytes() for p in sent)
+    scored = artifacts / "predictions.parquet"
+    options = [f"--data.predict_path={criteo_file}", f"--data.predict_output={scored}", *QUIET]
+    command("predict", f"--config={artifacts / 'config.yaml'}", *options)
+    assert len(pd.read_parquet(scored)) == 20_000  # they are a run directory
 
     (offline,) = Path("wandb").glob("offline-run-*")
     (held,) = offline.glob("*.wandb")

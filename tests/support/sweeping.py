@@ -18,7 +18,7 @@ from zoo.run.trust import restricted_imports
 
 RATES = {
     "model.learning_rate": {"low": 1e-4, "high": 0.1, "log": True},
-    "model.embedding_dim": [4, 8, 16],
+    "model.embedding_dim": [4, 8],
 }
 
 

@@ -28,7 +28,7 @@ from zoo.run.sweeping.child import Outcome, run_trial
 from zoo.run.sweeping.shown import Results
 from zoo.run.sweeping.space import arguments_of, read_space, shown
 from zoo.run.sweeping.storage import open_study, plain_options, stored
-from zoo.run.sweeping.trials import BEAT, Trials, pruner_of
+from zoo.run.sweeping.trials import BEAT, OPTIONS, Trials, pruner_of
 
 
 class Parsing(cli.ZooCLI):
@@ -58,9 +58,9 @@ class Parsing(cli.ZooCLI):
         super().before_instantiate_classes()
         return self.options
 
-    def text(self, arguments: Sequence[str]) -> str:
-        """The config of a fit, as its run has it."""
-        return config_text(self._parser("fit"), self.parse(arguments))
+    def text(self) -> str:
+        """The config of the fit that was parsed last, as its run has it."""
+        return config_text(self._parser("fit"), self.options)
 
 
 class Sweep:
@@ -93,7 +93,7 @@ class Sweep:
         self.space.check(lambda words: self.parsing.parse([*self.given, *words]))
         first = arguments_of(self.space.first())
         self.config = self.parsing.parse([*self.given, *first])
-        self.common = plain_options(yaml.safe_load(self.parsing.text([*self.given, *first])))
+        self.common = plain_options(yaml.safe_load(self.parsing.text()))
         self.folder = Path(self.config.runs) / self.config.name / self._name()
 
     def _name(self) -> str:
@@ -190,12 +190,12 @@ class Sweep:
         best = results.best
         if best is not None:
             path = self.folder / "best.yaml"
-            found = [*self.given, *arguments_of(best.user_attrs["options"])]
+            self.parsing.parse([*self.given, *arguments_of(best.user_attrs[OPTIONS])])
             head = (
                 f"# Trial {best.number} of the study {study.study_name}: "
                 f"{self.config.monitor} {best.value}.\n"
             )
-            write_text(path, head + self.parsing.text(found))
+            write_text(path, head + self.parsing.text())
             self.console.print(f"{path}: fit --config on it repeats the best trial")
         page = self.folder / "sweep.html"
         write_text(page, results.page())
