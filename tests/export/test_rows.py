@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from support.preparation import flip
 from support.running import QUIET, command, error_of
 from support.served import PROJECT, served
 
@@ -198,8 +199,12 @@ def test_a_folder_that_gives_something_else_than_the_model_did_is_not_loaded(fit
     check = json.loads((tmp_path / "model/check.json").read_text())
     assert len(check["rows"]) == 10
     assert None not in check["outputs"]["probability"]
-    ids = np.load(tmp_path / "model/ids.npy")
-    np.save(tmp_path / "model/ids.npy", np.roll(ids, 1))
+    flip(tmp_path / "model/ids.npy")  # an id that no row of the check need have
+    with pytest.raises(AssertionError, match=r"ids\.npy is damaged: copy or export it again"):
+        served([tmp_path / "model"], [], tmp_path)
+    flip(tmp_path / "model/ids.npy")
+    check["outputs"]["probability"][0] += 0.01
+    (tmp_path / "model/check.json").write_text(json.dumps(check))
     with pytest.raises(AssertionError, match="another probability than when it was exported"):
         served([tmp_path / "model"], [], tmp_path)
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from zoo.data.batch import SessionBatch
+from zoo.data.checksums import checksum
 from zoo.data.errors import ZooError
 from zoo.data.files import atomic_folder
 from zoo.data.serving import Serving
@@ -87,7 +88,9 @@ def write_folder(
             torch.export.save(program, partial / "model.pt2")
         for name, array in serving.arrays.items():
             np.save(partial / f"{name}.npy", array, allow_pickle=False)
-        _write_json(partial / "signature.json", _signature(model, serving, outputs, form))
+        files = {path.name: checksum(path) for path in sorted(partial.iterdir())}
+        signature = {**_signature(model, serving, outputs, form), "files": files}
+        _write_json(partial / "signature.json", signature)
         check = {"rows": serving.examples, "outputs": expected(model, batches, outputs)}
         _write_json(partial / "check.json", check)
         (partial / "reader.py").write_text(reader_text(serving.reader), encoding="utf-8")

@@ -24,6 +24,10 @@ class Served:
         folder = Path(folder)
         self.signature = json.loads((folder / "signature.json").read_text(encoding="utf-8"))
         self.plan = self.signature["plan"]
+        for name, digest in self.signature["files"].items():
+            with open(folder / name, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    raise RuntimeError(f"{folder / name} is damaged: copy or export it again")
         self.arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
         if (folder / "model.onnx").exists():
             import onnxruntime
