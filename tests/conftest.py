@@ -38,7 +38,9 @@ HOURS = {"14102100": 3, "14102113": 3, "14102207": 2, "14102512": 1, "14102623":
 
 
 def pytest_configure():
-    """Ctrl-C works, which shells ignore in what they start in the background."""
+    """Ctrl-C works, which shells ignore in what they start in the background, and tables are as
+    wide as where no shell has said how wide its terminal is."""
+    os.environ.pop("COLUMNS", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -20,6 +20,7 @@ from datamodules.tabular.criteo import CATEGORICAL, NUMERICAL, SCALINGS
 from zoo.export.folder import reader_text
 from zoo.export.readers.rows import NUMBER, TIME, TRANSFORMS, Model, bucket_of
 
+engine = duckdb.connect()  # not the one that all of a process share
 RUNS = ROOT / "tests/legacy/runs"
 ODD = ["", "abc", "1e3", " 7", "+5", "-.5", "1_000", "nan", "-3", "1e400", "99999999", "14102199"]
 SIGNS = "0123456789.eE+- \t"
@@ -58,7 +59,7 @@ def test_criteos_scalings_are_those_of_the_sql(scaling):
     x = np.r_[-2000:200_000, 2.5, -10.5, 1e7, 3e8, 1e20].astype("f4")
     numbers = pa.table({"x": x})  # which the query names
     sql = SCALINGS[scaling].format(x="x")
-    expected = duckdb.sql(f"SELECT ({sql})::FLOAT AS y FROM numbers").fetchnumpy()["y"]
+    expected = engine.sql(f"SELECT ({sql})::FLOAT AS y FROM numbers").fetchnumpy()["y"]
     del numbers
     name = "log_of_positive" if scaling == "log" else scaling
     found = TRANSFORMS[name](x.astype(float)).astype("f4")
@@ -85,7 +86,7 @@ def test_a_text_is_a_number_where_it_is_one_for_duckdb():
     found = [NUMBER.fullmatch(text) for text in texts]
     mine = [match and float(match[1]) for match in found]
     query = "SELECT try_cast(x AS DOUBLE) AS y FROM (SELECT unnest(?::VARCHAR[]) AS x)"
-    theirs = [number for (number,) in duckdb.execute(query, [texts]).fetchall()]
+    theirs = [number for (number,) in engine.execute(query, [texts]).fetchall()]
     finite = [None if number is None or abs(number) > 3.4e38 else number for number in theirs]
     assert [None if n is None or abs(n) > 3.4e38 else n for n in mine] == finite
     assert 5000 < finite.count(None) < 19_000
@@ -104,10 +105,10 @@ def test_hours_and_weekdays_are_those_of_duckdb():
                 values.append(reader.time(text, field))
             except ValueError:
                 values.append(None)
-    duckdb.execute("SET TimeZone = 'UTC'")
+    engine.execute("SET TimeZone = 'UTC'")
     time = "CASE WHEN x LIKE '____-__-__%' THEN try_cast(x AS TIMESTAMPTZ)::TIMESTAMP END"
     query = f"SELECT strftime({time}, '%H'), strftime({time}, '%a') FROM (SELECT unnest(?) AS x)"
-    hours, days = zip(*duckdb.execute(query, [texts]).fetchall(), strict=True)
+    hours, days = zip(*engine.execute(query, [texts]).fetchall(), strict=True)
     assert (seen["hour"], seen["weekday"]) == ([*hours], [*days])
     assert seen["hour"].count(None) == 6
     assert TIME.fullmatch("2024-01-05 10:00:05.123456789")
@@ -116,7 +117,7 @@ def test_hours_and_weekdays_are_those_of_duckdb():
 def test_buckets_are_those_of_duckdb():
     texts = ["", "a", "héllo", "x" * 1000, "\n"]
     query = "SELECT 'bucket ' || (md5_number_lower(x) % 97) FROM (SELECT unnest(?) AS x)"
-    expected = [bucket for (bucket,) in duckdb.execute(query, [texts]).fetchall()]
+    expected = [bucket for (bucket,) in engine.execute(query, [texts]).fetchall()]
     assert [bucket_of(text, 97) for text in texts] == expected
 
 
@@ -125,10 +126,10 @@ def test_the_text_of_a_time_is_that_of_duckdb():
     zoned = [moment.replace(tzinfo=timezone(timedelta(hours=5))) for moment in moments]
     reader = object.__new__(Model)
     reader.plan = {"missing": [""]}
-    duckdb.execute("SET TimeZone = 'UTC'")
+    engine.execute("SET TimeZone = 'UTC'")
     for given in (moments, zoned):
         query = "SELECT x::VARCHAR FROM (SELECT unnest(?) AS x)"
-        expected = [text for (text,) in duckdb.execute(query, [given]).fetchall()]
+        expected = [text for (text,) in engine.execute(query, [given]).fetchall()]
         assert [reader.text(moment) for moment in given] == expected
         assert [reader.text(pd.Timestamp(moment)) for moment in given] == expected
     assert reader.text(np.datetime64("2024-01-05T10:00:00.000000000")) == "2024-01-05 10:00:00"

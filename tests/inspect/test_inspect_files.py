@@ -115,8 +115,7 @@ def test_data_options_need_a_class(deepfm):
     assert "give --config RUN/config.yaml, or --data CLASS" in refusal(deepfm, "--data.path=x")
 
 
-def test_a_pipe_is_wide(deepfm, capsys, monkeypatch):
-    monkeypatch.delenv("COLUMNS", raising=False)
+def test_a_pipe_is_wide(deepfm, capsys):
     capsys.readouterr()
     command(deepfm)
     assert 80 < max(map(len, capsys.readouterr().out.splitlines())) <= 120

@@ -56,8 +56,7 @@ def detected(tmp_path):
     return tmp_path / "interactions.json"
 
 
-def test_shares_and_effects_have_intervals(detected, checkpoint_of, tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("COLUMNS", raising=False)  # which those who run tests may set
+def test_shares_and_effects_have_intervals(detected, checkpoint_of, tmp_path, capsys):
     checkpoint = checkpoint_of("DeepFM")
     capsys.readouterr()
     command(checkpoint, "--interactions", detected, "--html", tmp_path / "r.html")
