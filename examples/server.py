@@ -5,6 +5,7 @@ MODEL=model uvicorn server:app --app-dir examples --port 8000
 curl localhost:8000/predict --json '[{"user": 1, "movie": 1193}]'
 """
 
+import gc
 import os
 import sys
 from typing import Any
@@ -15,6 +16,7 @@ sys.path.insert(0, os.environ["MODEL"])
 from reader import Model  # of the folder
 
 app, model = FastAPI(), Model(threads=1)  # which first scores the rows of check.json
+gc.freeze()  # what is loaded stays: else each large request may have all of it looked through
 keys = [key["name"] for key in model.signature["keys"]]
 
 
