@@ -257,6 +257,7 @@ def measure(folder: Path, rows: int, repeats: int) -> None:
             for name, found in timed(calls, repeats if size == 1 else repeats // 10).items():
                 p50, p99 = (float(np.nanquantile(found, q)) for q in (0.5, 0.99))
                 table.add_row(name, f"{p50 * 1e3:.2f}", f"{p99 * 1e3:.2f}", f"{size / p50:,.0f}")
+            gc.unfreeze()
             console.print(table)
 
 
