@@ -44,9 +44,8 @@ def _given(remote: Remote, data: Path) -> Path:
     for path in (data / remote.name, data / f"{remote.name}.gz"):
         if path.is_file():
             return path
-
-
-X
+    name = remote.name
+    raise ZooError(f"--data: {data} has no {name} (or {name}.gz): get it by {remote.url}")
 
 
 def _downloaded(remote: Remote) -> Path:
