@@ -1,6 +1,6 @@
 """DNA: which letters a network that recognises a binding site needs together.
 
-    python examples/domains/dna.py --output dna.html
+python examples/domains/dna.py --output dna.html
 """
 
 from collections.abc import Callable

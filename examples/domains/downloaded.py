@@ -30,8 +30,8 @@ def files(remotes: Sequence[Remote], data: Path | None = None) -> list[Path]:
 
     Args:
         remotes: The files.
-        data: A folder that has them, as they are or, with `.gz` after their names, compressed;
-            then nothing is downloaded and no checksum is asked for. None downloads.
+        data: A folder that has them, or whose folders do, as they are or, with `.gz` after their
+            names, compressed; nothing is downloaded and no checksum is asked for. None downloads.
 
     Raises:
         ZooError: Where a file is missing, cannot be downloaded, or is not the one that is meant.
@@ -41,10 +41,10 @@ def files(remotes: Sequence[Remote], data: Path | None = None) -> list[Path]:
 
 def _given(remote: Remote, data: Path) -> Path:
     """The path of a file in the user's folder."""
-    for path in (data / remote.name, data / f"{remote.name}.gz"):
-        if path.is_file():
-            return path
     name = remote.name
+    for pattern in (name, f"{name}.gz", f"*/{name}", f"*/{name}.gz"):
+        for path in sorted(data.glob(pattern)):
+            return path
     raise ZooError(f"--data: {data} has no {name} (or {name}.gz): get it by {remote.url}")
 
 

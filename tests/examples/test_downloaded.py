@@ -89,9 +89,10 @@ def test_a_cache_that_is_no_folder(served, tmp_path):
 
 def test_files_that_are_there_already(tmp_path):
     (tmp_path / "a.tsv").write_bytes(TEXT)
-    (tmp_path / "b.tsv.gz").write_bytes(gzip.compress(TEXT))
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "b.tsv.gz").write_bytes(gzip.compress(TEXT))
     wanted = [Remote(name, "http://127.0.0.1:9", "0") for name in ("a.tsv", "b.tsv")]
-    assert files(wanted, tmp_path) == [tmp_path / "a.tsv", tmp_path / "b.tsv.gz"]
+    assert files(wanted, tmp_path) == [tmp_path / "a.tsv", tmp_path / "text" / "b.tsv.gz"]
     with pytest.raises(ZooError, match=r"--data: .* has no c.tsv \(or c.tsv.gz\): get it by http"):
         files([Remote("c.tsv", "http://127.0.0.1:9", "0")], tmp_path)
 
