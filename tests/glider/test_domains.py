@@ -1,5 +1,7 @@
 """Switches of texts, images, graphs and sequences, and planted truth that is found through them."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from zoo.glider.domains.graphs import Nodes, neighbourhood
 from zoo.glider.domains.images import Superpixels
 from zoo.glider.domains.merged import merged
 from zoo.glider.domains.sequences import Deleted, OtherLetters, Replaced
+from zoo.glider.scoring import score
 from zoo.glider.walsh import walsh
 from zoo.glider.walsh.search import WalshConfig
 
@@ -93,6 +96,44 @@ def test_a_square_that_needs_a_circle():
     assert pairs_of(found) == [(1, 8)]
 
 
+@pytest.mark.parametrize("options", [{"n_segments": 16}, {"method": "quickshift", "max_dist": 9}])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("scale", [1, 255])
+def test_superpixels_of_an_image(options, channels, scale):
+    """Each of two halves has superpixels of its own, numbered from 0, whatever the values are."""
+    image = np.zeros((32, 32, channels), "u1" if scale == 255 else "f4")
+    image[:, 16:] = scale
+    labels = np.asarray(Superpixels.of(image, **options).labels)
+    left, right = ({*np.unique(part).tolist()} for part in (labels[:, :16], labels[:, 16:]))
+    assert not left & right
+    assert left | right == {*range(labels.max() + 1)}
+    assert labels.shape == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (np.zeros((8, 8)), {}, r"must be \[H, W, 1\] or \[H, W, 3\], got \[8, 8\]"),
+        (np.zeros((8, 8, 4)), {}, r"got \[8, 8, 4\]"),
+        (np.zeros((0, 8, 3)), {}, r"got \[0, 8, 3\]"),
+        (np.full((8, 8, 3), 2.0), {}, r"within 0 .. 255, or 0.0 .. 1.0 of floats"),
+        (np.full((8, 8, 3), np.nan), {}, r"within 0 .. 255, or 0.0 .. 1.0 of floats"),
+        (np.zeros((8, 8, 3)), {"method": "grid"}, r"one of \['slic', 'quickshift'\], got 'grid'"),
+        (np.zeros((8, 8, 3)), {"segments": 3}, r"slic has no option 'segments', only \['n_seg"),
+        (np.zeros((8, 8, 3)), {"n_segments": 1}, r"slic finds one superpixel in this image"),
+    ],
+)
+def test_images_without_superpixels(image, options, message):
+    with pytest.raises(ZooError, match=message):
+        Superpixels.of(image, **options)
+
+
+def test_superpixels_without_scikit_image(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(ZooError, match=r"need scikit-image: pip install .*\[domains\]"):
+        Superpixels.of(np.zeros((8, 8, 3)))
+
+
 def test_superpixels_that_are_off_have_their_mean_colour():
     labels = torch.tensor([[0, 0, 1], [0, 1, 1]])
     image = torch.tensor([[[1, 0], [2, 3], [9, 9]], [[6, 0], [7, 1], [8, 2]]])
@@ -100,6 +141,36 @@ def test_superpixels_that_are_off_have_their_mean_colour():
     assert rows[0].tolist() == [[[3, 1], [3, 1], [9, 9]], [[3, 1], [7, 1], [8, 2]]]
     assert rows[1].tolist() == [[[1, 0], [2, 3], [8, 4]], [[6, 0], [8, 4], [8, 4]]]
     assert Superpixels(labels).centre(image).tolist() == [1, 1]
+
+
+def test_images_are_made_some_at_a_time():
+    """2,000 photos in colours are 0.3 GB of bytes, or 1.2 GB of float32: never all at once."""
+    labels = np.arange(224 * 224).reshape(224, 224) // 6272  # 8 rows of 28 lines
+    image = torch.randint(256, (224, 224, 3), generator=torch.Generator().manual_seed(0)).byte()
+    masks = torch.randint(2, (300, 8), generator=torch.Generator().manual_seed(1)).float()
+    sizes = []
+
+    def scores(images):
+        sizes.append(images.numel() * images.element_size())
+        return images[:, ::28].float().mean((1, 2, 3))
+
+    switches = Superpixels(labels, off=(0, 0, 0))
+    found = score(scores, switches.apply(image, masks))
+    assert max(sizes) < 2**24
+    assert sum(sizes) == 300 * image.numel()
+    parts = image[::28].float().mean((1, 2)) / 8
+    assert torch.allclose(found, masks @ parts, rtol=1e-4)
+    images = switches.apply(image, masks)
+    assert torch.equal(images[3], images[2:5][1])
+    assert len(images) == 300
+
+
+def test_a_colour_that_is_off():
+    labels, image = torch.tensor([[0, 1]]), torch.tensor([[[9, 8, 7], [6, 5, 4]]])
+    rows = Superpixels(labels, (1, 2, 3)).apply(image, torch.tensor([[0.0, 1], [1, 0]]))
+    assert rows[:].tolist() == [[[[1, 2, 3], [6, 5, 4]]], [[[9, 8, 7], [1, 2, 3]]]]
+    dark = Superpixels(labels, 0).apply(image / 10, torch.zeros(1, 2))
+    assert dark[0].tolist() == [[[0, 0, 0], [0, 0, 0]]]
 
 
 @pytest.mark.parametrize("of", ["features", "edges"])
@@ -145,6 +216,12 @@ def test_what_does_not_fit():
         (OtherLetters(4), torch.tensor([0.0, 1]), r"letters, 0 to 3"),
         (Replaced(), torch.tensor(3), r"a sequence, got the shape \[\]"),
         (Superpixels(torch.zeros(2, 2)), torch.zeros(3, 2, 1), r"\[3, 2, 1\] and \[2, 2\]"),
+        (Superpixels(torch.zeros(2, 2)), torch.zeros(2, 2, 1), r"\[N, 1\], got the shape \[1, 2\]"),
+        (
+            Superpixels(torch.eye(2), (1, 2)),
+            torch.zeros(2, 2, 3),
+            r"one number, or 3, got \(1, 2\)",
+        ),
         (Nodes([0, 1], "edges"), torch.zeros(3, 2), r"must be \[V, V\], got the shape \[3, 2\]"),
     ):
         with pytest.raises(ZooError, match=message):

@@ -4,23 +4,33 @@ Shapes: N rows.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from zoo.data.batch import AnyBatch, chunks, concatenate
+from zoo.data.batch import AnyBatch, Batch, SessionBatch, chunks, concatenate
 from zoo.data.errors import ZooError
 from zoo.nn.device import is_cpu
 
 ROWS = 16_384  # that are scored at once
 
 
+class Pieces(Protocol):
+    """Rows that are taken some at a time: a tensor, or what is made when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def split(self, size: int, /) -> Iterable[Tensor]:
+        """All rows, so many at most at a time."""
+        ...
+
+
 class NotFinite(ZooError):
     """A black box gave a row no score, such as one with a NaN in it."""
 
 
-def score(scores: Callable[[Any], Any], rows: AnyBatch | Tensor, size: int = ROWS) -> Tensor:
+def score(scores: Callable[[Any], Any], rows: AnyBatch | Pieces, size: int = ROWS) -> Tensor:
     """[N] float32 logits of a black box, a few thousand rows at a time.
 
     Args:
@@ -36,7 +46,7 @@ def score(scores: Callable[[Any], Any], rows: AnyBatch | Tensor, size: int = ROW
 
 
 def score_each(
-    scores: Callable[[Any], Any], parts: Iterable[AnyBatch | Tensor]
+    scores: Callable[[Any], Any], parts: Iterable[AnyBatch | Pieces]
 ) -> Iterator[Tensor | NotFinite]:
     """What `score` gives for each of several parts, or the error of one without finite scores.
 
@@ -60,10 +70,11 @@ def score_each(
                 yield error
 
 
-def _groups(parts: Iterable[AnyBatch | Tensor]) -> Iterator[list[Any]]:
+def _groups(parts: Iterable[AnyBatch | Pieces]) -> Iterator[list[Any]]:
     group: list[Any] = []
     for part in parts:
-        if is_cpu(part if isinstance(part, Tensor) else part.label):
+        own: Any = part.label if isinstance(part, Batch | SessionBatch) else part
+        if not isinstance(own, Tensor) or is_cpu(own):
             yield [part]
             continue
         if group and sum(map(_count, group)) + _count(part) > ROWS:
@@ -78,13 +89,17 @@ def _joined(parts: list[Any]) -> Any:
     return torch.cat(parts) if isinstance(parts[0], Tensor) else concatenate(parts)
 
 
-def _count(rows: AnyBatch | Tensor) -> int:
-    return len(rows) if isinstance(rows, Tensor) else len(rows.label)
+def _is_batch(rows: Any) -> bool:
+    return isinstance(rows, Batch | SessionBatch)
 
 
-def _logits(scores: Callable[[Any], Any], rows: AnyBatch | Tensor, size: int) -> Tensor:
+def _count(rows: Any) -> int:
+    return len(rows.label) if _is_batch(rows) else len(rows)
+
+
+def _logits(scores: Callable[[Any], Any], rows: Any, size: int) -> Tensor:
     count = _count(rows)
-    pieces = rows.split(size) if isinstance(rows, Tensor) else chunks(rows, size)
+    pieces = chunks(rows, size) if _is_batch(rows) else rows.split(size)
     with torch.no_grad():
         logits = [torch.as_tensor(scores(piece)).detach().float().cpu() for piece in pieces]
     if sum(part.numel() for part in logits) != count:
