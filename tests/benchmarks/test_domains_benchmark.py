@@ -54,10 +54,13 @@ def test_errors_without_and_with_the_interaction(domains, lime):
             assert errors.of[name, k][0] == pytest.approx([0, 0], abs=1e-9)
 
 
-def test_large_interactions_have_one_product_of_all(domains):
-    three = [(0, 1), (0, 2), (1, 2), (0, 1, 2)]
-    assert domains._products_of([(0, 1, 2), (1, 2)]) == three
-    assert domains._products_of([tuple(range(6))]) == [tuple(range(6))]
+def test_overlapping_interactions_are_one_with_all_products(domains):
+    (small,) = domains.interactions_of([(0, 1), (1, 2)])
+    assert small.named == [(0, 1), (1, 2)]
+    assert small.every == [(0, 1), (0, 2), (1, 2), (0, 1, 2)]
+    chain = [(i, i + 1) for i in range(9)]
+    (large,) = domains.interactions_of(chain)  # of ten features: too many products
+    assert large.named == large.every == chain
 
 
 def test_a_model_that_says_the_same_of_all(domains):
