@@ -67,18 +67,25 @@ def trained(quick: bool = False, seed: int = 0) -> Trained:
     """
     random = np.random.default_rng(seed)
     train, held_out = (draw(n, random) for n in ((8000, 1000) if quick else (20_000, 4000)))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = DNACNN(16 if quick else 32)
-    _fit(network, train, 10 if quick else 20, seed)
+    network = network_of(train, *((16, 10) if quick else (32, 20)), seed)
     with torch.no_grad():
         said = network(torch.as_tensor(held_out.letters)) > 0
     right = said.numpy() == (held_out.bound > 0)
     return Trained(network, held_out, float(right.mean()))
 
 
-def _fit(network: DNACNN, train: Sequences, epochs: int, seed: int) -> None:
-    """Trains a network by the cross-entropy of its logits."""
+def network_of(train: Sequences, channels: int, epochs: int, seed: int) -> DNACNN:
+    """A network that has learned to tell the bound sequences, by the cross-entropy of its logits.
+
+    Args:
+        train: The sequences.
+        channels: Number of channels of the convolutions.
+        epochs: How often it sees each.
+        seed: Seed of its weights, and of the order of the sequences.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = DNACNN(channels)
     letters, bound = torch.as_tensor(train.letters), torch.as_tensor(train.bound)
     optimizer = torch.optim.AdamW(network.parameters(), 5e-3, weight_decay=1e-3)
     steps = epochs * -(-len(letters) // BATCH)
@@ -91,4 +98,4 @@ def _fit(network: DNACNN, train: Sequences, epochs: int, seed: int) -> None:
             loss.backward()
             optimizer.step()
             schedule.step()
-    network.eval()
+    return network.eval()

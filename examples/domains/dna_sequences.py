@@ -1,4 +1,4 @@
-"""Sequences with and without sites of MYC: 36 letters around CACGTG, and decoys that nearly hold it.
+"""Sequences with and without sites of MYC: 36 letters around CACGTG, and decoys that nearly are.
 
 All have random letters far from the site and, beside it, letters drawn from the counts of the motif
 of JASPAR, on either strand. What tells the bound from the others is CACGTG alone, all six letters:
@@ -9,7 +9,9 @@ Shapes: N sequences, T = 36 positions.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,11 +86,9 @@ def motif() -> np.ndarray:
             'the motif is that of JASPAR: pip install "interpretable-zoo[domains]"'
         ) from error
     jaspar = jaspardb(release=RELEASE)
-    try:
-        counts = jaspar.fetch_motif_by_id(MATRIX).counts
-    finally:
-        jaspar.conn.close()
-    shares = np.array([counts[letter] for letter in LETTERS])
+    with closing(jaspar.conn):
+        found: Any = jaspar.fetch_motif_by_id(MATRIX)
+    shares = np.array([found.counts[letter] for letter in LETTERS])
     return shares / shares.sum(0)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo import ZooError
+from zoo.glider.domains.found import shown
 from zoo.glider.domains.graphs import Nodes, neighbourhood
 from zoo.glider.domains.images import Superpixels
 from zoo.glider.domains.merged import merged
@@ -77,6 +78,24 @@ def test_a_motif_of_letters():
     (found,) = walsh(scores, [own], OtherLetters(4), config)
     assert sorted(pairs_of(found)) == [(i, j) for i in range(3, 8) for j in range(i + 1, 8)]
     assert merged(pairs_of(found)) == [(3, 4, 5, 6, 7)]
+
+
+def test_interactions_of_both_signs():
+    """2 s0 s1 + s1 s2 - s2 s3 + 0.5 s4 of signs, whose pairs overlap in one feature."""
+
+    def scores(rows):
+        s = 2 * rows - 1
+        return 2 * s[:, 0] * s[:, 1] + s[:, 1] * s[:, 2] - s[:, 2] * s[:, 3] + 0.5 * s[:, 4]
+
+    (found,) = walsh(scores, [torch.ones(5)], Replaced(), SMALL)
+    apart, joined = shown(found, by_sign=True), shown(found)
+    assert [s for s, _ in apart.interactions] == [(0, 1, 2), (2, 3)]
+    assert [value for _, value in apart.interactions] == pytest.approx([3, -1], abs=1e-6)
+    assert [s for s, _ in joined.interactions] == [(0, 1, 2, 3)]
+    assert [value for _, value in joined.interactions] == pytest.approx([2], abs=1e-6)
+    assert apart.mains == joined.mains == pytest.approx([0, 0, 0, 0, 0.5], abs=1e-6)
+    assert apart.r2[1] == pytest.approx(1)
+    assert {s for s, _ in shown(found, least=0.6).interactions} == {(0, 1), (1, 2), (2, 3)}
 
 
 def test_a_square_that_needs_a_circle():

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from zoo.glider.domains.merged import merged
 from zoo.glider.walsh import WalshExplanation
+from zoo.glider.walsh.fit import Set
 
 
 class Shown(NamedTuple):
@@ -20,7 +21,7 @@ class Shown(NamedTuple):
     r2: tuple[float, float]
 
 
-def shown(explanation: WalshExplanation, least: float = 0.5) -> Shown:
+def shown(explanation: WalshExplanation, least: float = 0.5, by_sign: bool = False) -> Shown:
     """What is shown of an explanation.
 
     Interactions that overlap are one, whose value is the sum of theirs; see `merged`.
@@ -28,10 +29,16 @@ def shown(explanation: WalshExplanation, least: float = 0.5) -> Shown:
     Args:
         explanation: The explanation.
         least: Overlap coefficient from which on two interactions are one.
+        by_sign: Whether interactions that raise the score stay apart from those that lower it.
     """
-    sets = merged((c.features for c in explanation.interactions), least)
-    values = dict.fromkeys(sets, 0.0)
-    for c in explanation.interactions:
-        values[next(s for s in sets if {*c.features} <= {*s})] += c.value
-    mains = [c.value for c in explanation.mains]
-    return Shown(mains, [*values.items()], explanation.r2[1:])
+    found = explanation.interactions
+    groups = [[c for c in found if (c.value < 0) == below] for below in (False, True)]
+    values = dict[tuple[int, Set], float]()  # by the place of the strongest part, and the features
+    for group in groups if by_sign else [found]:
+        sets, first = merged((c.features for c in group), least), dict[Set, int]()
+        for c in group:
+            home = next(s for s in sets if {*c.features} <= {*s})
+            key = first.setdefault(home, found.index(c)), home
+            values[key] = values.get(key, 0.0) + c.value
+    interactions = [(s, value) for (_, s), value in sorted(values.items())]
+    return Shown([c.value for c in explanation.mains], interactions, explanation.r2[1:])
