@@ -188,6 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with the files of the examples")
     parser.add_argument("--only", nargs="*", choices=[*EXAMPLES], help="some of the domains")
+    parser.add_argument("--models", nargs="*", help="some of their models, such as GCN")
     parser.add_argument("--instances", type=int, help="number of instances")
     parser.add_argument("--trials", type=int, help="number of trials")
     parser.add_argument("--lime", action="store_true", help="weigh perturbations as LIME does")
@@ -202,6 +203,8 @@ def main() -> None:
     for name in given.only or EXAMPLES:
         example = importlib.import_module(EXAMPLES[name])
         for box in example.black_boxes(quick=given.quick, seed=given.seed, data=given.data):
+            if given.models and box.name not in given.models:
+                continue
             errors, chosen = Errors(), [*islice(filter(varies, box.instances), instances)]
             for trial in range(trials):
                 for number, instance in enumerate(chosen):
