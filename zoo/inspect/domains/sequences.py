@@ -11,9 +11,9 @@ from zoo.inspect.table import escaped
 
 BRACKETS = 6  # interactions
 CELL, HALF = 20, 60  # width of a position, and height of the largest letter
-LANE, FOOT, EDGE = 26, 40, 4  # of a bracket, of the sequence and its numbers, and free space
+LANE, FOOT, EDGE = 28, 40, 4  # of a bracket, of the sequence and its numbers, and free space
 CAPITAL = 7.2  # height of a capital of ten units
-NARROWEST = 14  # pixels of a position, below which the picture is scrolled
+NARROWEST = 9  # pixels of a position, below which the picture is scrolled
 Sets = Sequence[tuple[Sequence[int], float]]
 
 
