@@ -2,13 +2,14 @@
 
     H_0 = X,    H_l = relu(A' H_(l-1) W_l + b_l),    A' = D^(-1/2) (A + I) D^(-1/2)
 
-with the adjacency matrix A and the degrees D of A + I; the last layer has no ReLU. A layer that does
-not look at neighbours has I in place of A'.
+with the adjacency matrix A and the degrees D of A + I; the last layer has no ReLU. A layer that
+does not look at neighbours has I in place of A'.
 
 Shapes: V nodes, F words, C classes, N graphs at once.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -31,19 +32,18 @@ class GCN(nn.Module):
         self,
         words: int,
         classes: int,
-        hidden: int = 16,
+        hidden: int = 32,
         layers: int = 3,
         hops: int | None = None,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
         sizes = [words, *[hidden] * (layers - 1), classes]
-        self.linear = nn.ModuleList(nn.Linear(*of) for of in zip(sizes, sizes[1:], strict=False))
+        weights = [nn.init.xavier_uniform_(torch.empty(of)) for of in pairwise(sizes)]
+        self.weights = nn.ParameterList(weights)
+        self.biases = nn.ParameterList(torch.zeros(size) for size in sizes[1:])
         self.hops = layers if hops is None else hops
         self.dropout = nn.Dropout(dropout)
-        for layer in self.linear:
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
         """[V, C] logits of nodes with words x [V, F], and A' [V, V]."""
@@ -51,14 +51,14 @@ class GCN(nn.Module):
 
     def first(self, x: Tensor) -> Tensor:
         """[.., hidden] X W_1, which is zero of a node without words."""
-        return x @ self.linear[0].weight.t()
+        return x @ self.weights[0]
 
     def from_first(self, h: Tensor, adjacency: Tensor) -> Tensor:
         """[.., V, C] logits of X W_1 [.., V, hidden] and A' [.., V, V]."""
-        for number, layer in enumerate(self.linear):
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             if number:
-                h = self.dropout(h.relu()) @ layer.weight.t()
-            h = (adjacency @ h if number < self.hops else h) + layer.bias
+                h = self.dropout(h.relu()) @ weight
+            h = (adjacency @ h if number < self.hops else h) + bias
         return h
 
 
@@ -85,12 +85,17 @@ class Graph:
     test: Tensor
 
     @property
+    def degrees(self) -> Tensor:
+        """[V] number of neighbours of each node."""
+        return torch.bincount(self.edges.flatten(), minlength=len(self.label)).float()
+
+    @property
     def adjacency(self) -> Tensor:
         """Sparse [V, V] A'."""
         count = len(self.label)
         loops = torch.arange(count).expand(2, -1)
         ends = torch.cat((self.edges, self.edges.flip(0), loops), 1)
-        root = torch.bincount(ends[0], minlength=count).float().rsqrt()
+        root = (self.degrees + 1).rsqrt()
         values, size = root[ends[0]] * root[ends[1]], (count, count)
         return torch.sparse_coo_tensor(ends, values, size, check_invariants=True).coalesce()
 
@@ -122,11 +127,9 @@ def trained(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = GCN(graph.words.shape[1], len(graph.classes), **options)  # pyright: ignore[reportArgumentType]
-        first, *further = model.linear
-        groups = [
-            {"params": first.parameters(), "weight_decay": decay},
-            *({"params": layer.parameters()} for layer in further),
-        ]
+        first, *further = model.weights
+        decayed = {"params": [first], "weight_decay": decay}
+        groups = [decayed, {"params": [*further, *model.biases]}]
         optimizer = torch.optim.Adam(groups, lr=rate)
         adjacency = graph.adjacency
         for _ in range(epochs):
@@ -136,9 +139,3 @@ def trained(
             loss.backward()
             optimizer.step()
     return model.eval().requires_grad_(False)
-
-
-def accuracy(model: GCN, graph: Graph) -> float:
-    """Share of the test nodes whose class has the largest logit."""
-    said = model(graph.words, graph.adjacency).argmax(1)
-    return float((said == graph.label)[graph.test].float().mean())

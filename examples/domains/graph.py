@@ -2,28 +2,77 @@
 
     python examples/domains/graph.py --output graph.html
 
-A network of three layers says what papers are about. What it says of one depends on the papers within
-three steps alone: each of these is a part that is off where it has no words, or no edges.
+A network of three layers says what papers are about. What it says of one depends on the papers
+within three steps alone: each of these is a part that is off where it has no words, or no edges.
 
-Shapes: V nodes, v nodes of a neighbourhood, N copies of it, C classes.
+Shapes: V nodes, v nodes of a neighbourhood, N copies of it.
 """
 
+import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from black_box import BlackBox, Instance
-from gcn import GCN, Graph, accuracy, trained
+from gcn import GCN, Graph, trained
 from papers import cora, generated
 from torch import Tensor
 
+from zoo.data.errors import ZooError
+from zoo.data.files import atomic_file
 from zoo.glider.domains.graphs import Nodes, neighbourhood
+from zoo.glider.walsh import walsh
+from zoo.inspect.domains.graphs import Neighbourhood
+from zoo.inspect.domains.page import ExplainedInstance, Sets, page
 
 COUNT = 40  # instances of the black box
-SIZES = range(10, 113)  # of neighbourhoods; the paper's instances have 18 to 112 features
+SIZES = range(10, 113)  # of neighbourhoods; those of Tsang et al. 2020 have 18 to 112 parts
+OFF = ("features", "edges")
 Off = Literal["features", "edges"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network, and what it says.
+
+    Attributes:
+        graph: The graph that it has learned.
+        model: The network.
+        said: int [V] the class with the largest logit of each node.
+    """
+
+    graph: Graph
+    model: GCN
+    said: Tensor
+
+    @classmethod
+    def of(cls, graph: Graph, seed: int, **options: Any) -> "Trained":
+        """One that has learned a graph; the options are those of `gcn.trained`."""
+        model = trained(graph, seed, **options)
+        return cls(graph, model, model(graph.words, graph.adjacency).argmax(1))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the test nodes whose class is right."""
+        return float((self.said == self.graph.label)[self.graph.test].double().mean())
+
+    def name(self, node: int) -> str:
+        """A node and its class."""
+        return f"{self.graph.ids[node]} {self.graph.classes[self.graph.label[node]]}"
+
+    def around(self, node: int) -> list[int]:
+        """The nodes that what is said of one depends on."""
+        return neighbourhood(self.graph.edges, node, self.model.hops)
+
+    def picked(self, seed: int) -> Iterator[int]:
+        """Test nodes in random order, of those whose neighbourhood is neither small nor large."""
+        for node in np.random.default_rng(seed).permutation(self.graph.test.numpy()).tolist():
+            if len(self.around(node)) in SIZES:
+                yield node
 
 
 def black_boxes(quick: bool = False, seed: int = 0, data: Path | None = None) -> list[BlackBox]:
@@ -34,55 +83,38 @@ def black_boxes(quick: bool = False, seed: int = 0, data: Path | None = None) ->
         seed: Seed of the network, of the choice of papers, and of generated ones.
         data: Folder with the files of Cora; None downloads them.
     """
-    graph = generated(seed) if quick else cora(data)
-    model = trained(graph, seed)
-    chosen = (around(model, graph, node) for node in picked(graph, model.hops, seed))
-    found = [instance for instance, _ in zip(chosen, range(COUNT), strict=False)]
-    return [BlackBox("GCN", found, accuracy(model, graph))]
+    found = Trained.of(generated(seed) if quick else cora(data), seed)
+    instances = [instance_of(found, node) for node in islice(found.picked(seed), COUNT)]
+    return [BlackBox("GCN", instances, found.accuracy)]
 
 
-def picked(graph: Graph, hops: int, seed: int) -> Iterator[int]:
-    """Test nodes in random order, of those whose neighbourhood is neither small nor large."""
-    for node in np.random.default_rng(seed).permutation(graph.test.numpy()).tolist():
-        if len(neighbourhood(graph.edges, node, hops)) in SIZES:
-            yield node
+def parts(found: Trained, node: int, off: Off) -> list[int]:
+    """The nodes that are switched: all, or where edges are off all but the explained one."""
+    return [n for n in found.around(node) if off == "features" or n != node]
 
 
-def around(model: GCN, graph: Graph, node: int, off: Off = "features") -> Instance:
+def instance_of(found: Trained, node: int, off: Off = "features") -> Instance:
     """A node and its neighbourhood, as the black box that its logit is.
 
     Args:
-        model: The network.
-        graph: The graph.
+        found: The network and the graph.
         node: Number of the node.
-        off: What is zero of a node that is off; the explained node keeps its edges.
+        off: What is zero of a node that is off.
     """
-    nodes = neighbourhood(graph.edges, node, model.hops)
+    nodes = found.around(node)
     place, every = nodes.index(node), torch.tensor(nodes)
-    with torch.no_grad():
-        first = model.first(graph.words[every])
-    names = [f"{graph.ids[n]} {graph.classes[graph.label[n]]}" for n in nodes]
-    title = f"{graph.ids[node]} {graph.classes[graph.label[node]]}"
-    local = _part(graph.adjacency, every)
+    first = found.model.first(found.graph.words[every])
+    local = found.graph.adjacency.index_select(0, every).index_select(1, every).to_dense()
+    names = [found.name(n) for n in parts(found, node, off)]
+    model, said = found.model, int(found.said[node])
     if off == "features":  # a node without words is zero in X W_1 as well
-        scores = scores_of(model, place, lambda rows: (rows, local), first)
-        return Instance(first, Nodes(range(len(nodes))), names, title, scores)
+        scores = _scores(model, place, said, lambda rows: (rows, local))
+        return Instance(first, Nodes(range(len(nodes)), off), names, found.name(node), scores)
     links = (local > 0).float().fill_diagonal_(0)
-    beyond = _degrees(graph)[every] - links.sum(1)
-    normal = _normalised(beyond)
-    scores = scores_of(model, place, lambda rows: (first, normal(rows)), links)
+    normal = _normalised(found.graph.degrees[every] - links.sum(1))
+    scores = _scores(model, place, said, lambda rows: (first, normal(rows)))
     others = [n for n in range(len(nodes)) if n != place]
-    return Instance(links, Nodes(others, off), [names[n] for n in others], title, scores)
-
-
-def _part(adjacency: Tensor, nodes: Tensor) -> Tensor:
-    """[v, v] rows and columns of some nodes."""
-    return adjacency.index_select(0, nodes).index_select(1, nodes).to_dense()
-
-
-def _degrees(graph: Graph) -> Tensor:
-    """[V] number of neighbours of each node."""
-    return torch.bincount(graph.edges.flatten(), minlength=len(graph.label)).float()
+    return Instance(links, Nodes(others, off), names, found.name(node), scores)
 
 
 def _normalised(beyond: Tensor) -> Callable[[Tensor], Tensor]:
@@ -96,30 +128,94 @@ def _normalised(beyond: Tensor) -> Callable[[Tensor], Tensor]:
     return normal
 
 
-def scores_of(
-    model: GCN,
-    place: int,
-    inputs: Callable[[Tensor], tuple[Tensor, Tensor]],
-    own: Tensor,
-) -> Callable[[Any], Tensor]:
-    """The logit of what a network says of a node: log p / (1 - p) of the class.
+def _scores(
+    model: GCN, place: int, said: int, inputs: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> Callable[[Tensor], Tensor]:
+    """The logit of what is said of a node: log p / (1 - p) of its class.
 
     Args:
         model: The network.
         place: Place of the node in its neighbourhood.
+        said: The class.
         inputs: X W_1 [.., v, hidden] and A' [.., v, v] of copies of the neighbourhood.
-        own: The neighbourhood itself.
     """
 
-    def logits(rows: Tensor) -> Tensor:
-        with torch.no_grad():
-            return model.from_first(*inputs(rows))[:, place]
-
-    said = int(logits(own.unsqueeze(0)).argmax())
-
     def scores(rows: Tensor) -> Tensor:
-        found = logits(rows)
-        others = torch.cat((found[:, :said], found[:, said + 1 :]), 1)
-        return found[:, said] - others.logsumexp(1)
+        with torch.no_grad():
+            logits = model.from_first(*inputs(rows))[:, place]
+        others = torch.cat((logits[:, :said], logits[:, said + 1 :]), 1)
+        return logits[:, said] - others.logsumexp(1)
 
     return scores
+
+
+def explained(found: Trained, node: int, off: Off, seed: int) -> ExplainedInstance:
+    """What was found around a node, with its picture."""
+    instance = instance_of(found, node, off)
+    (explanation,) = walsh(instance.scores, [instance.x], instance.switches, seed=seed)
+    p = torch.tensor(explanation.score).sigmoid()
+    classes, label = found.graph.classes, int(found.graph.label[node])
+    right = "it is" if label == found.said[node] else f"it is of {classes[label]}"
+    said = f"The network says {classes[found.said[node]]} (probability {p:.2f}); {right}."
+    mains = [c.value for c in explanation.mains]
+    sets = [(c.features, c.value) for c in explanation.interactions]  # each is a link or two
+    return ExplainedInstance(
+        f"Paper {instance.title}",
+        said,
+        instance.names,
+        mains,
+        sets,
+        _picture(found, node, dict(zip(parts(found, node, off), mains, strict=True)), sets),
+        explanation.r2[1:],
+    )
+
+
+def _picture(found: Trained, node: int, mains: dict[int, float], sets: Sets) -> Neighbourhood:
+    """The neighbourhood of a node, given the main effects of nodes, and sets of these."""
+    nodes, switched = found.around(node), [*mains]
+    place = {n: i for i, n in enumerate(nodes)}
+    edges = [(place[a], place[b]) for a, b in found.graph.edges.t().tolist() if {a, b} <= {*place}]
+    drawn = [([place[switched[i]] for i in s], value) for s, value in sets]
+    names, labels = [found.name(n) for n in nodes], [found.graph.ids[n] for n in nodes]
+    values = [mains.get(n, 0.0) for n in nodes]
+    return Neighbourhood(names, labels, edges, place[node], values, drawn)
+
+
+def _printed(instance: ExplainedInstance) -> None:
+    print(f"\n{instance.title}: {len(instance.names)} parts. {instance.said}")
+    strongest = sorted(zip(instance.mains, instance.names, strict=True), key=lambda m: -abs(m[0]))
+    print("  alone     " + "; ".join(f"{name} {main:+.2f}" for main, name in strongest[:4]))
+    for features, value in instance.interactions[:4]:
+        print(f"  together  {' · '.join(instance.names[i] for i in features)} {value:+.2f}")
+    print("  R^2 of main effects {:.3f}, with interactions {:.3f}".format(*instance.r2))
+
+
+def main() -> None:
+    """Explains what a network says of some papers."""
+    parser = argparse.ArgumentParser(description="Which neighbours a graph network needs together")
+    parser.add_argument("--output", type=Path, default=Path("graph.html"), help="page to write")
+    parser.add_argument("--data", type=Path, help="folder with the files of Cora, not to download")
+    parser.add_argument("--off", choices=OFF, default=OFF[0], help="what an off paper lacks")
+    parser.add_argument("--papers", type=int, default=6, help="number of explained papers")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the network and the papers")
+    parser.add_argument("--quick", action="store_true", help="few, generated papers")
+    given = parser.parse_args()
+    try:
+        found = Trained.of(generated(given.seed) if given.quick else cora(given.data), given.seed)
+    except ZooError as error:
+        raise SystemExit(f"error: {error}") from None
+    size = f"{len(found.graph.label):,} papers, {found.graph.edges.shape[1]:,} citations"
+    facts = [size, f"{found.accuracy:.1%} of the {len(found.graph.test):,} test papers are right"]
+    print("; ".join(facts))
+    instances = []
+    for node in islice(found.picked(given.seed), given.papers):
+        instances.append(explained(found, node, given.off, given.seed))
+        _printed(instances[-1])
+    lead = "A graph convolutional network of three layers says what a paper is about."
+    with atomic_file(given.output) as partial:
+        partial.write_text(page("Citations", lead, instances, facts), encoding="utf-8")
+    print(f"\n{given.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -45,13 +45,16 @@ def cora(data: Path | None = None) -> Graph:
     """
     if data and (data / "cora.npz").is_file():
         with np.load(data / "cora.npz", allow_pickle=False) as content:
-            of = np.stack((content["word_node"], content["word_id"]))
+            of = np.stack((content["word_node"], content["word_id"]), 1)
             label, pairs = content["label"], content["edges"]
     else:
         features, edges, target = files(CORA, data)
-        words = {int(paper): ids for paper, ids in json.loads(_text(features)).items()}
-        of = np.array([(paper, word) for paper, ids in words.items() for word in ids]).T
-        label, pairs = _table(target)[:, 1], _table(edges)
+        label = _table(target)[:, 1]
+        of, pairs = _words(features), _table(edges)
+        _within(target, label, len(SUBJECTS), "class")
+        _within(edges, pairs, len(label), "paper")
+        _within(features, of[:, 0], len(label), "paper")
+        _within(features, of[:, 1], WORDS, "word")
     every = torch.arange(len(label))
     return Graph(
         _shares(of, (len(label), WORDS)),
@@ -71,18 +74,33 @@ def _text(path: Path) -> str:
 
 
 def _table(path: Path) -> np.ndarray:
-    """int [rows, columns] of a file with a header."""
+    """int [rows, 2] of a file with a header."""
     try:
-        lines = _text(path).split()[1:]
-        return np.array([[*map(int, line.split(","))] for line in lines], np.int64)
+        rows = [[*map(int, line.split(","))] for line in _text(path).split()[1:]]
+        return np.array(rows, np.int64).reshape(len(rows), 2)
     except ValueError:
-        raise ZooError(f"{path} must be a header and rows of whole numbers") from None
+        raise ZooError(f"{path} must be a header and rows of two whole numbers") from None
+
+
+def _words(path: Path) -> np.ndarray:
+    """int [.., 2] a paper and one of its words, of a JSON file of the words of each paper."""
+    try:
+        found = json.loads(_text(path))
+        return np.array([(int(n), int(word)) for n, words in found.items() for word in words])
+    except (AttributeError, TypeError, ValueError):
+        raise ZooError(f"{path} is no JSON of papers and their words") from None
+
+
+def _within(path: Path, numbers: np.ndarray, count: int, what: str) -> None:
+    """Numbers of a file must be below a count."""
+    if (wrong := numbers[(numbers < 0) | (numbers >= count)]).size:
+        raise ZooError(f"{path} names {what} {wrong[0]}, of 0 to {count - 1}")
 
 
 def _shares(of: np.ndarray, shape: tuple[int, int]) -> Tensor:
-    """[V, F] of pairs [2, ..] of a paper and one of its words, each word with the same share."""
+    """[V, F] of pairs [.., 2] of a paper and one of its words, each word with the same share."""
     found = torch.zeros(shape)
-    found[tuple(torch.from_numpy(of.astype(np.int64)))] = 1
+    found[tuple(torch.from_numpy(of.T.astype(np.int64)))] = 1
     return found / found.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -105,7 +123,7 @@ def generated(
     pairs = np.argwhere(np.triu(cited, 1))
     order = torch.from_numpy(random.permutation(papers))
     return Graph(
-        _shares(np.argwhere(words).T, own.shape),
+        _shares(np.argwhere(words), own.shape),
         torch.from_numpy(label),
         simple_edges(pairs),
         [*classes],
