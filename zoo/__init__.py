@@ -13,6 +13,7 @@ MODELS = {
     "AutoInt": "zoo.ctr.autoint",
     "DCN": "zoo.ctr.dcn",
     "DeepFM": "zoo.ctr.deepfm",
+    "FiBiNET": "zoo.ctr.fibinet",
     "InterpretableGRU": "zoo.experts.gru",
     "InterpretableMLP": "zoo.experts.mlp",
     "InterpretableTransformer": "zoo.experts.transformer",

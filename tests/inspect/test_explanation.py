@@ -33,6 +33,7 @@ from zoo.inspect.with_data.prediction import Prediction
 from zoo.inspect.with_data.session import session_of
 
 pytestmark = lightning_warnings
+GATES = {"FiBiNET": ["weights of SENET", "bilinear interactions"]}
 
 
 def explained(found, batch):
@@ -142,11 +143,14 @@ def test_every_model_is_explained(name, checkpoint_of, tmp_path, capsys):
     assert explanation["rows"] == {24: 18}.get(batch.label.numel(), 20)
     assert {i["field"] for i in explanation["importance"]} == {f.name for f in model.schema.fields}
     assert bool(explanation["attention"]) == (name == "AutoInt")
+    assert [gate["title"] for gate in explanation["gates"]] == GATES.get(name, [])
     assert bool(explanation["examples"]) == name.startswith("Interpretable")
     in_sessions = name in ("InterpretableGRU", "InterpretableTransformer")
     assert bool(explanation["session"]) == in_sessions
-    assert bool(plain["effects"]["crosses"]) == (name == "DCN")
-    assert bool(plain["effects"]["linear"]) == (name in ("WideDeep", "DeepFM", "xDeepFM"))
+    assert bool(plain["effects"]["crosses"]) == (name in ("DCN", "FiBiNET"))
+    assert bool(plain["effects"]["linear"]) == (
+        name in ("WideDeep", "DeepFM", "xDeepFM", "FiBiNET")
+    )
     scores = explained(found, batch)
     assert "importance: what changes" in shown(scores)
     page = report(found, scores)

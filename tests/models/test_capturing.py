@@ -16,7 +16,7 @@ from zoo.data.lists import Lists
 from zoo.nn.captured import PLAIN_STEPS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
-MODELS = ("AutoInt", "DCN", "DeepFM", "InterpretableMLP", "WideDeep", "xDeepFM")
+MODELS = ("AutoInt", "DCN", "DeepFM", "FiBiNET", "InterpretableMLP", "WideDeep", "xDeepFM")
 OPTIMIZERS = (
     {},
     {"optimizer": "lazy_adam"},
@@ -69,7 +69,8 @@ class Changed:
 @pytest.mark.parametrize("model", MODELS)
 def test_recorded_steps_are_those_of_a_plain_fit(model):
     """77 rows are five batches of 15 or 16: of each size three steps are plain."""
-    assert_equal_steps(model=model, epochs=20, replays=100 - 2 * PLAIN_STEPS)
+    options = {"embed_numerical": True} if model == "FiBiNET" else {}
+    assert_equal_steps(model=model, epochs=20, replays=100 - 2 * PLAIN_STEPS, **options)
     assert Tape.made == 2
 
 

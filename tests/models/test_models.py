@@ -9,11 +9,22 @@ from support import deepctr_reference
 from torch.utils.data import DataLoader
 
 import zoo
-from zoo import DCN, AutoInt, Batch, DeepFM, Field, Schema, WideDeep, ZooError, xDeepFM
+from zoo import (
+    DCN,
+    AutoInt,
+    Batch,
+    DeepFM,
+    FiBiNET,
+    Field,
+    Schema,
+    WideDeep,
+    ZooError,
+    xDeepFM,
+)
 from zoo.data.batch import chunks
 from zoo.nn.embedding import FusedEmbedding
 
-MODELS = [WideDeep, DeepFM, DCN, xDeepFM, AutoInt]
+MODELS = [WideDeep, DeepFM, DCN, xDeepFM, AutoInt, FiBiNET]
 SCHEMA = Schema(
     (
         Field("n0", "numerical"),
@@ -114,6 +125,19 @@ PARITY = [
     (AutoInt, "AutoInt", {"first_order": True}, {"att_layer_num": 3}),
     (AutoInt, "AutoInt", {"residual": False}, {"att_res": False, "first_order": False}),
     (AutoInt, "AutoInt", {"hidden_units": None}, {"dnn_hidden_units": (), "first_order": False}),
+    (FiBiNET, "FiBiNET", {}, {}),
+    (
+        FiBiNET,
+        "FiBiNET",
+        {"bilinear": "each", "reduction": 2},
+        {"bilinear_type": "each", "reduction_ratio": 2},
+    ),
+    (
+        FiBiNET,
+        "FiBiNET",
+        {"bilinear": "all", "first_order": False},
+        {"bilinear_type": "all", "first_order": False},
+    ),
 ]
 
 
@@ -282,6 +306,8 @@ def test_learns_a_cross_that_a_linear_model_cannot(model_class):
         (AutoInt, {"heads": 3}, "heads must divide the width 64, got 3"),
         (AutoInt, {"heads": 0}, "heads must be at least 1"),
         (AutoInt, {"attention_layers": 0}, "attention_layers must be at least 1"),
+        (FiBiNET, {"bilinear": "some"}, "bilinear must be one of all, each, interaction"),
+        (FiBiNET, {"reduction": 0}, "reduction must be at least 1"),
     ],
 )
 def test_an_impossible_option_is_named(model_class, options, message):
@@ -292,6 +318,13 @@ def test_an_impossible_option_is_named(model_class, options, message):
 def test_an_unknown_option_is_an_error():
     with pytest.raises(TypeError, match="embeding_dim"):
         DeepFM(SCHEMA, embeding_dim=3)
+
+
+def test_fibinet_without_a_pair_of_embedded_fields_is_refused():
+    few = Schema((Field("n0", "numerical"), Field("c0", "categorical", 4)))
+    with pytest.raises(ZooError, match=r"embed_numerical must be true.* must be two, got 1"):
+        FiBiNET(few)
+    assert FiBiNET(few, embed_numerical=True)(random_batch(3, few)).shape == (3,)
 
 
 def test_xdeepfm_without_embedded_fields_is_refused():

@@ -21,7 +21,7 @@ from zoo.nn.row_sums import sum_by_row, sum_in_place
 
 NUMBERS = tuple(Field(f"n{i}", "numerical") for i in range(3))
 SCHEMA = Schema((*NUMBERS, *(Field(f"c{i}", "categorical", 50) for i in range(4))))
-MODELS = ("AutoInt", "DCN", "DeepFM", "InterpretableMLP", "WideDeep", "xDeepFM")
+MODELS = ("AutoInt", "DCN", "DeepFM", "FiBiNET", "InterpretableMLP", "WideDeep", "xDeepFM")
 
 
 def rows():
@@ -109,7 +109,14 @@ def test_logits_are_those_of_cpus(name):
 # 1,254 of AutoInt and 18,982 of xDeepFM (which grew with the batch)
 @pytest.mark.parametrize(
     ("name", "most"),
-    [("WideDeep", 100), ("DeepFM", 100), ("DCN", 100), ("AutoInt", 200), ("xDeepFM", 300)],
+    [
+        ("WideDeep", 100),
+        ("DeepFM", 100),
+        ("DCN", 100),
+        ("AutoInt", 200),
+        ("xDeepFM", 300),
+        ("FiBiNET", 300),
+    ],
 )
 @pytest.mark.parametrize("optimizer", ["adagrad", "adam", "lazy_adam"])
 def test_a_step_makes_few_calls(name, most, optimizer):

@@ -7,7 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from zoo import DCN, AutoInt, Batch, DeepFM, Field, InterpretableMLP, Schema, WideDeep, xDeepFM
+from zoo import (
+    DCN,
+    AutoInt,
+    Batch,
+    DeepFM,
+    FiBiNET,
+    Field,
+    InterpretableMLP,
+    Schema,
+    WideDeep,
+    xDeepFM,
+)
 from zoo.data.errors import ZooError
 from zoo.data.lists import Lists
 from zoo.nn.embedding import FusedEmbedding
@@ -148,7 +159,9 @@ def test_attention_is_that_of_another_implementation():
     torch.testing.assert_close(found, layer(query, keys, lengths).squeeze(1))
 
 
-@pytest.mark.parametrize("model", [WideDeep, DeepFM, DCN, xDeepFM, AutoInt, InterpretableMLP])
+@pytest.mark.parametrize(
+    "model", [WideDeep, DeepFM, DCN, xDeepFM, AutoInt, FiBiNET, InterpretableMLP]
+)
 def test_an_empty_list_adds_nothing_to_any_model(model):
     """A model of a schema with a list that is empty in all rows scores as the same without it."""
     rows = [(1, 2, [1, 3], []), (0, 3, [], [])]

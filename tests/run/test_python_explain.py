@@ -18,7 +18,7 @@ FIELDS = [
     TableField("tags", "multi"),
 ]
 MODELS = {
-    **{name: {"hidden_units": [8]} for name in ("WideDeep", "DeepFM", "DCN", "AutoInt")},
+    **{name: {"hidden_units": [8]} for name in ("WideDeep", "DeepFM", "DCN", "AutoInt", "FiBiNET")},
     "xDeepFM": {"hidden_units": [8], "cin_layers": [4]},
     "InterpretableMLP": {},
 }

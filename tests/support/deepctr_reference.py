@@ -61,6 +61,13 @@ def _copy_interaction(ours, theirs):
             names = ["W_Query", "W_key", "W_Value"] + ["W_Res"] * mine.residual
             for name, weight in zip(names, mine.weight.chunk(len(names), 1), strict=True):
                 _copy(getattr(other, name), weight)
+    if hasattr(ours, "senet"):
+        _copy(theirs.SE.excitation[0].weight, ours.senet.squeeze.weight)
+        _copy(theirs.SE.excitation[2].weight, ours.senet.excite.weight)
+        matrices, layers = ours.bilinear.weight.split(ours.bilinear.dim), theirs.Bilinear.bilinear
+        layers = [layers] if ours.bilinear.kind == "all" else layers
+        for mine, other in zip(matrices, layers, strict=ours.bilinear.kind != "each"):
+            _copy(other.weight, mine)  # of `each`, theirs keeps one of the last field, without use
     names = ("cross_head", "attention_head", "head")
     heads = [getattr(ours, name).weight for name in names if hasattr(ours, name)]
     _copy(theirs.dnn_linear.weight, torch.cat(heads, 1))

@@ -52,6 +52,7 @@ MODELS = {
     "DCN": DEEP | {"embedding_dims": {"a": 2}},
     "xDeepFM": DEEP | {"cin_layers": [4]},
     "AutoInt": DEEP | {"embed_numerical": True},
+    "FiBiNET": DEEP,
     "InterpretableMLP": DEEP | {"subsets": {"few": ["a"], "all": ["*"]}},
 }
 STRATEGIES = ("ddp", sharded.NAME)

@@ -217,6 +217,5 @@ class AutoInt(CTRModule):
         for layer in self.attention_layers:
             weights.append(cast(InteractingLayer, layer).attention(x))
             x = layer(x)
-        numerical = self.schema.numerical if self.embedding.embeds_numerical else ()
-        fields = (*numerical, *self.schema.categorical, *self.schema.lists)
+        fields = self.schema.embedded(self.embedding.embeds_numerical)
         return tuple(field.name for field in fields), weights

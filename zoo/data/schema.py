@@ -117,6 +117,14 @@ class Schema:
         """The columns of `SessionBatch.future`."""
         return tuple(field for field in self.numerical if not field.past_only)
 
+    def embedded(self, embed_numerical: bool) -> tuple[Field, ...]:
+        """The fields that have an embedding each, in the order of `Embedded.vectors`.
+
+        Args:
+            embed_numerical: Whether numerical fields have embeddings too.
+        """
+        return (*(self.numerical if embed_numerical else ()), *self.categorical, *self.lists)
+
     def flat_columns(self, dim: int, embed_numerical: bool, bins: int = 0) -> dict[str, list[int]]:
         """Where embeddings, numbers and their encodings side by side hold each field, ascending.
 
@@ -125,8 +133,7 @@ class Schema:
             embed_numerical: Whether numerical fields have embeddings too.
             bins: Columns of the encoding of each number.
         """
-        numerical = self.numerical if embed_numerical else ()
-        embedded = (*numerical, *self.categorical, *self.lists)
+        embedded = self.embedded(embed_numerical)
         columns = {field.name: [*range(f * dim, (f + 1) * dim)] for f, field in enumerate(embedded)}
         for n, field in enumerate(self.numerical, len(embedded) * dim):
             columns.setdefault(field.name, []).append(n)

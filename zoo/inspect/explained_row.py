@@ -11,6 +11,7 @@ from zoo.data.schema import JOINER
 from zoo.inspect.page import Figure, Section
 from zoo.inspect.shown import Shown
 from zoo.inspect.table import TextTable, clean, text_table
+from zoo.inspect.with_data.gates import GateOfRow
 
 LINES = 20  # of the largest contributions, in the terminal and in the waterfall
 LONGEST = 24  # characters of a value
@@ -100,6 +101,7 @@ class ExplainedRow(Shown):
         on: What each field is in this row, by name.
         off: What it is where it is off.
         attribution: Share of each expert of a mixture in the prediction, by name.
+        gates: Weights that the model gives to fields or parts of itself in this row.
     """
 
     model: str
@@ -117,6 +119,7 @@ class ExplainedRow(Shown):
     on: Mapping[str, float | str]
     off: Mapping[str, float | str]
     attribution: Mapping[str, float]
+    gates: tuple[GateOfRow, ...] = ()
 
     @property
     def probability(self) -> float:
@@ -172,6 +175,10 @@ class ExplainedRow(Shown):
             yield Section("interactions", [Figure(lambda: _matrix(self), reading)])
         if self.attribution:
             yield from self._attribution()
+        for gate in self.gates:
+            rows = [(name, f"{weight:.4f}") for name, weight in gate.weights.items()]
+            table = text_table(f"{gate.title} in this row", ("of", "weight"), rows)
+            yield Section(gate.title, [table])
 
     def _attribution(self) -> Iterator[Section]:
         shares = sorted(self.attribution.items(), key=lambda share: -share[1])
@@ -253,6 +260,7 @@ class ExplainedRow(Shown):
             "r2": asdict(self.r2),
             "masks": list(self.masks),
             **({"attribution": dict(self.attribution)} if self.attribution else {}),
+            **({"gates": {g.title: dict(g.weights) for g in self.gates}} if self.gates else {}),
         }
 
 

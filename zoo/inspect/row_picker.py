@@ -118,6 +118,10 @@ def _article(picked: PickedRow, rows: Sequence[PickedRow]) -> str:
         bars = [Bar(name, share, f"{share:.1%}") for name, share in shares]
         parts += ["<h5>attribution to the experts</h5>", Bars(bars).html()]
     parts += ["<h5>contributions to the logit</h5>", Bars(_bars(row), _reading(row)).html()]
+    for gate in row.gates:
+        bars = [Bar(name, weight, f"{weight:.3f}") for name, weight in gate.weights.items()]
+        title = f"<summary>{escaped(gate.title)} in this row</summary>"
+        parts.append(f"<details>{title}{Bars(bars).html()}</details>")
     parts.append(_numbers(row))
     return "".join([*parts, "</article>"])
 

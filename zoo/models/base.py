@@ -33,6 +33,7 @@ from zoo.models.checkpoint import (
 from zoo.models.class_spec import ClassSpec
 from zoo.models.data_check import DataCheck
 from zoo.models.description import Description, class_name, layer_name, paragraphs_of
+from zoo.models.gates import Gate
 from zoo.models.measures import mean_loss
 from zoo.models.metrics import MetricDict, check_shapes
 from zoo.models.weighed import WeighedModule
@@ -251,6 +252,10 @@ class ZooModule(WeighedModule):
         A row holds how much the representation of its field takes from each field (column).
         """
         return (), []
+
+    def gates(self, batch: Any) -> list[Gate]:
+        """Weights that the model gives, row by row, to fields or parts of itself; none."""
+        return []
 
     # Checkpoint
 

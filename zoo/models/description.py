@@ -61,6 +61,23 @@ class FieldGrid:
 
 
 @dataclass(frozen=True)
+class FieldPairs:
+    """A parameter [P * D, D]: a matrix for each pair of fields, (1, 2), (1, 3), .., (2, 3).
+
+    Attributes:
+        title: What the matrices are, such as `bilinear weights`.
+        reading: How to read a grid of their norms, one sentence.
+        parameter: Name of the parameter.
+        fields: Names of the fields.
+    """
+
+    title: str
+    reading: str
+    parameter: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Description:
     """A model in words, and which of its weights belong to which fields.
 
@@ -71,6 +88,7 @@ class Description:
         grids: Weights between fields, or of fields by layer.
         experts: Experts of a mixture.
         unused: Names of the fields that no expert of a mixture sees.
+        pairs: Matrices between two fields each.
     """
 
     text: str
@@ -79,6 +97,7 @@ class Description:
     grids: tuple[FieldGrid, ...] = ()
     experts: tuple[Expert, ...] = ()
     unused: tuple[str, ...] = ()
+    pairs: tuple[FieldPairs, ...] = ()
 
     @property
     def formula(self) -> str:
@@ -108,6 +127,8 @@ class Description:
                     for e in data["experts"]
                 ),
                 _names(data["unused"]),
+                # which earlier versions did not write
+                tuple(_field_pairs(pairs) for pairs in data.get("pairs", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ZooError(f"its description is damaged: {error!r}") from error
@@ -137,6 +158,12 @@ def _field_rows(data: Mapping[str, Any]) -> FieldRows:
 def _field_grid(data: Mapping[str, Any]) -> FieldGrid:
     columns = {str(name): tuple(map(int, places)) for name, places in data["columns"].items()}
     return FieldGrid(str(data["title"]), str(data["reading"]), str(data["parameter"]), columns)
+
+
+def _field_pairs(data: Mapping[str, Any]) -> FieldPairs:
+    return FieldPairs(
+        str(data["title"]), str(data["reading"]), str(data["parameter"]), _names(data["fields"])
+    )
 
 
 def _names(values: Sequence[Any]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from zoo.inspect.page import Figure, Section
 from zoo.inspect.table import TextTable, text_table
 from zoo.inspect.weights_only.field_rows import rows_by_field
 from zoo.inspect.weights_only.run import Run
-from zoo.models.description import Description, FieldGrid
+from zoo.models.description import Description, FieldGrid, FieldPairs
 
 LARGEST = 20  # first-order weights
 
@@ -88,6 +88,7 @@ def effects_of(schema: Schema, described: Description, parameters: Mapping[str, 
         ZooError: where weights do not fit the schema.
     """
     grids = [grid for found in described.grids for grid in _grids(found, schema, parameters)]
+    grids += [_pair_grid(found, schema, parameters) for found in described.pairs]
     return Effects(tuple(_linear(schema, described, parameters)), tuple(grids))
 
 
@@ -128,6 +129,21 @@ def _grids(found: FieldGrid, schema: Schema, parameters: Mapping[str, Tensor]) -
     for layer, values in enumerate(_sums(rows, blocks, 2).sqrt(), 1):
         title = f"{found.title}, layer {layer}"
         yield Grid(title, found.reading, fields, fields, _plain(values))
+
+
+def _pair_grid(found: FieldPairs, schema: Schema, parameters: Mapping[str, Tensor]) -> Grid:
+    """The norm of the matrix of each pair of fields, above the diagonal."""
+    fields, matrices = found.fields, parameters.get(found.parameter)
+    known = {field.name for field in schema.fields}.issuperset(fields)
+    pairs = len(fields) * (len(fields) - 1) // 2
+    square = matrices is not None and matrices.ndim == 2 and len(matrices) and known
+    if matrices is None or not square or len(matrices) != pairs * matrices.shape[1]:
+        raise ZooError(f"its {found.title} do not fit its schema")
+    norms = matrices.detach().double().view(pairs, -1).norm(dim=1)
+    values = torch.zeros(len(fields), len(fields), dtype=norms.dtype)
+    rows, columns = torch.triu_indices(len(fields), len(fields), 1)
+    values[rows, columns] = norms
+    return Grid(found.title, found.reading, fields[:-1], fields[1:], _plain(values[:-1, 1:]))
 
 
 def _fits(

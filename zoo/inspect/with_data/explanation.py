@@ -8,8 +8,9 @@ from typing import Any
 from zoo.data.batch import SessionBatch
 from zoo.inspect.grid import Grid
 from zoo.inspect.page import Section
-from zoo.inspect.with_data import attention, examples, importance, session
+from zoo.inspect.with_data import attention, examples, gates, importance, session
 from zoo.inspect.with_data.examples import Example
+from zoo.inspect.with_data.gates import GateOfSample
 from zoo.inspect.with_data.importance import Importance
 from zoo.inspect.with_data.sample import sample
 from zoo.inspect.with_data.session import Session
@@ -24,6 +25,7 @@ class Explanation:
         rows: Number of labels in the sample.
         importance: Importance of each field, the largest first.
         attention: Mean attention over the sample, of each layer of a model with attention.
+        gates: Weights that the model gives to fields or parts of itself, anew in each row.
         examples: Rows in which each expert of a mixture is surest, and most heard.
         session: The session whose attribution changes most along its tracks.
     """
@@ -31,6 +33,7 @@ class Explanation:
     rows: int
     importance: tuple[Importance, ...]
     attention: tuple[Grid, ...]
+    gates: tuple[GateOfSample, ...]
     examples: tuple[Example, ...]
     session: Session | None
 
@@ -38,6 +41,7 @@ class Explanation:
         """One of each fact."""
         yield from importance.sections(self.importance, self.rows)
         yield from attention.sections(self.attention)
+        yield from gates.sections(self.gates)
         yield from session.sections(self.session)
         yield from examples.sections(self.examples)
 
@@ -64,6 +68,7 @@ def explain(
         int(batch.labelled.sum()),
         tuple(importance.importance_of(model, batch)),
         tuple(attention.attention_of(model, batch)),
+        tuple(gates.gates_of(model, batch)),
         tuple(examples.examples_of(model, batch, encoder)) if mixed else (),
         session.session_of(model, batch) if in_sessions else None,
     )

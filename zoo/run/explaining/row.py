@@ -7,6 +7,7 @@ import torch
 from zoo.glider.explained import Explained, Instance
 from zoo.glider.walsh import Coefficient
 from zoo.inspect.explained_row import Contribution, ExplainedRow, RSquared, Weaker
+from zoo.inspect.with_data.gates import gates_of_row
 from zoo.models.base import ZooModule
 from zoo.run.explaining.values import Words
 
@@ -41,6 +42,7 @@ def explained_row(
         on=on,
         off=off,
         attribution=_attribution(model, found.instance),
+        gates=gates_of_row(model, found.instance.batch),
     )
 
 
