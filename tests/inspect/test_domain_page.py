@@ -62,3 +62,15 @@ def test_overlapping_interactions_are_one_with_the_sum_of_their_values():
     assert [v for _, v in found.interactions] == pytest.approx([0.25, 0.5])
     assert found.mains == pytest.approx([1 / 8, 1 / 8, 1 / 8, 1 / 4, 1 / 4, 0], abs=1e-9)
     assert found.r2[1] == pytest.approx(1)
+
+
+def test_interactions_far_weaker_than_the_strongest_are_not_shown():
+    """Shares of x0 x1, x1 x2 and x3 x4 are as the squares of 4, 3 and 1."""
+
+    def scores(rows):
+        return 4 * rows[:, 0] * rows[:, 1] + 3 * rows[:, 1] * rows[:, 2] - rows[:, 3] * rows[:, 4]
+
+    (found,) = walsh(scores, [torch.ones(6)], Replaced(), WalshConfig(masks=300, held_out=200))
+    assert [s for s, _ in shown(found, least_share=0.5).interactions] == [(0, 1, 2)]
+    assert [s for s, _ in shown(found, least_share=0.6).interactions] == [(0, 1)]
+    assert [s for s, _ in shown(found).interactions] == [(0, 1, 2), (3, 4)]

@@ -21,7 +21,12 @@ class Shown(NamedTuple):
     r2: tuple[float, float]
 
 
-def shown(explanation: WalshExplanation, least: float = 0.5, by_sign: bool = False) -> Shown:
+def shown(
+    explanation: WalshExplanation,
+    least: float = 0.5,
+    by_sign: bool = False,
+    least_share: float = 0.0,
+) -> Shown:
     """What is shown of an explanation.
 
     Interactions that overlap are one, whose value is the sum of theirs; see `merged`.
@@ -30,8 +35,11 @@ def shown(explanation: WalshExplanation, least: float = 0.5, by_sign: bool = Fal
         explanation: The explanation.
         least: Overlap coefficient from which on two interactions are one.
         by_sign: Whether interactions that raise the score stay apart from those that lower it.
+        least_share: How strong an interaction must be to be shown: its share of the variance over
+            that of the strongest one. Many weak ones overlap, and would be joined to all of them.
     """
-    found = explanation.interactions
+    every = explanation.interactions
+    found = [c for c in every if c.share >= least_share * every[0].share]
     groups = [[c for c in found if (c.value < 0) == below] for below in (False, True)]
     values = dict[tuple[int, Set], float]()  # by the place of the strongest part, and the features
     for group in groups if by_sign else [found]:
