@@ -9,7 +9,6 @@ together.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ import numpy as np
 import torch
 from black_box import BlackBox, Instance
 from dna_network import DNACNN, Trained, trained
-from dna_sequences import BOUND, LETTERS, SITE, text_of
+from dna_sequences import BOUND, LETTERS, MATRIX, RELEASE, SITE, text_of
 from torch import Tensor
 
 from zoo.data.errors import ZooError
+from zoo.data.files import atomic_file
 from zoo.glider.domains.found import Shown, shown
 from zoo.glider.domains.sequences import OtherLetters
 from zoo.glider.scoring import score
@@ -139,25 +139,41 @@ def lines(instance: Instance, found: Shown) -> list[str]:
 
 def main() -> None:
     """Trains the network, prints what was found and writes the page."""
-    parser = argparse.ArgumentParser(description="Explains a network of DNA.")
-    parser.add_argument("--output", type=Path, default=Path("dna.html"), help="the page")
+    parser = argparse.ArgumentParser(description="Which letters a network of DNA needs together")
+    parser.add_argument("--output", type=Path, default=Path("dna.html"), help="page to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of sequences and network")
     parser.add_argument("--quick", action="store_true", help="a smaller network, fewer sequences")
     given = parser.parse_args()
-    model = trained(given.quick, given.seed)
-    facts = [f"accuracy on held-out sequences {model.accuracy:.1%}", "motif MA0147.3 of JASPAR"]
-    print(*facts, sep="\n")
+    if given.output.is_dir():
+        raise SystemExit(f"error: --output: {given.output}: is a folder, name a file in it")
+    try:
+        with atomic_file(given.output) as partial:  # what cannot be written fails at once
+            text = made(given.quick, given.seed)
+            partial.write_text(text, encoding="utf-8")
+    except ZooError as error:
+        raise SystemExit(f"error: {error}") from None
+    except OSError as error:
+        raise SystemExit(f"error: --output: {given.output}: {error.strerror}") from None
+    print(f"\n{given.output}")
+
+
+def made(quick: bool, seed: int) -> str:
+    """The page; what it shows is printed too.
+
+    Args:
+        quick: Train a smaller network on fewer sequences.
+        seed: Seed of sequences and network.
+    """
+    model = trained(quick, seed)
+    facts = [f"accuracy on held-out sequences {model.accuracy:.1%}", f"motif {MATRIX} of {RELEASE}"]
+    print("; ".join(facts))
     instances = chosen(model)
-    found = explained(instances, given.seed)
+    found = explained(instances, seed)
     for pair in zip(instances, found, strict=True):
         print(*lines(*pair), sep="\n")
-    shown_of = map(on_page, instances, found, [READING, *[""] * len(found)])
-    given.output.write_text(page("DNA: MYC", LEAD, shown_of, facts), encoding="utf-8")
-    print(f"page: {given.output}")
+    readings = [READING, *[""] * (len(found) - 1)]
+    return page("DNA: MYC", LEAD, map(on_page, instances, found, readings), facts)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ZooError, OSError) as error:
-        sys.exit(str(error))
+    main()

@@ -118,6 +118,23 @@ def test_the_example(run):
     assert page.count('class="inside"') >= 18
 
 
+@pytest.mark.parametrize("name", ["missing/dna.html", ""])
+def test_a_page_that_cannot_be_written(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["dna.py", "--output", str(tmp_path / name)])
+    monkeypatch.setattr(dna, "trained", refused)
+    with pytest.raises(SystemExit, match=rf"^error: --output: {tmp_path / name}: .+$"):
+        dna.main()
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_example_without_jaspar(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyjaspar", None)
+    monkeypatch.setattr("sys.argv", ["dna.py", "--output", str(tmp_path / "dna.html")])
+    with pytest.raises(SystemExit, match=r"^error: the motif .* \"interpretable-zoo\[domains\]\"$"):
+        dna.main()
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_all_six_letters_are_found_in_sites_and_not_in_decoys(run):
     """The promise: in 97 % of the sites at least, and in 3 % of the decoys at most."""
     held_out = run[0].held_out
