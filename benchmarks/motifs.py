@@ -23,7 +23,7 @@ import importlib
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -160,6 +160,18 @@ def measure(counts: dict[str, Counts], example: Any, model: Any, seed: int, coun
                 of.add(distance, int(model.held_out.starts[row]), interactions)
 
 
+def decided(instance: Any) -> float:
+    """Share of the variance of the scores that the masks decide, not which letters are drawn.
+
+    It is the correlation of the scores of two draws on the same masks: what the R^2 of no function
+    of the masks can exceed.
+    """
+    masks = bernoulli_masks(3000, len(instance.x), generator(instance.switches.seed))
+    draws = (replace(instance.switches, seed=seed) for seed in (1, 2))
+    one, other = (score(instance.scores, draw.apply(instance.x, masks)).numpy() for draw in draws)
+    return float(np.corrcoef(one, other)[0, 1])
+
+
 def main() -> None:
     """Prints the shares with the sign of interactions, and without."""
     parser = argparse.ArgumentParser(description="Finds CACGTG in networks of DNA.")
@@ -173,12 +185,16 @@ def main() -> None:
     sys.path.insert(0, str(PROJECT / "examples" / "domains"))
     dna = importlib.import_module("dna")
     counts = {name: Counts() for name in given.only or METHODS}
-    accuracies = []
+    accuracies, by_masks = [], []
     for seed in range(1, given.models + 1):
         model = dna.trained(given.quick, seed)
         accuracies.append(f"{model.accuracy:.2%}")
+        sites = np.flatnonzero(model.held_out.distances == 0)[: given.count].tolist()
+        by_masks += [decided(dna.instance_of(model, row)) for row in sites]
         measure(counts, dna, model, seed, given.count)
     console.print(f"accuracy of the networks: {', '.join(accuracies)}", highlight=False)
+    said = f"share of the variance around sites that masks decide: {np.mean(by_masks):.1%}"
+    console.print(said, highlight=False)
     for signed in (True, False):
         _print(counts, signed)
 

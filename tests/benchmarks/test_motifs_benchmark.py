@@ -65,6 +65,15 @@ def test_what_holds_the_six(motifs):
     assert (counts.of([1], True), counts.of([1], False)) == ([False], [True])
 
 
+def test_what_masks_decide(motifs):
+    """All of how many letters are on, and nothing of which others are drawn in their place."""
+    own = instance(0)
+    own.scores = lambda rows: (rows == own.x).float().sum(1)
+    assert motifs.decided(own) == pytest.approx(1)
+    own.scores = lambda rows: ((rows - own.x) % 4 * (rows != own.x) - 2.0 * (rows != own.x)).sum(1)
+    assert motifs.decided(own) == pytest.approx(0, abs=0.06)
+
+
 def test_calls_are_counted(motifs):
     calls, own = [], instance(0)
 
