@@ -181,6 +181,29 @@ def _picture(found: Trained, node: int, mains: dict[int, float], sets: Sets) -> 
     return Neighbourhood(names, labels, edges, place[node], values, drawn)
 
 
+def summary(found: Trained, nodes: list[int], of: list[ExplainedInstance], off: Off) -> list[str]:
+    """What was found around some nodes, all together: short facts."""
+    if not of:
+        return []
+    linear, joined = np.mean([instance.r2 for instance in of], axis=0).tolist()
+    cited = {frozenset(pair) for pair in found.graph.edges.t().tolist()}
+    pairs = larger = linked = instead = 0
+    for node, instance in zip(nodes, of, strict=True):
+        switched = parts(found, node, off)
+        for features, value in instance.interactions:
+            pairs, larger = pairs + (len(features) == 2), larger + (len(features) > 2)
+            linked += frozenset(switched[i] for i in features) in cited
+            same = len(features) == 2 and all(instance.mains[i] > 0 for i in features)
+            instead += same and value < 0
+    return [
+        f"mean R^2 of main effects {linear:.3f}, with interactions {joined:.3f}",
+        f"interactions around {sum(bool(i.interactions) for i in of)} of {len(of)} papers",
+        f"{pairs} pairs: {linked} cite each other; {instead} say in part the same, as each adds to "
+        "the score and both together add less",
+        f"{larger} larger sets",
+    ]
+
+
 def _printed(instance: ExplainedInstance) -> None:
     print(f"\n{instance.title}: {len(instance.names)} parts. {instance.said}")
     strongest = sorted(zip(instance.mains, instance.names, strict=True), key=lambda m: -abs(m[0]))
@@ -205,15 +228,18 @@ def main() -> None:
     except ZooError as error:
         raise SystemExit(f"error: {error}") from None
     size = f"{len(found.graph.label):,} papers, {found.graph.edges.shape[1]:,} citations"
-    facts = [size, f"{found.accuracy:.1%} of the {len(found.graph.test):,} test papers are right"]
-    print("; ".join(facts))
-    instances = []
-    for node in islice(found.picked(given.seed), given.papers):
+    right = f"{found.accuracy:.1%} of the {len(found.graph.test):,} test papers are right"
+    print(f"{size}; {right}")
+    instances, nodes = [], [*islice(found.picked(given.seed), given.papers)]
+    for node in nodes:
         instances.append(explained(found, node, given.off, given.seed))
         _printed(instances[-1])
+    facts = summary(found, nodes, instances, given.off)
+    print("\n" + "\n".join(facts))
     lead = "A graph convolutional network of three layers says what a paper is about."
     with atomic_file(given.output) as partial:
-        partial.write_text(page("Citations", lead, instances, facts), encoding="utf-8")
+        html = page("Citations", lead, instances, [size, right, *facts])
+        partial.write_text(html, encoding="utf-8")
     print(f"\n{given.output}")
 
 
