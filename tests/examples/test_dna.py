@@ -5,6 +5,7 @@ import io
 import re
 import socket
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,19 @@ def test_all_six_letters_are_found_in_sites_and_not_in_decoys(run):
     found = [*map(dna.holds_site, dna.explained(instances), starts)]
     assert sum(found[:SITES]) >= 0.97 * SITES
     assert sum(found[SITES:]) <= 0.03 * len(found[SITES:])
+
+
+def test_of_two_sites_both_are_found(run):
+    """Either is enough where all letters are on, but few random copies hold both."""
+    first, second = 3, 24
+    random = np.random.default_rng(0)
+    drawn = dna_sequences.drawn(np.full(40, "random"), random)
+    for start in (first, second):
+        drawn.letters[:, start : start + 6] = dna_sequences.numbers("CACGTG")
+    rows = np.flatnonzero(dna_sequences.occurrences(drawn.letters) == 2)[:4]
+    model = replace(run[0], held_out=drawn.at(rows))
+    found = dna.explained([dna.instance_of(model, row) for row in range(len(rows))])
+    assert all(dna.holds_site(one, start) for one in found for start in (first, second))
 
 
 def test_black_boxes(run, monkeypatch):
