@@ -11,8 +11,8 @@ these two interact, and nothing else does: found is each interaction with a shar
 (`--least`).
 
 Precision is the share of what was found that is the pair, recall the share of explained nodes whose
-pair was found; mains and joined are mean R^2 on fresh masks of the main effects, and of these with
-the interactions.
+pair was found; real are those that the network has, by the scores of all masks. Mains and joined
+are mean R^2 on fresh masks of the main effects, and of these with the interactions.
 """
 
 import argparse
@@ -24,7 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 from common import PROJECT, console, make_table, print_machine
+from scipy.linalg import hadamard
 
+from zoo.glider.scoring import score
 from zoo.glider.walsh import WalshConfig, walsh
 
 sys.path.insert(0, str(PROJECT / "examples" / "domains"))
@@ -32,8 +34,10 @@ from gcn import Graph, simple_edges
 from graph import Trained, instance_of
 
 RULES = ("and", "xor")
+FIT = ("precision", "recall", "mains", "joined")
 NODES, ORDINARY, SHARE = 2000, 12, 1 / 8
 A, B = ORDINARY, ORDINARY + 1  # the words that matter
+NEAR = 0.8  # of the line: shares near it count
 LEAST = 0.01  # share from which on an interaction counts as found
 
 
@@ -46,6 +50,7 @@ class Figures:
         explained: Number of explained nodes.
         found: Number of interactions found.
         right: Number of those that are the planted pair.
+        real: Number of those that the network has: their exact share is the least one or more.
         linear: Mean R^2 of the main effects.
         joined: Mean R^2 with the interactions.
     """
@@ -54,6 +59,7 @@ class Figures:
     explained: int
     found: int
     right: int
+    real: int
     linear: float
     joined: float
 
@@ -126,16 +132,30 @@ def measured(
     graph, pairs = planted(rule, seed, nodes)
     learning = {"epochs": 300, "decay": 0.0, "dropout": 0.0} | options
     network = Trained.of(graph, seed, layers=3, hops=1, **learning)
-    sets, right, r2 = 0, 0, []
+    sets, right, real, r2 = 0, 0, 0, []
     for node, a, b in islice(pairs, explained):
         instance, around = instance_of(network, node), network.around(node)
         config = WalshConfig(min_gain=least)
         (found,) = walsh(instance.scores, [instance.x], instance.switches, config, seed)
+        shares = exact_shares(instance)
+        real += sum(shares[frozenset(c.features)] >= least * NEAR for c in found.interactions)
         named = [{around[i] for i in c.features} for c in found.interactions]
         sets, right = sets + len(named), right + named.count({a, b})
         r2.append(found.r2[1:])
     linear, joined = np.mean(r2, axis=0).tolist()
-    return Figures(network.accuracy, len(r2), sets, right, linear, joined)
+    return Figures(network.accuracy, len(r2), sets, right, real, linear, joined)
+
+
+def exact_shares(instance: Any) -> dict[frozenset[int], float]:
+    """The share of each set of nodes in the variance of the scores, from those of all masks."""
+    count = len(instance.names)
+    bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
+    masks = torch.from_numpy(bits).float()
+    y = score(instance.scores, instance.switches.apply(instance.x, masks)).double().numpy()
+    squares = np.square(hadamard(2**count) @ y / 2**count)  # its rows are the products of signs
+    squares[0] = 0
+    shares = (squares / squares.sum()).tolist()
+    return {frozenset(np.flatnonzero(b).tolist()): s for b, s in zip(bits, shares, strict=True)}
 
 
 def main() -> None:
@@ -147,12 +167,22 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     print_machine("torch", "numpy")
-    columns = ("seed", "accuracy", "nodes", "found", "precision", "recall", "mains", "joined")
+    columns = (
+        "seed",
+        "accuracy",
+        "nodes",
+        "found",
+        "real",
+        "precision",
+        "recall",
+        "mains",
+        "joined",
+    )
     table = make_table("Labels that two neighbours decide", "rule", *columns)
     for rule in RULES:
         for seed in range(given.seeds):
             f = measured(rule, seed, given.nodes, least=given.least)
-            counts = (str(seed), f"{f.accuracy:.3f}", str(f.explained), str(f.found))
+            counts = (str(seed), f"{f.accuracy:.3f}", str(f.explained), str(f.found), str(f.real))
             shares = (f"{v:.3f}" for v in (f.precision, f.recall, f.linear, f.joined))
             table.add_row(rule, *counts, *shares)
     console.print(table)

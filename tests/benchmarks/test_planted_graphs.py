@@ -20,6 +20,7 @@ def test_the_two_neighbours_are_found(bench, rule):
     assert found.explained == 40
     assert found.precision >= 0.95
     assert found.recall >= 0.95
+    assert found.real == found.found
     assert found.joined > 0.98 > found.linear
 
 

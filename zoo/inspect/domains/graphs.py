@@ -18,7 +18,7 @@ FEW = 30  # nodes up to which each has a label
 LABELLED = 12  # of many, the nodes with the largest main effects
 READING = (
     "A node's colour is its main effect: blue raises the score, orange lowers it, the stronger the "
-    "fuller. Coloured links are interactions, thick where they are strong, with their numbers in "
+    "fuller. Coloured links are interactions, thick where they are strong, with their places in "
     "the list; grey lines are edges, and the explained node has a double ring."
 )
 
@@ -112,7 +112,8 @@ class Neighbourhood:
         middle = places.mean(0)
         if len(places) == 2:
             along = places[1] - places[0]
-            middle = middle + 0.12 * np.array([-along[1], along[0]])
+            aside = 0.12 * np.array([-along[1], along[0]])
+            middle = middle + (aside if aside @ middle > 0 else -aside)  # away from the centre
         return middle
 
     def _nodes(self) -> Iterator[str]:
