@@ -34,6 +34,7 @@ import torch
 from common import PROJECT, console, make_table, print_machine
 from scipy import stats
 
+from zoo.data.errors import ZooError
 from zoo.glider.domains.merged import merged
 from zoo.glider.perturb import bernoulli_masks, generator, lime_weights
 from zoo.glider.scoring import score
@@ -254,4 +255,7 @@ def _p(one: np.ndarray, other: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ZooError as error:
+        sys.exit(f"error: {error}")

@@ -38,13 +38,16 @@ def cora(data: Path | None = None) -> Graph:
     """2,708 papers on machine learning, each with the words it has of 1,433.
 
     Args:
-        data: Folder with the files, or with them in `cora.npz`; None downloads them.
+        data: Folder with the files, or with them in `cora.npz`, or a folder of such folders; None
+            downloads them.
 
     Raises:
         ZooError: Where a file is missing or is not what it should be.
     """
-    if data and (data / "cora.npz").is_file():
-        with np.load(data / "cora.npz", allow_pickle=False) as content:
+    places = (data.glob(name) for name in ("cora.npz", "*/cora.npz")) if data else ()
+    arrays = [path for found in places for path in sorted(found)]
+    if arrays:
+        with np.load(arrays[0], allow_pickle=False) as content:
             of = np.stack((content["word_node"], content["word_id"]), 1)
             label, pairs = content["label"], content["edges"]
     else:
