@@ -7,6 +7,7 @@ Shapes: N sentences, T words of the longest.
 """
 
 import gzip
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ SHA256 = {
 }
 SPLITS = [Remote(f"sst2_{name}.tsv", SOURCE.format(name), sha) for name, sha in SHA256.items()]
 Words = Sequence[str]
+TOKEN = re.compile(r"[a-z0-9]+?(?=n't\b)|n't\b|'(?:s|ve|re|d|ll|m)\b|[a-z0-9]+|``|''|[,!?'`]")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ def read(path: Path) -> Reviews:
     if not words:
         raise ZooError(f"{path} is empty")
     return Reviews(words, torch.tensor(labels))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text as the files have them: `It doesn't.` is it, does, n't."""
+    return TOKEN.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
 
 
 class Vocabulary:

@@ -22,11 +22,12 @@ from zoo.glider.domains.sequences import Deleted
 
 OFF = Deleted(PADDING)
 MOST_DELETED = 0.6  # of the words of a sentence, in training
-BATCH, AVERAGED = 32, 0.99
+EPOCHS, BATCH, RATE, AVERAGED = 8, 32, 1e-3, 0.99
+LEAST_STATE = -1.0  # of an LSTM, whose states are products of a sigmoid and a tanh
 
 
 class LSTM(nn.Module):
-    """A bi-directional LSTM, the mean of whose states gives the logit.
+    """A bi-directional LSTM, the largest values of whose states give the logit.
 
     Args:
         words: Number of words, padding included.
@@ -51,8 +52,10 @@ class LSTM(nn.Module):
         length = length.clamp(min=1)
         x = self.dropout(vectors)
         packed = pack_padded_sequence(x, length.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return self.logit(self.dropout(states.sum(1) / length.unsqueeze(1))).squeeze(1)
+        states, _ = pad_packed_sequence(
+            self.lstm(packed)[0], batch_first=True, padding_value=LEAST_STATE
+        )
+        return self.logit(self.dropout(states.amax(1))).squeeze(1)
 
 
 class Transformer(nn.Module):
@@ -138,7 +141,7 @@ class Trained:
         return float((said == (reviews.labels > 0.5)).float().mean())
 
 
-def trained(name: str, reviews: Reviews, epochs: int = 8, seed: int = 0) -> Trained:
+def trained(name: str, reviews: Reviews, epochs: int = EPOCHS, seed: int = 0) -> Trained:
     """A model that has learned from sentences.
 
     The weights are the moving average of those of the last steps.
@@ -156,8 +159,8 @@ def trained(name: str, reviews: Reviews, epochs: int = 8, seed: int = 0) -> Trai
         model = MODELS[name](len(vocabulary))
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
         steps = epochs * math.ceil(len(ids) / BATCH)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, steps, pct_start=0.1)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.1)
         for _ in range(epochs):
             for rows in torch.randperm(len(ids)).split(BATCH):
                 logits = model(shortened(ids[rows]))
