@@ -140,7 +140,7 @@ class MovieLens(PreparedDataModule):
         user, item = _arrays(folder / "train", "user", "item")
         sizes = manifest.splits["train"]
         sampler = NegativeSampler(user, item, sizes["users"], sizes["items"])
-        self._loaders["train"] = lambda shuffle=True, **options: TrainingPairs(
+        self._loaders["train"] = lambda shuffle=True, with_row=False, **options: TrainingPairs(
             tables,
             user,
             item,

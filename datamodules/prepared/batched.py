@@ -33,7 +33,7 @@ class BatchedDataModule(ZooDataModule):
         Args:
             split: Which rows.
             options: `rank` and `world_size`; of training `shuffle`, `seed`, `epoch`, `trained`
-                and `accumulate`; of prediction `with_row`.
+                and `accumulate`; `with_row` of prediction, and of training where the model asks.
         """
         missing(self, "loader", "batches")
 
@@ -44,6 +44,8 @@ class BatchedDataModule(ZooDataModule):
             options["accumulate"] = trainer.accumulate_grad_batches
             options["epoch"] = lambda: trainer.current_epoch
             options["trained"] = lambda: _trained(trainer)
+            if getattr(trainer.lightning_module, "numbered_rows", False):
+                options["with_row"] = True
         return self._of_this_process("train", **options)
 
     def val_dataloader(self) -> Iterable[Any]:

@@ -43,6 +43,9 @@ class Rule(SessionModule):
 MODELS = {
     "mlp": lambda: expertise.model(DIAMOND, hidden_units=UNITS),
     "mlp_rich": lambda: expertise.model(DIAMOND, **RICH, normalization="expert", layer_norm=True),
+    "mlp_judged": lambda: expertise.model(DIAMOND, gate="sufficiency", normalization="sample"),
+    "gru_judged": lambda: build(InterpretableGRU, gate="sufficiency", held_out=0.0),
+    "transformer_judged": lambda: build(InterpretableTransformer, gate="sufficiency"),
     "gru": lambda: build(InterpretableGRU),
     "gru_rich": lambda: build(InterpretableGRU, **RICH, normalization="expert", dropout=0.2),
     "transformer": lambda: build(InterpretableTransformer, **RICH, normalization="sample"),

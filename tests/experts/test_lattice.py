@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.expertise import DIAMOND, NAMES, SCHEMA, model, random_batch, subsets
+from support.expertise import DIAMOND, NAMES, SCHEMA, changed, model, random_batch, subsets
 
 from zoo import InterpretableMLP, ZooError
 from zoo.experts.lattice import Lattice
@@ -119,18 +119,6 @@ def expert_gradients(network, batch, expert):
     (loss + silence_loss(mine, network.inclusion, network.gate)).backward()
     gradients = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
     return z[:, expert].detach().clone(), gradients
-
-
-def changed(batch, fields):
-    """The batch with other values of some fields, by their names."""
-    numerical, categorical = batch.numerical.clone(), batch.categorical.clone()
-    for n, field in enumerate(SCHEMA.numerical):
-        if field.name in fields:
-            numerical[:, n] += 1.5
-    for c, field in enumerate(SCHEMA.categorical):
-        if field.name in fields:
-            categorical[:, c] = (categorical[:, c] + 1) % field.cardinality
-    return batch._replace(numerical=numerical, categorical=categorical)
 
 
 # Restriction is exact

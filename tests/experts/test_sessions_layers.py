@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.session_networks import (
-    FUTURE,
     NAMES,
     SCHEMA,
     SUBSETS,
     T_NEXT,
     T,
     build,
+    changed,
     each_model,
     ends,
     random_batch,
@@ -49,16 +49,6 @@ def expert_gradients(network, batch, expert):
     gem_loss(z, batch.label[known], log_alpha + part).backward()  # weight zero for all others
     gradients = {n: p.grad.clone() for n, p in network.named_parameters()}
     return z[:, expert].detach().clone(), gradients
-
-
-def changed(batch, fields):
-    """The batch with other values of some fields, by their names."""
-    past, future = batch.past.clone(), batch.future.clone()
-    for field in fields:
-        past[..., NAMES.index(field)] += 1.5
-        if field in FUTURE:
-            future[..., FUTURE.index(field)] -= 2.5
-    return batch._replace(past=past, future=future)
 
 
 def assert_the_same_bits(found, expected):

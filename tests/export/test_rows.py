@@ -163,6 +163,7 @@ def models_of_rows(schema):
     sizes = {"user": 3, "genres": 5}
     return found | {
         "experts": zoo.InterpretableMLP(schema, **experts),
+        "judged experts": zoo.InterpretableMLP(schema, **experts, gate="sufficiency"),
         "sizes": zoo.DCN(schema, embedding_dims=sizes, numerical_encoding="piecewise_linear"),
     }
 

@@ -43,3 +43,15 @@ def model(given_subsets, seed=0, **options):
 def covered(given_subsets):
     groups = {"user": ["n0", "c0"], "item": ["c1", "c2"], "*": NAMES}
     return {n for s in given_subsets.values() for e in s for n in groups.get(e, [e])}
+
+
+def changed(batch, fields):
+    """The batch with other values of some fields, by their names."""
+    numerical, categorical = batch.numerical.clone(), batch.categorical.clone()
+    for n, field in enumerate(SCHEMA.numerical):
+        if field.name in fields:
+            numerical[:, n] += 1.5
+    for c, field in enumerate(SCHEMA.categorical):
+        if field.name in fields:
+            categorical[:, c] = (categorical[:, c] + 1) % field.cardinality
+    return batch._replace(numerical=numerical, categorical=categorical)

@@ -68,6 +68,16 @@ def random_batch(sessions=5, seed=0, past=None, future=None):
     return batch
 
 
+def changed(batch, fields):
+    """The batch with other values of some fields, by their names."""
+    past, future = batch.past.clone(), batch.future.clone()
+    for field in fields:
+        past[..., NAMES.index(field)] += 1.5
+        if field in FUTURE:
+            future[..., FUTURE.index(field)] -= 2.5
+    return batch._replace(past=past, future=future)
+
+
 class Sessions(ZooDataModule):
     """Random sessions.
 

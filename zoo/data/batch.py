@@ -24,7 +24,8 @@ class Batch(NamedTuple):
             0 (unknown), 1 (missing), 2 .. cardinality_c - 1 (most frequent first; bins of a
             number in its order).
         label: float32 [B], 0 or 1; NaN where the label is not known.
-        row: int64 [B], number of the row in its raw file; only where predictions are made.
+        row: int64 [B], number of the row in its raw file; only where predictions are made, or where
+            the model that is trained asks for it (`numbered_rows`).
         query: int64 [B], number of the list that the row is ranked in; only where lists are
             ranked.
         lists: [B, M] lists of ids, in the order of `Schema.lists`; only where there are such
@@ -109,7 +110,7 @@ class SessionBatch(NamedTuple):
         future: float32 [B, T', M], in the order of `Schema.future`.
         future_mask: bool [B, T'].
         label: float32 [B, T'], 0 or 1; NaN where not known, 0 where padded.
-        row: int64 [B], number of the session in its raw file; only where predictions are made.
+        row: int64 [B], number of the session in its raw file; as that of `Batch`.
     """
 
     past: Tensor

@@ -76,9 +76,22 @@ def log_selection(
             alpha = prod_j (1 - g_j). None is the paper: where no expert is confident, the most
             confident of them is selected.
     """
-    log_g, log_rest = log_gate(z, gate, power)
+    return log_selected(*log_gate(z, gate, power), inclusion, fallback)
+
+
+def log_selected(
+    log_g: Tensor, log_rest: Tensor, inclusion: Tensor, fallback: int | None = None
+) -> Tensor:
+    """[B, H] log alpha of the experts by what their gates say; see `log_selection`.
+
+    Args:
+        log_g: [B, H] log g of the experts.
+        log_rest: [B, H] log(1 - g).
+        inclusion: [H, H] inclusion of their subsets; see `Lattice.inclusion`.
+        fallback: Number of the expert whose g is one; None is none.
+    """
     if fallback is not None:
-        experts = torch.arange(z.shape[-1], device=z.device)
+        experts = torch.arange(log_g.shape[-1], device=log_g.device)
         log_g = log_g.masked_fill(experts == fallback, 0.0)
     return log_g + log_rest @ inclusion.T.to(log_rest.dtype)
 
@@ -115,15 +128,27 @@ def gem_loss(
         normalization: Normalization of the weights w, as above.
         weight: [B] weights of the rows in all means over the batch; None weighs all alike.
     """
+    alpha = gem_weights(log_alpha, normalization, weight)
+    return batch_mean((alpha * expert_losses(z, label)).sum(1), weight)
+
+
+def gem_weights(
+    log_alpha: Tensor, normalization: Normalization = "none", weight: Tensor | None = None
+) -> Tensor:
+    """[B, H] the weights of `gem_loss`, held constant."""
     alpha = log_alpha.detach().exp()
     if normalization == "sample":
         alpha = attribution(log_alpha.detach())
     elif normalization == "expert":
         mean = alpha.mean(0) if weight is None else weight @ alpha / weight.sum().clamp_min(TINY)
         alpha = alpha / (mean + 1e-6) / alpha.shape[1]
+    return alpha
+
+
+def expert_losses(z: Tensor, label: Tensor) -> Tensor:
+    """[B, H] binary cross-entropy of labels [B] and each expert, of outputs z [B, H]."""
     target = label.unsqueeze(1).expand_as(z)
-    loss = functional.binary_cross_entropy_with_logits(2 * z, target, reduction="none")
-    return batch_mean((alpha * loss).sum(1), weight)
+    return functional.binary_cross_entropy_with_logits(2 * z, target, reduction="none")
 
 
 def auxiliary_loss(z: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:

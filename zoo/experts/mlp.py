@@ -79,7 +79,7 @@ class InterpretableMLP(MixtureModule, RowModule):
         self.norms = nn.ModuleList(ExpertNorm(w) for w in widths) if layer_norm else None
         self.activations = nn.ModuleList(nn.ModuleList(nn.ReLU() for _ in w) for w in widths)
         self.dropout = nn.Dropout(dropout)
-        self.head = MaskedLinear(self.lattice, widths[-1], [1] * len(self.lattice))
+        self.head = MaskedLinear(self.lattice, widths[-1], [self.outputs] * len(self.lattice))
 
     def rectified(self) -> list[tuple[str, nn.Module]]:
         """The activations of each layer of each expert."""
@@ -91,6 +91,14 @@ class InterpretableMLP(MixtureModule, RowModule):
 
     def outputs_of(self, embedded: Embedded) -> Tensor:
         """[B, H] outputs z of the experts before tanh, from embedded fields."""
+        return self._each(embedded)[..., 0] if self.shortfall else self._all_outputs(embedded)
+
+    def _each(self, embedded: Embedded) -> Tensor:
+        """[B, H, outputs] all outputs of each expert."""
+        return self._all_outputs(embedded).unflatten(1, (len(self.lattice), -1))
+
+    def _all_outputs(self, embedded: Embedded) -> Tensor:
+        """[B, H * outputs] those of one expert after the other."""
         if not is_cpu(embedded.flat):
             return self._joined_outputs(embedded.flat)
         features: Any = embedded.flat
@@ -103,7 +111,7 @@ class InterpretableMLP(MixtureModule, RowModule):
         return torch.cat(self.head(features), 1)
 
     def _joined_outputs(self, x: Tensor) -> Tensor:
-        """[B, H] `outputs_of` [B, width], the features of all experts side by side."""
+        """[B, H * outputs] of [B, width], with the features of all experts side by side."""
         for i, layer in enumerate(self.layers):
             x = cast(Restriction | MaskedLinear, layer).joined(x)
             activations = cast(nn.ModuleList, self.activations[i])
@@ -121,6 +129,13 @@ class InterpretableMLP(MixtureModule, RowModule):
     def expert_outputs(self, batch: Batch) -> Tensor:
         """[B, H] outputs z of the experts before tanh."""
         return self.outputs_of(self.embedding(batch))
+
+    def judged_outputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """[B, H] outputs z, and log d where it is learned."""
+        if self.shortfall is None:
+            return super().judged_outputs(batch)
+        z, hidden = self._each(self.embedding(batch)).split((1, self.outputs - 1), 2)
+        return z.squeeze(2), self.shortfall(hidden)
 
 
 def _widths(

@@ -4,9 +4,9 @@ Shapes: B batch, H experts; [B] stands for [B, T'] in models of sessions.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo.data.errors import missing, require
 from zoo.data.schema import Schema
+from zoo.experts.attributed import AttributedModule
 from zoo.experts.lattice import Lattice
 from zoo.experts.mixture import (
     GATES,
@@ -23,20 +24,29 @@ from zoo.experts.mixture import (
     Normalization,
     attribution,
     auxiliary_loss,
+    expert_losses,
     gem_loss,
+    gem_weights,
+    log_selected,
     log_selection,
     mixture_logit,
     silence_loss,
 )
-from zoo.models.base import ZooModule
+from zoo.experts.sufficiency import (
+    UNITS,
+    Shortfall,
+    held_out,
+    log_sufficiency,
+)
 from zoo.models.description import Description, Expert
+from zoo.models.measures import batch_mean
 from zoo.models.metrics import MetricDict
-from zoo.nn.device import is_cpu
 
-COLLAPSED = 0.99  # share of rows with one expert in front from which a warning is given
+ANY_GATE = (*GATES, "sufficiency")
+AnyGate = Literal[Gate, "sufficiency"]
 
 
-class MixtureModule(ZooModule):
+class MixtureModule(AttributedModule):
     """A model whose prediction is a mixture of experts that see subsets of the fields.
 
         f_i = sigmoid(2 (z_i + c)),   2 c = log(prior / (1 - prior))
@@ -52,20 +62,25 @@ class MixtureModule(ZooModule):
         subsets: Fields of each expert by its name; fields are given by name, by group, or by `*`
             for all. Null is one expert that sees all.
         gate: Gate of the loss, how confident an expert counts by its output F: `abs` |F|, `square`
-            F^2 or `smooth` 2 |F|^p / (1 + |F|^(p - 1)).
+            F^2 or `smooth` 2 |F|^p / (1 + |F|^(p - 1)); or `sufficiency`, by which an expert is
+            selected where it predicts as well as the expert of all (see `zoo.experts.sufficiency`).
         inference_gate: Gate of predictions; null takes `gate`. The steeper it is, the more
             confident an expert must be to keep those around it from being selected.
-        power: Power p of the smooth gate.
-        inference_power: Power p of the smooth inference gate; null takes `power`.
+        power: Power p of the smooth gate, and of that of sufficiency.
+        inference_power: Power p of the inference gate; null takes `power`.
         normalization: Normalization of the weights of the loss: `none` (the paper), `sample` or
             `expert`.
         fallback: Select the expert whose subset holds all the others wherever they are not
             selected, confident or not (see `log_selection`); the paper leaves such rows to the most
             confident expert.
         auxiliary: Weight of `auxiliary_loss`, by which every expert learns from every row; 0 is
-            the paper.
+            the paper, and null is 1 with the gate of sufficiency, else 0.
         silence: Weight of `silence_loss`, which keeps experts from being selected where those
             inside them are confident; 0 is the paper.
+        tolerance: Nats of logloss that an expert may miss, in the mean over rows that look alike to
+            it, and still be sufficient, of the gate of sufficiency. May be changed after training.
+        held_out: Share of the training rows from which the gate of sufficiency alone is learned,
+            and nothing else; 0 learns it from all rows, where no expert knows them by heart.
         prior: Probability that an expert without evidence predicts, where its gate is zero: the
             share of positives, where they are far from half of the rows. By the paper's |F| an
             expert that has learned nothing but a share of 0.2 counts as confident by 0.6.
@@ -82,20 +97,22 @@ class MixtureModule(ZooModule):
         self,
         schema: Schema | Mapping[str, Any],
         subsets: dict[str, list[str]] | None = None,
-        gate: Gate = "abs",
-        inference_gate: Gate | None = None,
+        gate: AnyGate = "abs",
+        inference_gate: AnyGate | None = None,
         power: float = 3.0,
         inference_power: float | None = None,
         normalization: Normalization = "none",
         fallback: bool = False,
-        auxiliary: float = 0.0,
+        auxiliary: float | None = None,
         silence: float = 0.0,
+        tolerance: float = 0.02,
+        held_out: float = 0.1,
         prior: float = 0.5,
         **shared: Any,
     ) -> None:
         super().__init__(schema, **shared)
         for name, value in (("gate", gate), ("inference_gate", inference_gate or gate)):
-            require(value in GATES, f"{name} must be one of {GATES}", value)
+            require(value in ANY_GATE, f"{name} must be one of {ANY_GATE}", value)
         require(
             normalization in NORMALIZATIONS,
             f"normalization must be one of {NORMALIZATIONS}",
@@ -104,6 +121,8 @@ class MixtureModule(ZooModule):
         inference_power = power if inference_power is None else inference_power
         for name, value in (("power", power), ("inference_power", inference_power)):
             require(value > 1, f"{name} must be more than 1", value)
+        sufficiency = gate == "sufficiency"
+        auxiliary = float(sufficiency) if auxiliary is None else auxiliary
         for name, value in (("auxiliary", auxiliary), ("silence", silence)):
             require(value >= 0, f"{name} must not be negative", value)
         require(0 < prior < 1, "prior must be between 0 and 1", prior)
@@ -113,8 +132,9 @@ class MixtureModule(ZooModule):
         self.fallback = self.lattice.greatest if fallback else None
         rule = "fallback needs a subset that holds all the others"
         require(not fallback or self.fallback is not None, rule, subsets)
-        self.gate: Gate = gate
-        self.inference_gate: Gate = inference_gate or gate
+        self._judge(gate, inference_gate or gate, silence, tolerance, held_out)
+        self.gate: AnyGate = gate
+        self.inference_gate: AnyGate = inference_gate or gate
         self.power = power
         self.inference_power = inference_power
         self.normalization: Normalization = normalization
@@ -127,6 +147,28 @@ class MixtureModule(ZooModule):
             {split: AttributionMetrics(len(self.lattice)) for split in splits}
         )
 
+    def _judge(
+        self, gate: str, inference_gate: str, silence: float, tolerance: float, held_out: float
+    ) -> None:
+        """Sets up what the gate of sufficiency needs."""
+        sufficiency = gate == "sufficiency"
+        require(tolerance > 0, "tolerance must be more than 0", tolerance)
+        require(0 <= held_out < 1, "held_out must be at least 0 and less than 1", held_out)
+        rule = "inference_gate may be sufficiency only where gate is, by which it is learned"
+        require(sufficiency or inference_gate != "sufficiency", rule, inference_gate)
+        rule = "silence must be 0 with the gate of sufficiency, which compares what experts predict"
+        require(not (sufficiency and silence), rule, silence)
+        rule = "gate sufficiency needs a subset that holds all the others"
+        require(not sufficiency or self.lattice.greatest is not None, rule, self.lattice.names)
+        self.tolerance, self.held_out = tolerance, held_out
+        learned = sufficiency and len(self.lattice) > 1
+        self.fallback = self.lattice.greatest if sufficiency else self.fallback
+        self.outputs = 1 + UNITS if learned else 1  # of each expert
+        self.shortfall = None
+        if learned and self.fallback is not None:
+            self.shortfall = Shortfall(len(self.lattice), self.fallback)
+        self.numbered_rows = learned and held_out > 0
+
     @classmethod
     def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
         """Also the experts, and which fields each of them sees."""
@@ -136,112 +178,108 @@ class MixtureModule(ZooModule):
         found = super().describe(schema, options)
         return replace(found, experts=experts, unused=lattice.unused)
 
-    @property
-    def experts(self) -> tuple[str, ...]:
-        """Names of the experts."""
-        return self.lattice.names
-
     def expert_outputs(self, batch: Any) -> Tensor:
         """[B, H] outputs z of the experts before tanh: their evidence beyond the prior."""
         missing(self, "expert_outputs", "outputs of the experts")
 
-    def log_selection(self, z: Tensor) -> Tensor:
-        """[B, H] log alpha of predictions, from [B, H] the experts' outputs z."""
-        gate, power = self.inference_gate, self.inference_power
-        return log_selection(z, self.inclusion, gate, power, self.fallback)
+    def judged_outputs(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+        """[B, H] outputs z, and [B, H, K] log d, what each misses; None where it is not learned.
+
+        A subclass that has the gate of sufficiency implements it; see `Shortfall`.
+        """
+        if self.shortfall is not None:
+            missing(self, "judged_outputs", "what each expert misses")
+        return self.expert_outputs(batch), None
+
+    def log_selection(self, z: Tensor, log_shortfall: Tensor | None = None) -> Tensor:
+        """[B, H] log alpha of predictions, from what `judged_outputs` returns."""
+        return self._selected(z, log_shortfall, self.inference_gate, self.inference_power)
+
+    def _selected(
+        self, z: Tensor, log_shortfall: Tensor | None, gate: AnyGate, power: float
+    ) -> Tensor:
+        """[B, H] log alpha by a gate; of a single expert and the gate of sufficiency zero."""
+        if gate != "sufficiency":
+            return log_selection(z, self.inclusion, gate, power, self.fallback)
+        if log_shortfall is None:
+            return torch.zeros_like(z)
+        gates = log_sufficiency(log_shortfall, self.tolerance, power)
+        return log_selected(*gates, self.inclusion, self.fallback)
 
     def explain(self, batch: Any) -> tuple[Tensor, Tensor]:
         """[B] logits, and [B, H] the attribution to each expert, which sums to one."""
-        return self._mix(self.expert_outputs(batch))
+        z, log_shortfall = self.judged_outputs(batch)
+        z = _unrounded(z)
+        log_alpha = self.log_selection(z, log_shortfall)
+        return self._mixed(z, log_alpha), attribution(log_alpha)
 
     def selection(self, batch: Any) -> Tensor:
-        """[B, H] log alpha of predictions: how confident each is, and those inside it are not."""
-        return self.log_selection(_unrounded(self.expert_outputs(batch)))
+        """[B, H] log alpha of predictions: what each gate says, and those inside it leave."""
+        z, log_shortfall = self.judged_outputs(batch)
+        return self.log_selection(_unrounded(z), log_shortfall)
 
     def forward(self, batch: Any) -> Tensor:
         """[B] logits."""
         return self.explain(batch)[0]
 
-    def _mix(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        z = _unrounded(z)
-        log_alpha = self.log_selection(z)
-        logits = mixture_logit(z + self.prior_output, log_alpha)
-        return self.recalibrated(logits), attribution(log_alpha)
+    def _mixed(self, z: Tensor, log_alpha: Tensor) -> Tensor:
+        return self.recalibrated(mixture_logit(z + self.prior_output, log_alpha))
 
     def losses(self, batch: Any) -> tuple[Tensor, ...]:
         """The loss of a batch, the logits, and [B, H] the attribution to each expert."""
-        z = _unrounded(self.expert_outputs(batch))
+        z, log_shortfall = self.judged_outputs(batch)
+        z = _unrounded(z)
         with torch.no_grad():
-            logits, attributed = self._mix(z)
-            log_alpha = log_selection(z, self.inclusion, self.gate, self.power, self.fallback)
+            log_alpha = self.log_selection(z, log_shortfall)
+            logits, attributed = self._mixed(z, log_alpha), attribution(log_alpha)
+            if (self.gate, self.power) != (self.inference_gate, self.inference_power):
+                log_alpha = self._selected(z, log_shortfall, self.gate, self.power)
             if len(self.lattice) == 1:  # nothing to select from: plain binary cross-entropy
                 log_alpha = torch.zeros_like(log_alpha)
+        if log_shortfall is not None:
+            loss = self._judged_loss(batch, z, logits, log_shortfall, log_alpha)
+            return loss, logits, attributed
         (z, log_alpha), label, weight = self.counting(batch, z, log_alpha)
+        return self._loss(z, label, log_alpha, weight), logits, attributed
+
+    def _loss(self, z: Tensor, label: Tensor, log_alpha: Tensor, weight: Tensor | None) -> Tensor:
+        """The loss of rows that count, without that of the gate of sufficiency."""
         evidence = z + self.prior_output
         loss = gem_loss(evidence, label, log_alpha, self.normalization, weight)
         if self.auxiliary and len(self.lattice) > 1:
             loss = loss + self.auxiliary * auxiliary_loss(evidence, label, weight)
         if self.silence:
+            assert self.gate != "sufficiency"
             silenced = silence_loss(z, self.inclusion, self.gate, self.power, weight)
             loss = loss + self.silence * silenced
-        return loss, logits, attributed
+        return loss
 
-    def _add(self, scores: Sequence[Tensor], batch: Any, split: str) -> None:
-        """Adds a batch to the metrics of a split, and to its attributions."""
-        super()._add(scores, batch, split)
-        if split not in self.attributions:
-            return
-        attributed, scored = scores[1], self.scored(batch)
-        if scored is ... or is_cpu(attributed):
-            self.attributions[split].update(attributed[scored])
-        else:
-            self.attributions[split].update(attributed.flatten(0, -2), scored.flatten())
+    def _judged_loss(self, batch: Any, *values: Tensor) -> Tensor:
+        """The loss where sufficiency is learned: GEM, auxiliary, and from held-out rows the gate's.
 
-    @property
-    def prediction_columns(self) -> tuple[str, ...]:
-        """Columns that `predict_step` returns beside the keys."""
-        named = (f"attribution_{name}" for name in self.lattice.names)
-        return (*super().prediction_columns, *named)
+            L = mean_b (1 - h_b) / (1 - s) sum_i (w_i + auxiliary / H) BCE_i + h_b / s L_d,b
 
-    def predicted(self, batch: Any) -> dict[str, Tensor]:
-        """`probability`, `label`, and `attribution_<name>` of each subset, all [B]."""
-        logits, attributed = self.explain(batch)
-        named = zip(self.lattice.names, attributed.unbind(-1), strict=True)
-        return {
-            "probability": logits.sigmoid(),
-            "label": batch.label,
-            **{f"attribution_{name}": value for name, value in named},
-        }
+        with h_b whether a row is held out, s the share of such rows, and L_d of `Shortfall.loss`.
 
-    def metric_names(self, split: str, batch: Any) -> set[str]:
-        """Also those of the attributions."""
-        names = super().metric_names(split, batch)
-        if split in self.attributions:
-            names.add(f"{split}entropy")
-            names |= {
-                f"{split}{kind}/{name}"
-                for kind in ("attribution", "largest")
-                for name in self.lattice.names
-            }
-        return names
-
-    def _log_metrics(self, split: str) -> None:
-        super()._log_metrics(split)
-        if split not in self.attributions:
-            return
-        found = self.attributions[split].compute()
-        self.attributions[split].reset()
-        logged = {f"{split}entropy": found["entropy"]}
-        for i, name in enumerate(self.lattice.names):
-            logged[f"{split}attribution/{name}"] = found["mean"][i]
-            logged[f"{split}largest/{name}"] = found["largest"][i]
-        self.log_dict(logged, sync_dist=True)
-        share, i = found["largest"].max(0)
-        if share >= COLLAPSED and not self.trainer.sanity_checking:
-            rank_zero_warn(
-                f"expert {self.lattice.names[int(i)]} has the largest attribution in {share:.1%} "
-                f"of the {split.rstrip('/')} rows: predictions are hardly explained"
-            )
+        Args:
+            batch: The batch.
+            values: z, logits of the mixture, log d and log alpha.
+        """
+        share, label = self.held_out, batch.label
+        held = held_out(batch, share).to(values[0].dtype)
+        held = held.view(-1, *[1] * (label.ndim - 1)).expand_as(label)
+        counted, label, weight = self.counting(batch, *values, held)
+        z, mixed, log_shortfall, log_alpha, held = counted
+        learned = (1 - held) / (1 - share)
+        judged = held / share if share else torch.ones_like(held)
+        of_rows = learned if weight is None else learned * weight
+        weights = gem_weights(log_alpha, self.normalization, of_rows)
+        losses = expert_losses(z + self.prior_output, label)
+        of_mixture = expert_losses(mixed.unsqueeze(1) / 2, label)
+        assert self.shortfall is not None
+        missed = self.shortfall.loss(losses, of_mixture, log_shortfall, self.tolerance)
+        loss = ((weights + self.auxiliary / z.shape[1]) * losses).sum(1)
+        return batch_mean(learned * loss + judged * missed, weight)
 
 
 def _unrounded(z: Tensor) -> Tensor:

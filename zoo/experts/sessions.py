@@ -46,7 +46,7 @@ class SessionMixture(MixtureModule, SessionModule):
         require(0 <= dropout < 1, "dropout must be at least 0 and less than 1", dropout)
         self.width = self._share("width", width)
         self.dropout = nn.Dropout(dropout)
-        self.head = StackedLinear(self.lattice, self.width, 1)
+        self.head = StackedLinear(self.lattice, self.width, 1, parts=self.outputs)
 
     def _share(self, option: str, value: int) -> int:
         """One expert's part of an option that all experts share equally."""
@@ -74,6 +74,19 @@ class SessionMixture(MixtureModule, SessionModule):
 
     def expert_outputs(self, batch: SessionBatch) -> Tensor:
         """[B, T', H] outputs z of the experts before tanh."""
+        outputs = self._all_outputs(batch)
+        return outputs[..., : len(self.lattice)] if self.shortfall else outputs
+
+    def judged_outputs(self, batch: SessionBatch) -> tuple[Tensor, Tensor | None]:
+        """[B, T', H] outputs z, and log d where it is learned."""
+        if self.shortfall is None:
+            return super().judged_outputs(batch)
+        outputs = self._all_outputs(batch).unflatten(2, (self.outputs, -1))
+        z, hidden = outputs.split((1, self.outputs - 1), 2)
+        return z.squeeze(2), self.shortfall(hidden.transpose(2, 3))
+
+    def _all_outputs(self, batch: SessionBatch) -> Tensor:
+        """[B, T', outputs * H] the first outputs of all experts, then the second ones, ..."""
         unpadded = batch._replace(
             past=batch.past.masked_fill(~batch.past_mask.unsqueeze(2), 0),
             future=batch.future.masked_fill(~batch.future_mask.unsqueeze(2), 0),

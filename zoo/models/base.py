@@ -55,6 +55,8 @@ class ZooModule(WeighedModule):
 
     Attributes:
         metrics: A metric for each split, by prefix: `train/` (where wanted), `val/` and `test/`.
+        numbered_rows: Whether training batches should say which row each row is, where the data
+            know.
         recalibrates: Whether `forward` and `explain` return `recalibrated` logits.
         negative_sampling_rate: Share of the negatives that it was trained on; a checkpoint keeps
             it.
@@ -64,6 +66,7 @@ class ZooModule(WeighedModule):
     """
 
     metrics: MetricDict
+    numbered_rows = False
     recalibrates = False
 
     def __init__(
