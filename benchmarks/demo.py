@@ -6,7 +6,8 @@ Our models are trained by `train.py fit --config configs/demo/<model>.yaml`. Log
 is scikit-learn's, with its default penalty, on the same training rows: one-hot ids and
 standardised numbers. The ceiling are the metrics of the probabilities that the labels were
 drawn from. Mean and sample standard deviation over the seeds, which decide initialisation and
-order; the rows are the same.
+order; the rows are the same. Options that are not the benchmark's own, such as
+`--data.synthetic.rows=200000`, go to `fit`.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from datamodules.prepared.arrays import Arrays
 from datamodules.tabular.module import CTRDataModule
 
-MODELS = ("wide_deep", "deepfm", "dcn", "xdeepfm", "autoint")
+MODELS = ("wide_deep", "deepfm", "dcn", "xdeepfm", "autoint", "fibinet", "interhat")
 
 
 def one_hot(data: CTRDataModule, split: str) -> tuple[sparse.csr_array, np.ndarray]:
@@ -62,15 +63,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
-    options = parser.parse_args()
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    options, of_fit = parser.parse_known_args()
     print_machine("torch", "pytorch-lightning", "scikit-learn")
     table = make_table(f"test rows of the demo, {options.seeds} seeds", "", "AUC", "logloss", "s")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.txt"
-        for model in MODELS:
+        for model in options.models:
             file = PROJECT / "configs" / "demo" / f"{model}.yaml"
             seeds = track(range(options.seeds), model, console=console)
-            runs = [fit_ours(file, path, seed, Path(folder)) for seed in seeds]
+            runs = [fit_ours(file, path, seed, Path(folder), *of_fit) for seed in seeds]
             cells = [
                 mean_and_deviation([metrics[f"test/{name}"] for metrics, _ in runs])
                 for name in ("auc", "logloss")

@@ -14,6 +14,7 @@ MODELS = {
     "DCN": "zoo.ctr.dcn",
     "DeepFM": "zoo.ctr.deepfm",
     "FiBiNET": "zoo.ctr.fibinet",
+    "InterHAt": "zoo.ctr.interhat",
     "InterpretableGRU": "zoo.experts.gru",
     "InterpretableMLP": "zoo.experts.mlp",
     "InterpretableTransformer": "zoo.experts.transformer",

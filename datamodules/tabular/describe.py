@@ -29,7 +29,7 @@ EXACT = 2**53  # up to which a double holds each whole number
 BUCKETS = 100_000
 LONGEST = 50  # values of a list that are kept
 NUMBERS = " # transform of numbers: none, log, standardise, or quantile (bins of them)"
-MODELS = "zoo.WideDeep, zoo.DCN, zoo.xDeepFM, zoo.AutoInt, zoo.FiBiNET"
+MODELS = "zoo.WideDeep, zoo.DCN, zoo.xDeepFM, zoo.AutoInt, zoo.FiBiNET, zoo.InterHAt"
 
 
 def describe(

@@ -33,7 +33,11 @@ from zoo.inspect.with_data.prediction import Prediction
 from zoo.inspect.with_data.session import session_of
 
 pytestmark = lightning_warnings
-GATES = {"FiBiNET": ["weights of SENET", "bilinear interactions"]}
+ORDERS = [f"attention over fields, order {order}" for order in (1, 2, 3)]
+GATES = {
+    "FiBiNET": ["weights of SENET", "bilinear interactions"],
+    "InterHAt": [*ORDERS, "attention over orders"],
+}
 
 
 def explained(found, batch):
@@ -142,7 +146,7 @@ def test_every_model_is_explained(name, checkpoint_of, tmp_path, capsys):
     explanation = plain["scores"]["explanation"]
     assert explanation["rows"] == {24: 18}.get(batch.label.numel(), 20)
     assert {i["field"] for i in explanation["importance"]} == {f.name for f in model.schema.fields}
-    assert bool(explanation["attention"]) == (name == "AutoInt")
+    assert bool(explanation["attention"]) == (name in ("AutoInt", "InterHAt"))
     assert [gate["title"] for gate in explanation["gates"]] == GATES.get(name, [])
     assert bool(explanation["examples"]) == name.startswith("Interpretable")
     in_sessions = name in ("InterpretableGRU", "InterpretableTransformer")

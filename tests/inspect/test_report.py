@@ -114,6 +114,7 @@ def test_a_browser_draws_every_plot_without_network_or_error(width, scored, tmp_
         ("DCN", {"cross_layers": 2}, 4 + 1),
         ("DeepFM", {}, 4 + 1),
         ("FiBiNET", {}, 4 + 4),
+        ("InterHAt", {"orders": 2}, 4 + 4),
         ("InterpretableGRU", {}, 3 + 4),
     ],
 )

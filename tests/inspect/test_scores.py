@@ -229,6 +229,9 @@ def test_every_hidden_layer_is_watched(name, checkpoint_of):
         "InterpretableTransformer": blocks,
     }
     more["FiBiNET"] = {"layer 1 of senet": 1, "layer 2 of senet": 3} | deep
+    more["InterHAt"] = {"feed_forward": 16}
+    more["InterHAt"] |= {f"attention of order {order}": 16 for order in (1, 2, 3)}
+    more["InterHAt"] |= {"attention over orders": 16} | deep
     plain = deep if name in ("DeepFM", "DCN", "WideDeep") else {}
     assert {found.name: found.units for found in scores.layers} == more.get(name, plain)
 

@@ -16,7 +16,16 @@ from zoo.data.lists import Lists
 from zoo.nn.captured import PLAIN_STEPS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
-MODELS = ("AutoInt", "DCN", "DeepFM", "FiBiNET", "InterpretableMLP", "WideDeep", "xDeepFM")
+MODELS = (
+    "AutoInt",
+    "DCN",
+    "DeepFM",
+    "FiBiNET",
+    "InterHAt",
+    "InterpretableMLP",
+    "WideDeep",
+    "xDeepFM",
+)
 OPTIMIZERS = (
     {},
     {"optimizer": "lazy_adam"},

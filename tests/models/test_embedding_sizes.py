@@ -54,7 +54,7 @@ def test_cross_weights_are_read_by_field(tmp_path):
         assert grid.values[grid.rows.index(name)][1] == pytest.approx(norm, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["DeepFM", "xDeepFM", "AutoInt", "FiBiNET"])
+@pytest.mark.parametrize("name", ["DeepFM", "xDeepFM", "AutoInt", "FiBiNET", "InterHAt"])
 def test_models_that_join_embeddings_need_one_size(name):
     with pytest.raises(ZooError, match=f"embedding_dims: {name} joins the embeddings of fields"):
         small(name, embedding_dims=SIZES)

@@ -15,6 +15,7 @@ OPTIONS = {
     "AutoInt": {"numerical_encoding": "piecewise_linear"},
     "DCN": {"parameterization": "matrix", "embedding_dims": {"c1": 3}},
     "DeepFM": {"batch_norm": True, "numerical_encoding": "learned_bins"},
+    "InterHAt": {"heads": 1, "orders": 1, "attention_dim": 8, "numerical_encoding": "learned_bins"},
     "FiBiNET": {"bilinear": "each", "embed_numerical": True, "first_order": False},
 }
 
@@ -50,7 +51,9 @@ def exported_equals(model, kind, first, second):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["AutoInt", "DCN", "DeepFM", "FiBiNET", "WideDeep", "xDeepFM"])
+@pytest.mark.parametrize(
+    "name", ["AutoInt", "DCN", "DeepFM", "FiBiNET", "InterHAt", "WideDeep", "xDeepFM"]
+)
 def test_click_models(name):
     torch.manual_seed(0)
     for options in ({}, OPTIONS.get(name)):

@@ -17,7 +17,16 @@ from zoo.inspect import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 SCHEMA = Schema((Field("n0", "numerical"), Field("m", "numerical"), Field("c", "categorical", 4)))
-ROW_MODELS = ["WideDeep", "DeepFM", "DCN", "xDeepFM", "AutoInt", "FiBiNET", "InterpretableMLP"]
+ROW_MODELS = [
+    "WideDeep",
+    "DeepFM",
+    "DCN",
+    "xDeepFM",
+    "AutoInt",
+    "FiBiNET",
+    "InterHAt",
+    "InterpretableMLP",
+]
 ENCODINGS = ["piecewise_linear", "learned_bins"]
 ROWS = 4096
 

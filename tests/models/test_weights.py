@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from support import expertise
 from support.resuming import Diary, SmallRows, WeightedRows, fit, state_of
 
-from zoo import DCN, AutoInt, DeepFM, FiBiNET, WideDeep, ZooError, xDeepFM
+from zoo import DCN, AutoInt, DeepFM, FiBiNET, InterHAt, WideDeep, ZooError, xDeepFM
 from zoo.data.batch import take
 from zoo.data.batch_checks import check
 
-MODELS = [WideDeep, DeepFM, DCN, xDeepFM, AutoInt, FiBiNET]
+MODELS = [WideDeep, DeepFM, DCN, xDeepFM, AutoInt, FiBiNET, InterHAt]
 EXPERTS = [
     {},
     {"normalization": "sample", "auxiliary": 0.3},

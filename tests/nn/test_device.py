@@ -21,7 +21,16 @@ from zoo.nn.row_sums import sum_by_row, sum_in_place
 
 NUMBERS = tuple(Field(f"n{i}", "numerical") for i in range(3))
 SCHEMA = Schema((*NUMBERS, *(Field(f"c{i}", "categorical", 50) for i in range(4))))
-MODELS = ("AutoInt", "DCN", "DeepFM", "FiBiNET", "InterpretableMLP", "WideDeep", "xDeepFM")
+MODELS = (
+    "AutoInt",
+    "DCN",
+    "DeepFM",
+    "FiBiNET",
+    "InterHAt",
+    "InterpretableMLP",
+    "WideDeep",
+    "xDeepFM",
+)
 
 
 def rows():
@@ -116,6 +125,7 @@ def test_logits_are_those_of_cpus(name):
         ("AutoInt", 200),
         ("xDeepFM", 300),
         ("FiBiNET", 300),
+        ("InterHAt", 300),
     ],
 )
 @pytest.mark.parametrize("optimizer", ["adagrad", "adam", "lazy_adam"])

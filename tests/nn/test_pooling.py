@@ -14,6 +14,7 @@ from zoo import (
     DeepFM,
     FiBiNET,
     Field,
+    InterHAt,
     InterpretableMLP,
     Schema,
     WideDeep,
@@ -160,7 +161,7 @@ def test_attention_is_that_of_another_implementation():
 
 
 @pytest.mark.parametrize(
-    "model", [WideDeep, DeepFM, DCN, xDeepFM, AutoInt, FiBiNET, InterpretableMLP]
+    "model", [WideDeep, DeepFM, DCN, xDeepFM, AutoInt, FiBiNET, InterHAt, InterpretableMLP]
 )
 def test_an_empty_list_adds_nothing_to_any_model(model):
     """A model of a schema with a list that is empty in all rows scores as the same without it."""

@@ -18,7 +18,10 @@ FIELDS = [
     TableField("tags", "multi"),
 ]
 MODELS = {
-    **{name: {"hidden_units": [8]} for name in ("WideDeep", "DeepFM", "DCN", "AutoInt", "FiBiNET")},
+    **{
+        name: {"hidden_units": [8]}
+        for name in ("WideDeep", "DeepFM", "DCN", "AutoInt", "FiBiNET", "InterHAt")
+    },
     "xDeepFM": {"hidden_units": [8], "cin_layers": [4]},
     "InterpretableMLP": {},
 }

@@ -29,7 +29,16 @@ FIELDS = [
 ]
 SMALL = {"embedding_dim": 3, "learning_rate": 0.05}
 ONE_STEP = {"epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0}
-MODELS = ["AutoInt", "DCN", "DeepFM", "FiBiNET", "InterpretableMLP", "WideDeep", "xDeepFM"]
+MODELS = [
+    "AutoInt",
+    "DCN",
+    "DeepFM",
+    "FiBiNET",
+    "InterHAt",
+    "InterpretableMLP",
+    "WideDeep",
+    "xDeepFM",
+]
 
 
 def frame(day):
