@@ -76,7 +76,7 @@ class Trained:
 
 
 def black_boxes(quick: bool = False, seed: int = 0, data: Path | None = None) -> list[BlackBox]:
-    """GCN, with test papers whose neighbourhood has 10 to 112 papers.
+    """GCN, with test papers whose neighbourhood has 10 to 112 papers: words off, and edges off.
 
     Args:
         quick: Generated papers in place of Cora.
@@ -84,8 +84,12 @@ def black_boxes(quick: bool = False, seed: int = 0, data: Path | None = None) ->
         data: Folder with the files of Cora; None downloads them.
     """
     found = Trained.of(generated(seed) if quick else cora(data), seed)
-    instances = [instance_of(found, node) for node in islice(found.picked(seed), COUNT)]
-    return [BlackBox("GCN", instances, found.accuracy)]
+    nodes = [*islice(found.picked(seed), COUNT)]
+    boxes: dict[str, Off] = {"GCN": "features", "GCN-edges": "edges"}
+    return [
+        BlackBox(name, [instance_of(found, node, off) for node in nodes], found.accuracy)
+        for name, off in boxes.items()
+    ]
 
 
 def parts(found: Trained, node: int, off: Off) -> list[int]:
