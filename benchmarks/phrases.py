@@ -11,7 +11,7 @@ et al., *How does This Interaction Affect Me?* (NeurIPS 2020, table 2) show. The
 
 - alone: what a phrase says with all other words left out (`zoo.glider.domains.phrases`).
 - Walsh: the same by the coefficients of Walsh regression, 2,000 scores whatever the phrases.
-- Walsh, contexts: by the coefficients, with each other word there in half of all contexts.
+- Walsh, contexts: by the same coefficients, with each other word there in half of all contexts.
 - occlusion: what is lost with the phrase left out; Captum's FeatureAblation of on/off features.
 - occlusion, sum: the sum of that of its words.
 - Integrated Gradients: of Captum, 50 steps, from zero vectors or from those of the unknown word;
@@ -39,6 +39,7 @@ from common import PROJECT, console, make_table, print_machine
 
 from zoo.data.errors import ZooError
 from zoo.glider.domains.phrases import phrase_values, phrases_alone
+from zoo.glider.walsh import WalshExplanation
 
 sys.path.insert(0, f"{PROJECT}/examples/domains")
 from reviews import UNKNOWN, Reviews, reviews, words_of  # pyright: ignore[reportMissingImports]
@@ -134,12 +135,16 @@ def _alone(model: Trained, one: Labelled) -> np.ndarray:
     return phrases_alone(model.scores, ids, OFF, one.phrases)
 
 
+_last: dict[int, WalshExplanation] = {}  # those of the model that is measured, by sentence
+
+
 def _walsh(model: Trained, one: Labelled) -> np.ndarray:
-    return phrase_values(explained(model, one.words), one.phrases)
+    found = _last[id(one)] = explained(model, one.words)
+    return phrase_values(found, one.phrases)
 
 
-def _walsh_contexts(model: Trained, one: Labelled) -> np.ndarray:
-    return phrase_values(explained(model, one.words), one.phrases, context=0.5)
+def _walsh_contexts(_: Trained, one: Labelled) -> np.ndarray:
+    return phrase_values(_last[id(one)], one.phrases, context=0.5)
 
 
 def _ablated(model: Trained, one: Labelled, phrases: Sequence[range]) -> np.ndarray:
@@ -265,8 +270,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Correlations of attributions with SST's labels.")
     parser.add_argument("--labels", type=Path, required=True, help="labels of phrases")
     parser.add_argument("--data", type=Path, help="folder that has sst2_train.tsv and so on")
-    parser.add_argument("--sentences", type=int, default=200, help="number of labelled sentences")
+    parser.add_argument("--sentences", type=int, default=100, help="number of labelled sentences")
     parser.add_argument("--seeds", type=int, default=3, help="number of models of each kind")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS], help="which")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="times each sentence is seen")
     given = parser.parse_args(arguments)
     print_machine("torch", "captum")
@@ -274,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     every = [one for one in labelled(given.labels) if len(one.words) > 1]
     order = np.random.default_rng(0).permutation(len(every))[: given.sentences]
     sentences = [every[i] for i in order]
-    for name, models in _models(train, given.seeds, given.epochs):
+    for name, models in _models(train, given):
         rows, accuracy = dict[str, Row](), list[float]()
         for model in models:
             accuracy.append(model.accuracy(test))
@@ -283,9 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show(f"{name}, accuracy {mean:.1%}, {len(sentences):,} sentences", rows)
 
 
-def _models(train: Reviews, seeds: int, epochs: int) -> Iterator[tuple[str, Iterator[Trained]]]:
-    for name in MODELS:
-        yield name, (trained(name, train, epochs, seed) for seed in range(seeds))
+def _models(train: Reviews, given: argparse.Namespace) -> Iterator[tuple[str, Iterator[Trained]]]:
+    for name in given.models:
+        yield name, (trained(name, train, given.epochs, seed) for seed in range(given.seeds))
 
 
 if __name__ == "__main__":

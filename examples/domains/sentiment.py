@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from black_box import BlackBox, Instance
 from reviews import Reviews, Words, reviews, words_of
-from sentiment_found import counted, explained, instance, interactions
+from sentiment_found import READING, TITLE, counted, explained, instance, interactions
 from sentiment_models import EPOCHS, MODELS, OFF, Trained, trained
 
 from zoo.data.errors import ZooError
 from zoo.data.files import write_text
 from zoo.inspect.domains.page import ExplainedInstance, page
+from zoo.inspect.page.parts import cut
 
 COUNT, FEWEST = 40, 6  # instances of the black boxes, and words of each at least
 SHOWN, PAIRS = 4, 12  # sentences of the test data on the page, and pairs that are printed
-TITLE = 60  # characters
 QUICK = {"epochs": 1, "sentences": 10}
 TEXTS = (  # figure 4b of Tsang et al. 2020
     "It never fails to engage us.",
@@ -63,8 +63,7 @@ def instance_of(model: Trained, words: Words) -> Instance:
         model: What scores it.
         words: Its words.
     """
-    text = " ".join(words)
-    title = text if len(text) <= TITLE else f"{text[: TITLE - 1]}…"
+    title = cut(" ".join(words), TITLE)
     return Instance(model.vocabulary.encoded(words), OFF, words, title, model.scores)
 
 
@@ -87,7 +86,7 @@ def report(
         print(f"  {' '.join(words)}  ({of.score:+.2f})")
         for features, value in interactions(of, words)[:3]:
             print(f"    {value:+.3f}  {', '.join(words[i] for i in features)}")
-        yield instance(model, words, of)
+        yield instance(model, words, of, READING if of is found[0][1] else "")
     print(f"  pairs that interact in most of {len(counts):,} sentences of the test data:")
     for pair in counted(found[len(texts) :], counts)[:PAIRS]:
         words = ", ".join(pair.words)

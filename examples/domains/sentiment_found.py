@@ -16,6 +16,7 @@ from sentiment_models import OFF, Trained
 from zoo.glider.walsh import SharedMasks, WalshConfig, WalshExplanation
 from zoo.inspect.domains.page import ExplainedInstance
 from zoo.inspect.domains.texts import HighlightedText
+from zoo.inspect.page.parts import cut
 
 # of Manning et al. 2008, which Tsang et al. 2020 leave out of what they show (appendix C)
 _STOP = "a an and are as at be by for from has he in is it its of on that the to was were will with"
@@ -27,6 +28,7 @@ READING = (
 
 
 CONFIG = WalshConfig()
+TITLE = 60  # characters
 
 
 class Pair(NamedTuple):
@@ -68,15 +70,24 @@ def interactions(found: WalshExplanation, words: Words) -> list[tuple[tuple[int,
     return [(c.features, c.value) for c in kept]
 
 
-def instance(model: Trained, words: Words, found: WalshExplanation) -> ExplainedInstance:
-    """A sentence as the page shows it."""
+def instance(
+    model: Trained, words: Words, found: WalshExplanation, reading: str = ""
+) -> ExplainedInstance:
+    """A sentence as the page shows it.
+
+    Args:
+        model: What scores it.
+        words: Its words.
+        found: What was found.
+        reading: How to read the picture, one sentence.
+    """
     score, sets = found.score, interactions(found, words)
     side = "positive" if score > 0 else "negative"
     chance = 1 / (1 + math.exp(-abs(score)))
     said = f"The {model.name} says {side}: a logit of {score:+.2f}, probability {chance:.0%}."
     mains = [c.value for c in found.mains]
-    picture = HighlightedText(words, mains, sets, READING)
-    title = f"{model.name}: {' '.join(words)}"
+    picture = HighlightedText(words, mains, sets, reading)
+    title = f"{model.name}: {cut(' '.join(words), TITLE)}"
     return ExplainedInstance(title, said, words, mains, sets, picture, found.r2[1:])
 
 
