@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
     parser.add_argument("--images", type=int, default=40, help="number of images to explain")
-    parser.add_argument("--train", type=int, default=8000, help="number of images to learn")
+    parser.add_argument("--train", type=int, default=20_000, help="number of images to learn")
     given = parser.parse_args()
     torch.set_num_threads(1)
     print_machine("torch", "scikit-image")
