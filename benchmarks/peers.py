@@ -30,6 +30,8 @@ DEEPCTR_OPTIONS = {
     "attention_layers": "att_layer_num",
     "heads": "att_head_num",
     "residual": "att_res",
+    "bilinear": "bilinear_type",
+    "reduction": "reduction_ratio",
 }
 
 
@@ -62,11 +64,12 @@ def deepctr_model(ours: CTRModule, **options: Any) -> Any:
     ]
     name = type(ours).__name__
     model = getattr(deepctr_torch("models"), DEEPCTR_NAMES.get(name, name))
+    known = inspect.signature(model).parameters  # FiBiNET's has no batch normalisation
     for option, theirs in DEEPCTR_OPTIONS.items():
-        if option in ours.hparams:
+        if option in ours.hparams and theirs in known:
             value = ours.hparams[option]
             options[theirs] = tuple(value) if isinstance(value, list) else value
-    penalties = [p for p in inspect.signature(model).parameters if p.startswith("l2_reg")]
+    penalties = [p for p in known if p.startswith("l2_reg")]
     first_order = columns if ours.hparams["first_order"] else []
     return model(first_order, columns, **options, **dict.fromkeys(penalties, 0))
 

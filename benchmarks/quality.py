@@ -40,7 +40,7 @@ import zoo
 from datamodules.prepared.arrays import Arrays
 from datamodules.tabular.module import CTRDataModule
 
-MODELS = ("wide_deep", "deepfm", "dcn", "xdeepfm", "autoint")
+MODELS = ("wide_deep", "deepfm", "dcn", "xdeepfm", "autoint", "fibinet")
 METRICS = ("test/logloss", "test/auc")
 
 
