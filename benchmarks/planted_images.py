@@ -3,11 +3,11 @@
     pip install -c constraints.txt -e ".[domains]"
     python benchmarks/planted_images.py
 
-For each seed a convolutional network learns noisy images of shapes, whose label is 1 where a square
-and a circle both are there, among triangles and crosses (`planted_shapes.py`). Images that it has
-not seen, with both, are cut into superpixels by SLIC, which are off in the colour of the
-background, and the interactions of each that are at least half as strong as the strongest are taken
-(as on the pages of `examples/domains/image.py`).
+For each seed a convolutional network learns noisy images of shapes, whose label is 1 where a whole
+square and a whole circle are there, among triangles, crosses and shapes that are cut
+(`planted_shapes.py`). Images that it has not seen, with both, are cut into superpixels by SLIC,
+which are off in the colour of the background, and the interactions of each that are at least half
+as strong as the strongest are taken (as on the pages of `examples/domains/image.py`).
 
 The truth: a superpixel is of the shape that most of its shaped pixels are of, where it has a tenth
 of that shape at least. An interaction of superpixels of the square and of the circle, both, and of
@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
     parser.add_argument("--images", type=int, default=40, help="number of images to explain")
-    parser.add_argument("--train", type=int, default=20_000, help="number of images to learn")
+    parser.add_argument("--train", type=int, default=8000, help="number of images to learn")
     given = parser.parse_args()
     torch.set_num_threads(1)
     print_machine("torch", "scikit-image")

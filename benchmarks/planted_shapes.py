@@ -1,4 +1,4 @@
-"""Noisy images of shapes, whose label is 1 where a square and a circle both are there.
+"""Noisy images of shapes, whose label is 1 where a whole square and a whole circle are there.
 
 Shapes: N images, S side of an image.
 """
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 SIDE, CELL = 48, 12  # pixels; a shape lies in a cell
+WHOLE = 0.75  # of a shape: what must be left of it
 SQUARE, CIRCLE, TRIANGLE, CROSS = range(4)
 KINDS = ("square", "circle", "triangle", "cross")
 BACKGROUND = 0.15  # mean of the noise
@@ -34,6 +35,8 @@ def planted(count: int, seed: int, label: int | None = None) -> Planted:
 
     Each has up to one square and one circle, each with probability 0.7, and two or three
     triangles and crosses; all of any brightness and in any place, on noise with flat patches.
+    Where the label is left open, patches lie on shapes, too: one that has lost more than a quarter
+    is there no more, as half a square is none.
 
     Args:
         count: Number of images, N.
@@ -43,23 +46,18 @@ def planted(count: int, seed: int, label: int | None = None) -> Planted:
     random = np.random.default_rng(seed)
     images = np.empty((count, SIDE, SIDE), np.float32)
     shapes = np.full((count, SIDE, SIDE), -1)
-    for image, kinds in zip(images, shapes, strict=True):
-        _draw(image, kinds, random, label)
-    has = [(shapes == kind).any((1, 2)) for kind in (SQUARE, CIRCLE)]
-    labels = torch.from_numpy(has[0] & has[1]).long()
-    return Planted(torch.from_numpy(images)[..., None], labels, shapes)
+    labels = [_draw(*each, random, label) for each in zip(images, shapes, strict=True)]
+    return Planted(torch.from_numpy(images)[..., None], torch.tensor(labels).long(), shapes)
 
 
 def _draw(
     image: np.ndarray, kinds: np.ndarray, random: np.random.Generator, label: int | None
-) -> None:
-    """Fills an image, and the kinds of its pixels."""
+) -> bool:
+    """Fills an image, and the kinds of its pixels; returns its label."""
     image[:] = random.uniform(0, 2 * BACKGROUND, image.shape)
     for _ in range(random.integers(6)):
-        y, x = random.integers(0, SIDE - CELL, 2)
-        height, width = random.integers(4, CELL, 2)
-        image[y : y + height, x : x + width] = BACKGROUND
-    there = [SQUARE, CIRCLE] if label else [k for k in (SQUARE, CIRCLE) if random.random() < 0.7]
+        image[_patch(random)] = BACKGROUND
+    there = [SQUARE, CIRCLE] if label else [k for k in (SQUARE, CIRCLE) if random.random() < 0.8]
     if label == 0:
         there = there[:1]
     there += random.choice((TRIANGLE, CROSS), random.integers(2, 4)).tolist()
@@ -71,6 +69,17 @@ def _draw(
         image[here][inside] = random.uniform(0.6, 1) + random.normal(0, 0.03, inside.sum())
         kinds[here][inside] = kind
     image.clip(0, 1, out=image)
+    sizes = [int((kinds == kind).sum()) for kind in (SQUARE, CIRCLE)]
+    for _ in range(random.integers(6) if label is None else 0):
+        place = _patch(random)
+        image[place], kinds[place] = BACKGROUND, -1
+    left = [int((kinds == kind).sum()) for kind in (SQUARE, CIRCLE)]
+    return all(size and now >= WHOLE * size for size, now in zip(sizes, left, strict=True))
+
+
+def _patch(random: np.random.Generator) -> tuple[slice, slice]:
+    (y, x), (height, width) = random.integers(0, SIDE - CELL, 2), random.integers(4, CELL, 2)
+    return np.s_[y : y + height, x : x + width]
 
 
 def _shape(kind: int, random: np.random.Generator) -> np.ndarray:
