@@ -233,6 +233,9 @@ def test_what_does_not_fit():
     for switches, instance, message in (
         (OtherLetters(4), torch.tensor([0, 4]), r"letters, 0 to 3"),
         (OtherLetters(4), torch.tensor([0.0, 1]), r"letters, 0 to 3"),
+        (Replaced(), "never fails", r"of ids or of vectors, got 'never fails'"),
+        (Replaced(), torch.ones(3), r"masks are of 2 positions, the instance has 3: sequences"),
+        (Deleted(), torch.ones(3), r"masks are of 2 positions, the instance has 3: sequences"),
         (Replaced(), torch.tensor(3), r"a sequence, got the shape \[\]"),
         (Superpixels(torch.zeros(2, 2)), torch.zeros(3, 2, 1), r"\[3, 2, 1\] and \[2, 2\]"),
         (Superpixels(torch.zeros(2, 2)), torch.zeros(2, 2, 1), r"\[N, 1\], got the shape \[1, 2\]"),

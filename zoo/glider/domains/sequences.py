@@ -13,11 +13,29 @@ from zoo.data.errors import ZooError
 from zoo.glider.perturb import generator
 
 
-def positions(instance: Any) -> Tensor:
-    """An instance as a tensor [T, ..], one position at least."""
-    found = torch.as_tensor(instance)
+def positions(instance: Any, masks: Tensor | None = None) -> Tensor:
+    """An instance as a tensor [T, ..], one position at least.
+
+    Args:
+        instance: The instance.
+        masks: [N, T] what is made of it; None where nothing is.
+
+    Raises:
+        ZooError: Where it is no sequence of numbers, or the masks are of another length.
+    """
+    try:
+        found = torch.as_tensor(instance)
+    except (TypeError, ValueError, RuntimeError):
+        raise ZooError(
+            f"the instance must be a sequence of ids or of vectors, got {instance!r:.60}"
+        ) from None
     if not found.ndim or not len(found):
         raise ZooError(f"the instance must be a sequence, got the shape {[*found.shape]}")
+    if masks is not None and masks.shape[1] != len(found):
+        raise ZooError(
+            f"the masks are of {masks.shape[1]} positions, the instance has {len(found)}: "
+            "sequences that are explained together must be of one length"
+        )
     return found
 
 
@@ -36,7 +54,7 @@ class Replaced:
 
     def apply(self, instance: Any, masks: Tensor) -> Tensor:
         """[N, T, ..] the sequences that masks [N, T] give."""
-        own = positions(instance)
+        own = positions(instance, masks)
         on = masks.to(own.device).view(*masks.shape, *[1] * (own.ndim - 1)) > 0.5
         return torch.where(on, own, torch.as_tensor(self.off, dtype=own.dtype).to(own.device))
 
@@ -57,7 +75,7 @@ class Deleted:
 
     def apply(self, instance: Any, masks: Tensor) -> Tensor:
         """[N, T, ..] the sequences that masks [N, T] give."""
-        own = positions(instance)
+        own = positions(instance, masks)
         off = masks.to(own.device) <= 0.5
         order = off.byte().argsort(dim=1, stable=True)  # those that are on come first
         rows = own[order]
@@ -86,7 +104,7 @@ class OtherLetters:
 
     def apply(self, instance: Any, masks: Tensor) -> Tensor:
         """int [N, T] the sequences that masks [N, T] give."""
-        own = positions(instance)
+        own = positions(instance, masks)
         if (
             own.is_floating_point()
             or own.ndim != 1
