@@ -56,7 +56,7 @@ class DenseExperts(InterpretableMLP):
         self.layers = nn.ModuleList(layers)
         self.head = None
 
-    def experts(self, embedded: Embedded) -> Tensor:
+    def outputs_of(self, embedded: Embedded) -> Tensor:
         """[B, H] outputs of the experts."""
         x = embedded.flat
         for layer in self.layers[:-1]:
@@ -133,7 +133,7 @@ def run_cost(options: argparse.Namespace, folder: Path) -> None:
     ids = (torch.rand(rows, len(sizes)) * sizes).int()
     numbers = torch.randint(2, (rows, len(schema.numerical))).float()
     label = torch.randint(2, (rows,)).float()
-    batch = Batch(numerical=numbers, categorical=ids, label=label)
+    batch = Batch(numbers, ids, label, row=torch.arange(rows))
     units = [128, 64, 32, 16]
     experts = InterpretableMLP(schema, subsets=subsets, hidden_units=units, **shared)
     plain_units = equal_units(schema, network_size(experts))
@@ -141,6 +141,10 @@ def run_cost(options: argparse.Namespace, folder: Path) -> None:
         "experts": experts,
         f"plain {plain_units}": InterpretableMLP(schema, hidden_units=plain_units, **shared),
     }
+    for name, more in (("auxiliary", {"auxiliary": 1.0}), ("sufficiency", {"gate": "sufficiency"})):
+        models[f"experts, {name}"] = InterpretableMLP(
+            schema, subsets=subsets, hidden_units=units, **shared, **more
+        )
     for name, stops in (("dense times masks", True), ("dense, no stops", False)):
         models[name] = DenseExperts(
             schema, stops=stops, subsets=subsets, hidden_units=units, **shared

@@ -82,7 +82,7 @@ def test_its_loss_is_least_at_what_is_missed_in_the_mean():
     log_d = torch.zeros(3, 2, dtype=torch.float64)
     log_d[:2] = expected.log()
     log_d.requires_grad_()
-    Shortfall(3, 2).loss(losses, of_mixture, log_d.expand(400, 3, 2), 0.02).sum().backward()
+    Shortfall(3, 2, 0.02).loss(losses, of_mixture, log_d.expand(400, 3, 2), 0.02).sum().backward()
     torch.testing.assert_close(log_d.grad, torch.zeros_like(log_d), atol=1e-5, rtol=0)
 
 
@@ -90,7 +90,7 @@ def test_where_nothing_is_missed_it_stays_near_the_tolerance():
     """The widest and the mixture are worse than the other: no finite log d has that mean."""
     log_d = torch.full((1, 2, 2), math.log(LEAST * 0.02) - 10).requires_grad_()
     losses = torch.tensor([[1.0, 3.0]])
-    Shortfall(2, 1).loss(losses, torch.full((1, 1), 2.0), log_d, 0.02).sum().backward()
+    Shortfall(2, 1, 0.02).loss(losses, torch.full((1, 1), 2.0), log_d, 0.02).sum().backward()
     assert (log_d.grad[0, 0] < 0).all()  # up
     assert not log_d.grad[0, 1].any()
 

@@ -166,7 +166,7 @@ class MixtureModule(AttributedModule):
         self.outputs = 1 + UNITS if learned else 1  # of each expert
         self.shortfall = None
         if learned and self.fallback is not None:
-            self.shortfall = Shortfall(len(self.lattice), self.fallback)
+            self.shortfall = Shortfall(len(self.lattice), self.fallback, tolerance)
         self.numbered_rows = learned and held_out > 0
 
     @classmethod

@@ -33,15 +33,16 @@ class Shortfall(nn.Module):
     Args:
         experts: Number of experts, H.
         widest: Number of the expert that sees all, which misses nothing.
+        tolerance: Nats, near which all begin.
     """
 
     counted: Tensor
 
-    def __init__(self, experts: int, widest: int) -> None:
+    def __init__(self, experts: int, widest: int, tolerance: float) -> None:
         super().__init__()
-        bound = math.sqrt(3 / UNITS)
+        bound = math.sqrt(3 / UNITS) / 4
         self.weight = nn.Parameter(torch.empty(experts, 2, UNITS).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(experts, 2))
+        self.bias = nn.Parameter(torch.full((experts, 2), math.log(tolerance)))
         self.widest = widest
         counted = (torch.arange(experts) != widest).float().unsqueeze(1) / experts
         self.register_buffer("counted", counted, persistent=False)
