@@ -119,7 +119,8 @@ def run_toy(options: argparse.Namespace, folder: Path) -> None:
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     for seed in track(seeds, "seeds", console=console):
         config = CONFIGS / "toy/interpretable_mlp.yaml"
-        _, resolved = fit_ours(config, None, seed, folder, f"--data.seed={seed}")
+        more = [f"--{option}" for option in options.fit]
+        _, resolved = fit_ours(config, None, seed, folder, f"--data.seed={seed}", *more)
         data = open_data(resolved)
         model = trained(folder, f"interpretable_mlp_{seed}")
         logits, attributed, label = explained(model, data)
@@ -256,6 +257,9 @@ def main() -> None:
     parser.add_argument("benchmark", choices=COMMANDS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first_seed", type=int, default=0, help="of the toy")
+    parser.add_argument(
+        "--fit", nargs="+", default=[], help="further options of the toy, as model.silence=0"
+    )
     parser.add_argument(
         "--picture", type=Path, help="HTML file: the toy's last seed, or MovieLens' shares"
     )

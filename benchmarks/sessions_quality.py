@@ -42,16 +42,17 @@ RIGHT = {"persistence": "interaction", "taste": "all", "popularity": "general"}
 CODES = {"persistence": 1, "taste": 2, "popularity": 3}
 
 
-def fit(name: str, seed: int, sessions: int, folder: Path) -> dict[str, float]:
-    """Metrics of a model on the sessions of a seed."""
+def fit(name: str, seed: int, sessions: int, folder: Path, gate: str = "abs") -> dict[str, float]:
+    """Metrics of a model on the sessions of a seed; the gate is that of the mixtures."""
     root = folder / f"sessions_{seed}"
     options = ["--data=datamodules.SyntheticSkipSessions"]
     options += [f"--data.path={root / LOGS}", f"--data.tracks={root / TRACKS}"]
     options += [f"--data.synthetic.sessions={sessions}", f"--data.synthetic.seed={seed}"]
     options += [f"--data.prepared={folder / 'prepared'}", f"--data.split_seed={seed}"]
+    options += [f"--model.init_args.gate={gate}"] if name in MIXTURES else []
     file = CONFIGS / f"{name if name in ('last', 'mean') else 'demo'}.yaml"
     here = folder / name.replace(" ", "_")
-    metrics, _ = fit_ours(file, None, seed, here, *options, *MODELS[name])
+    metrics, _ = fit_ours(file, None, seed, here, *MODELS[name], *options)
     return metrics
 
 
@@ -93,14 +94,14 @@ def best(folder: Path, model_class: type[SessionMixture]) -> SessionMixture:
     return model_class.load_from_checkpoint(file, weights_only=True).eval()
 
 
-def run(sessions: int, seeds: int, folder: Path) -> None:
+def run(sessions: int, seeds: int, folder: Path, gate: str = "abs") -> None:
     """Trains every model with every seed, and prints the tables."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in MODELS}
     shares: dict[str, list[dict[str, float]]] = {name: [] for name in MIXTURES}
     places: dict[str, list[list[float]]] = {name: [] for name in MIXTURES}
     for seed in track(range(seeds), "seeds", console=console):
         for name in MODELS:
-            metrics = fit(name, seed, sessions, folder)
+            metrics = fit(name, seed, sessions, folder, gate)
             found[name].append(metrics)
             console.print(name, seed, {m: round(metrics[f"test/{m}"], 4) for m in METRICS})
         root = folder / f"sessions_{seed}"
@@ -136,6 +137,7 @@ def main() -> None:
     )
     parser.add_argument("--sessions", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--gate", default="abs", help="of the mixtures, such as sufficiency")
     parser.add_argument("--folder", type=Path, help="new folder, to keep data and runs in")
     options = parser.parse_args()
     if options.folder and options.folder.exists():
@@ -143,7 +145,7 @@ def main() -> None:
         parser.error(f"--folder: {options.folder} exists already")
     print_machine("torch", "pytorch-lightning")
     with tempfile.TemporaryDirectory() as folder:
-        run(options.sessions, options.seeds, options.folder or Path(folder))
+        run(options.sessions, options.seeds, options.folder or Path(folder), options.gate)
 
 
 if __name__ == "__main__":
