@@ -52,7 +52,8 @@ def test_contributions_add_up_to_the_logit(name, row, seed):
         logits = model(one)[one.future_mask] if name in SESSIONS else model(one)
     track = found.position if name in SESSIONS else found.index
     mine = found.contribution.groupby(track.to_numpy()).sum()
-    np.testing.assert_allclose(mine, logits, atol=1e-5)
+    # the logits of InterHAt reach 150, where float32 has steps of 1.5e-5
+    np.testing.assert_allclose(mine, logits, rtol=1e-6, atol=1e-5)
     assert found.error[found.fields != "(rest)"].notna().all()
     assert not model.training
 

@@ -166,6 +166,7 @@ def splits_of(data, device, monkeypatch):
     progress = SimpleNamespace(is_last_batch=False, current=SimpleNamespace(ready=0))
     data.trainer = SimpleNamespace(
         strategy=SimpleNamespace(root_device=device),
+        lightning_module=None,
         global_rank=0,
         world_size=1,
         accumulate_grad_batches=1,
