@@ -106,18 +106,18 @@ def interactions_of(sets: Sequence[Set]) -> list[Interaction]:
 
 
 @lru_cache(1)  # those of many features are large
-def _shared(features: int, trial: int) -> SharedMasks:
-    config = WalshConfig(masks=FITTED, held_out=CONFIRMED)
+def _shared(features: int, trial: int, min_gain: float) -> SharedMasks:
+    config = WalshConfig(masks=FITTED, held_out=CONFIRMED, min_gain=min_gain)
     return SharedMasks(features, config, trial)
 
 
-def perturbed(instance: Any, trial: int, number: int, lime: bool) -> Perturbed:
+def perturbed(instance: Any, trial: int, number: int, given: argparse.Namespace) -> Perturbed:
     """The perturbations of an instance, fresh ones for each trial."""
-    shared = _shared(len(instance.names), trial).masks[1:]
+    shared = _shared(len(instance.names), trial, given.min_gain).masks[1:]
     fresh = bernoulli_masks(FRESH, shared.shape[1], generator(trial, number))
     masks = torch.cat((shared, fresh))
     y = score(instance.scores, instance.switches.apply(instance.x, masks)).double().numpy()
-    weight = lime_weights(masks).double().numpy() if lime else np.ones(len(y))
+    weight = lime_weights(masks).double().numpy() if given.lime else np.ones(len(y))
     return Perturbed(masks, y, weight)
 
 
@@ -128,16 +128,17 @@ def varies(instance: Any) -> bool:
     return bool(y.max() - y.min() > 1e-6 * y.abs().max())
 
 
-def by_walsh(p: Perturbed, trial: int, own: float) -> list[Set]:
+def by_walsh(p: Perturbed, trial: int, own: float, min_gain: float) -> list[Set]:
     """What Walsh regression keeps, the largest share first."""
     y = np.concatenate(([own], p.y[: FITTED + CONFIRMED]))
-    (found,) = _shared(p.masks.shape[1], trial).fits(y[None])
+    (found,) = _shared(p.masks.shape[1], trial, min_gain).fits(y[None])
     return [c.features for c in found.shown.interactions]
 
 
-def by_nid(p: Perturbed, trial: int, lime: bool) -> list[Set]:
+def by_nid(p: Perturbed, trial: int, given: argparse.Namespace) -> list[Set]:
     """What NID's k-threshold keeps, the strongest first."""
-    config = MadexConfig("nid", samples=(FITTED, CONFIRMED, FRESH), lime_weights=lime)
+    samples, gain = (FITTED, CONFIRMED, FRESH), given.min_gain
+    config = MadexConfig("nid", samples=samples, min_gain=gain, lime_weights=given.lime)
     y = torch.from_numpy(p.y).float()
     centre = torch.ones(1, p.masks.shape[1])
     (found,) = explain(p.masks[None], y[None], centre, config, [generator(trial)])
@@ -166,10 +167,10 @@ class Errors:
             rows += [[] for _ in range(trial + 1 - len(rows))]
             rows[trial].append(value)
 
-    def instance(self, instance: Any, trial: int, number: int, lime: bool) -> None:
+    def instance(self, instance: Any, trial: int, number: int, given: argparse.Namespace) -> None:
         """Adds an instance."""
         start = time.process_time()
-        p = perturbed(instance, trial, number, lime)
+        p = perturbed(instance, trial, number, given)
         variance = p.variance
         self.seconds.setdefault("scores", []).append(time.process_time() - start)
         one = instance.switches.apply(instance.x, torch.ones(1, p.masks.shape[1]))
@@ -177,7 +178,10 @@ class Errors:
         self.add(("linear (LIME)", "0"), trial, p.error([]), variance)
         for name in DETECTORS:
             start = time.process_time()
-            sets = by_nid(p, trial, lime) if name == "NID" else by_walsh(p, trial, own)
+            if name == "NID":
+                sets = by_nid(p, trial, given)
+            else:
+                sets = by_walsh(p, trial, own, given.min_gain)
             self.seconds.setdefault(name, []).append(time.process_time() - start)
             found = interactions_of(sets)
             self.found.setdefault(name, []).append(len(found))
@@ -194,6 +198,9 @@ def main() -> None:
     parser.add_argument("--instances", type=int, help="number of instances")
     parser.add_argument("--trials", type=int, help="number of trials")
     parser.add_argument("--lime", action="store_true", help="weigh perturbations as LIME does")
+    parser.add_argument(
+        "--min_gain", type=float, default=1e-3, help="share of the variance of an interaction"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the models")
     parser.add_argument("--quick", action="store_true", help="small models, 6 instances, 1 trial")
     given = parser.parse_args()
@@ -211,7 +218,7 @@ def main() -> None:
             chosen.sort(key=lambda instance: len(instance.names))  # which share their masks
             for trial in range(trials):
                 for number, instance in enumerate(chosen):
-                    errors.instance(instance, trial, number, given.lime)
+                    errors.instance(instance, trial, number, given)
             _print(box, errors, chosen)
 
 

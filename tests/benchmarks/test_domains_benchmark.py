@@ -40,7 +40,7 @@ def planted(rows):
 def test_errors_without_and_with_the_interaction(domains, lime):
     errors = domains.Errors()
     for number in range(2):
-        errors.instance(box(planted), 0, number, lime)
+        errors.instance(box(planted), 0, number, SimpleNamespace(lime=lime, min_gain=1e-3))
     linear = errors.of["linear (LIME)", "0"][0]
     if not lime:
         assert linear == pytest.approx([1, 1], abs=0.02)
