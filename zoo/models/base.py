@@ -6,7 +6,7 @@ Shapes: B batch.
 import inspect
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +36,7 @@ from zoo.models.description import Description, class_name, layer_name, paragrap
 from zoo.models.gates import Gate
 from zoo.models.measures import mean_loss
 from zoo.models.metrics import MetricDict, check_shapes
+from zoo.models.terms import Term
 from zoo.models.weighed import WeighedModule
 from zoo.nn.memory import keep_freed_memory
 
@@ -259,6 +260,32 @@ class ZooModule(WeighedModule):
     def gates(self, batch: Any) -> list[Gate]:
         """Weights that the model gives, row by row, to fields or parts of itself; none."""
         return []
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Functions of a few fields each whose sum, with a constant, is the logit; none."""
+        return ()
+
+    def contributions(self, batch: Any) -> Tensor:
+        """[B, P] what each of the P `terms` adds to the logit of a row, zero where it is off."""
+        return batch.label.new_zeros(*batch.label.shape, 0)
+
+    def switch(self, names: Collection[str], on: bool) -> None:
+        """Switches some of the `terms` on or off, which a checkpoint keeps.
+
+        Args:
+            names: Names of the terms.
+            on: Whether they are added to the logit from now on.
+        """
+        missing(self, "switch", "terms to switch")
+
+    def shift(self, by: float) -> None:
+        """Adds to the constant of a model of `terms`.
+
+        Args:
+            by: What the logit of each row rises by.
+        """
+        missing(self, "shift", "a constant beside its terms")
 
     # Checkpoint
 
