@@ -10,6 +10,7 @@ from zoo.data.schema import Field, Schema
 # Where the models live. Each is imported when it is first asked for: what needs none of them,
 # such as `zoo.inspect`, does not wait for Lightning, which takes longer to import than PyTorch.
 MODELS = {
+    "AdditiveNetwork": "zoo.additive.network",
     "AutoInt": "zoo.ctr.autoint",
     "DCN": "zoo.ctr.dcn",
     "DeepFM": "zoo.ctr.deepfm",

@@ -16,11 +16,12 @@ ROOMS = {  # what each room may import; `zoo` is the root's lazy exports
     "zoo.models": {"zoo", "zoo.data", "zoo.nn", "zoo.models"},
     "zoo.ctr": {"zoo.data", "zoo.nn", "zoo.models", "zoo.ctr"},
     "zoo.experts": {"zoo.data", "zoo.nn", "zoo.models", "zoo.experts"},
+    "zoo.additive": {"zoo.data", "zoo.nn", "zoo.models", "zoo.ctr", "zoo.additive"},
     "zoo.glider": {"zoo.data", "zoo.nn", "zoo.glider"},
     "zoo.inspect": {"zoo.data", "zoo.nn", "zoo.models", "zoo.inspect"},
     "zoo.export": {"zoo.data", "zoo.nn", "zoo.models", "zoo.export"},
     "zoo.run": {
-        *("zoo", "zoo.data", "zoo.nn", "zoo.models", "zoo.ctr", "zoo.experts"),
+        *("zoo", "zoo.data", "zoo.nn", "zoo.models", "zoo.ctr", "zoo.experts", "zoo.additive"),
         *("zoo.glider", "zoo.inspect", "zoo.export", "zoo.run"),
     },
     "datamodules.prepared": {"zoo.data", "datamodules.prepared"},

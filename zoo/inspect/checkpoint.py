@@ -22,8 +22,9 @@ BUILDERS = (
 )
 SMALL = 2**20  # bytes; what is expanded to no more harms nobody
 SQUARES = ("sum", "exp_avg_sq")  # of Adagrad, of Adam
-# of batch normalisation, and of encodings of numbers
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "bin_edges")
+# of batch normalisation, of encodings of numbers, and of the terms of additive models
+NORMALISATION = ("running_mean", "running_var", "num_batches_tracked")
+BUFFERS = (*NORMALISATION, "bin_edges", ".means", ".offsets", ".spread")
 
 
 def read(path: Path) -> dict[str, Any]:

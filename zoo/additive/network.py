@@ -1,0 +1,236 @@
+"""An additive network: a glass box of single fields, pairs and triples.
+
+Shapes: B batch, F fields, N numbers, D embedding, Q terms, T bins.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.additive.kept import KeptRows
+from zoo.additive.monotone import MonotoneProducts, directions_of
+from zoo.additive.products import Products, Singles
+from zoo.additive.purified import Inputs, PurifiedSum
+from zoo.additive.terms import Terms, resolved
+from zoo.ctr.base import CTRModule
+from zoo.data.batch import Batch
+from zoo.data.errors import ZooError, require
+from zoo.data.schema import Schema
+from zoo.models.description import Description, Term
+from zoo.nn.embedding import FusedEmbedding
+from zoo.nn.numbers import NumericalEncoding
+
+
+class AdditiveNetwork(CTRModule):
+    """A sum of functions of few fields each, every one of which can be looked at.
+
+        logit = b + sum_T f_T(x_T),   f_T(x_T) = sum_k prod_{j in T} phi_Tjk(x_j)
+
+    with phi_Tjk(x_j) = <w_Tjk, e_j(x_j)> and the vectors e_j of the fields: of a category its
+    embedding, of a number a curve that is linear in each of its quantile bins and constant beyond
+    the training rows. Terms of single fields are a neural additive model (Agarwal et al., *Neural
+    Additive Models*, NeurIPS 2021); with those of detected interactions it is a sparse interaction
+    additive network (Enouen & Liu, NeurIPS 2022, section 3) or GA2M (Lou et al., KDD 2013), whose
+    terms are low-rank tensors in place of deep networks or trees.
+
+    What a term adds is told apart from what smaller terms add: over each of its fields alone its
+    mean is zero (see `zoo.additive.purified`), and so is its mean over the training rows.
+
+    Args:
+        schema: Fields of the batches and their cardinalities; see `Schema`.
+        terms: Fields of each term, such as `[[age], [age, city]]`; or `{from: interactions.json,
+            pairs: 20, triples: 5}`, all single fields and the strongest interactions of a file
+            that `detect` wrote; null is all single fields.
+        rank: Number of products in the terms of several fields.
+        monotone: Numbers in which the logit may only rise (1) or only fall (-1), such as
+            `{price: -1}`.
+        switched_off: Names of terms that predictions leave out, such as `age x city`.
+        embedding_std: Standard deviation of the initial embeddings.
+        numerical_encoding: What a function of a number is linear in: `piecewise_linear`, its
+            place in each of its quantile bins; `learned_bins`, the weights of soft bins whose
+            cuts are learned; `none`, the number itself.
+        numerical_bins: Largest number of these bins, fitted on the training rows.
+        shared: Options of `CTRModule`.
+
+    Attributes:
+        terms: The terms, in the order of `contributions`.
+        additive: Their functions.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        terms: Terms | None = None,
+        rank: int = 8,
+        monotone: dict[str, int] | None = None,
+        switched_off: Sequence[str] = (),
+        embedding_std: float = 0.01,
+        numerical_encoding: NumericalEncoding = "piecewise_linear",
+        numerical_bins: int = 32,
+        **shared: Any,
+    ) -> None:
+        super().__init__(
+            schema,
+            embed_numerical=False,
+            first_order=False,
+            embedding_std=embedding_std,
+            numerical_encoding=numerical_encoding,
+            numerical_bins=numerical_bins,
+            **shared,
+        )
+        for name in ("embed_numerical", "first_order"):
+            self.hparams.pop(name)  # no options here, so none to reload with
+        require(rank >= 1, "rank must be at least 1", rank)
+        assert isinstance(self.embedding, FusedEmbedding)  # of one size
+        if self.embedding.pooling.candidates:
+            raise ZooError(
+                "model.pooling: attention would make the terms of a list depend on another field: "
+                "choose mean or sum"
+            )
+        found = resolved(terms, self.schema)
+        self.save_hyperparameters({"terms": found}, logger=False)
+        dim, bins = self.embedding.embedding_dim, max(self.embedding.bins, 1)
+        self.number_vectors = nn.Parameter(torch.empty(len(self.schema.numerical), bins, dim))
+        nn.init.normal_(self.number_vectors, std=embedding_std)
+        directions = directions_of(monotone, self.schema, numerical_encoding)
+        self.additive = _terms_of(self.schema, found, rank, dim, bins, directions)
+        self.kept_rows = KeptRows()
+        self.terms = tuple(Term(tuple(fields)) for fields in found)
+        self.switch_off(switched_off)
+
+    def switch_off(self, names: Sequence[str]) -> None:
+        """Leaves terms out of the logit, and no others; a checkpoint says which.
+
+        Args:
+            names: Their names, such as `age x city`.
+
+        Raises:
+            ZooError: where there is no such term.
+        """
+        known = [term.name for term in self.terms]
+        for name in names:
+            require(name in known, f"switched_off must name terms: {', '.join(known)}", name)
+        self.additive.switch_off([known.index(name) for name in names])
+        self.terms = tuple(replace(term, switched_off=term.name in names) for term in self.terms)
+        self.save_hyperparameters({"switched_off": [*names]}, logger=False)
+
+    # Logits
+
+    def forward(self, batch: Batch) -> Tensor:
+        """[B] logits."""
+        return self.recalibrated(self.bias + self.additive(*self._inputs(batch)))
+
+    def contributions(self, batch: Batch) -> Tensor:
+        """[B, Q] what each term adds to the logit; together with the `intercept` the logit.
+
+        The mean of each over the training rows is zero; of a term that is switched off, all are.
+        """
+        return self.additive.contributions(*self._inputs(batch)).T
+
+    @property
+    def intercept(self) -> Tensor:
+        """[1] what no term adds: the logit of a row in which every term adds nothing."""
+        return self.recalibrated(self.bias + self.additive.constant())
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """[F, B, D] vectors of all fields, numbers first, and [N, B, T] encodings of numbers."""
+        embedded = self.embedding(batch)
+        count = len(self.schema.numerical)
+        numbers = embedded.flat[:, embedded.flat.shape[1] - self._number_columns :]
+        bins = numbers.unsqueeze(2)
+        if self.embedding.encoding is not None:  # beyond the training rows as at their ends
+            bins = numbers[:, count:].unflatten(1, (count, -1)).clamp(0, 1)
+        bins = bins.transpose(0, 1)
+        vectors = torch.bmm(bins, self.number_vectors)
+        return torch.cat((vectors, embedded.vectors.transpose(0, 1))), bins
+
+    @property
+    def _number_columns(self) -> int:
+        """Columns of `Embedded.flat` behind the vectors."""
+        return len(self.schema.numerical) * (1 + self.embedding.bins)
+
+    # Training
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Keeps the first rows, by which terms are told apart."""
+        super().on_train_batch_start(batch, batch_idx)
+        self.kept_rows.add(batch)
+
+    def on_validation_start(self) -> None:
+        """Tells the terms apart, so that the checkpoint of these weights can."""
+        if not self.trainer.sanity_checking:
+            self.purify()
+
+    def on_train_epoch_end(self) -> None:
+        """The same, where nothing is validated."""
+        super().on_train_epoch_end()
+        self.purify()
+
+    def purify(self) -> None:
+        """Tells the terms apart by the rows that training has kept; no logit changes.
+
+        Nothing is done while terms are switched off, as logits would change.
+        """
+        if self.kept_rows.rows and self.additive.all_on:
+            training = self.training
+            self.eval()
+            self.additive.fit(self._kept_inputs)
+            self.train(training)
+
+    @torch.no_grad()
+    def _kept_inputs(self) -> Iterator[Inputs]:
+        for batch in self.kept_rows.batches():
+            yield *self._inputs(batch), self._weights(batch)
+
+    def _weights(self, batch: Batch) -> Tensor:
+        return torch.ones_like(batch.label) if batch.weight is None else batch.weight
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Switches off the terms that were off when it was saved."""
+        super().on_load_checkpoint(checkpoint)
+        self.switch_off(checkpoint["hyper_parameters"].get("switched_off") or ())
+
+    @classmethod
+    def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
+        """Also the terms, and which are switched off."""
+        off = options.get("switched_off") or ()
+        terms = (Term(tuple(fields)) for fields in resolved(options.get("terms"), schema))
+        return replace(
+            super().describe(schema, options),
+            terms=tuple(replace(term, switched_off=term.name in off) for term in terms),
+        )
+
+
+def _terms_of(
+    schema: Schema,
+    terms: Sequence[Sequence[str]],
+    rank: int,
+    dim: int,
+    bins: int,
+    directions: Mapping[int, int],
+) -> PurifiedSum:
+    """The terms by size, those with a monotone number apart from the others."""
+    fields = [field.name for field in schema.embedded(True)]
+    numbers = [tuple(sorted(fields.index(name) for name in term)) for term in terms]
+    kinds = [(len(term), any(i in directions for i in term)) for term in numbers]
+    groups = [[i for i, k in enumerate(kinds) if k == kind] for kind in sorted({*kinds})]
+    products: list[Products] = []
+    for group in groups:
+        mine, (size, bounded) = [numbers[i] for i in group], kinds[group[0]]
+        if bounded:
+            products.append(MonotoneProducts(mine, dim, rank if size > 1 else 1, bins, directions))
+        elif size == 1:
+            products.append(Singles(mine, dim, _columns(schema, [term[0] for term in mine])))
+        else:
+            products.append(Products(mine, dim, rank))
+    return PurifiedSum(numbers, groups, products)
+
+
+def _columns(schema: Schema, numbers: Sequence[int]) -> list[int]:
+    """For each field, how many fields of the same vocabulary stand before it."""
+    fields = schema.embedded(True)
+    owners = [fields[number].vocabulary or fields[number].name for number in numbers]
+    return [owners[:place].count(owner) for place, owner in enumerate(owners)]
