@@ -3,8 +3,7 @@
 Shapes: B batch, F fields, N numbers, D embedding, Q terms, T bins.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +17,8 @@ from zoo.additive.terms import Terms, resolved
 from zoo.ctr.base import CTRModule
 from zoo.data.batch import Batch
 from zoo.data.errors import ZooError, require
-from zoo.data.schema import Schema
-from zoo.models.description import Description, Term
+from zoo.data.schema import JOINER, Schema
+from zoo.models.terms import Term
 from zoo.nn.embedding import FusedEmbedding
 from zoo.nn.numbers import NumericalEncoding
 
@@ -56,8 +55,8 @@ class AdditiveNetwork(CTRModule):
         shared: Options of `CTRModule`.
 
     Attributes:
-        terms: The terms, in the order of `contributions`.
-        additive: Their functions.
+        fields: Names of the fields of each term, by its name.
+        additive: The functions of the terms.
     """
 
     def __init__(
@@ -98,24 +97,47 @@ class AdditiveNetwork(CTRModule):
         directions = directions_of(monotone, self.schema, numerical_encoding)
         self.additive = _terms_of(self.schema, found, rank, dim, bins, directions)
         self.kept_rows = KeptRows()
-        self.terms = tuple(Term(tuple(fields)) for fields in found)
-        self.switch_off(switched_off)
+        self.fields = {JOINER.join(term): tuple(term) for term in found}
+        self._leave_out(switched_off)
 
-    def switch_off(self, names: Sequence[str]) -> None:
-        """Leaves terms out of the logit, and no others; a checkpoint says which.
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms, in the order of `contributions`."""
+        off = self.hparams["switched_off"]
+        return tuple(Term(name, fields, name not in off) for name, fields in self.fields.items())
+
+    def switch(self, names: Collection[str], on: bool) -> None:
+        """Switches terms on or off, which a checkpoint keeps.
 
         Args:
-            names: Their names, such as `age x city`.
+            names: Names of the terms, such as `age x city`.
+            on: Whether they are added to the logit from now on.
 
         Raises:
             ZooError: where there is no such term.
         """
-        known = [term.name for term in self.terms]
-        for name in names:
-            require(name in known, f"switched_off must name terms: {', '.join(known)}", name)
-        self.additive.switch_off([known.index(name) for name in names])
-        self.terms = tuple(replace(term, switched_off=term.name in names) for term in self.terms)
+        self._known(names)
+        before = self.hparams["switched_off"]
+        self._leave_out([n for n in self.fields if (not on if n in names else n in before)])
+
+    def _leave_out(self, names: Sequence[str]) -> None:
+        self._known(names)
+        self.additive.switch_off([[*self.fields].index(name) for name in names])
         self.save_hyperparameters({"switched_off": [*names]}, logger=False)
+
+    def _known(self, names: Collection[str]) -> None:
+        for name in names:
+            known = ", ".join(self.fields)
+            require(name in self.fields, f"switched_off must name terms: {known}", name)
+
+    def shift(self, by: float) -> None:
+        """Adds to the constant.
+
+        Args:
+            by: What the logit of each row rises by.
+        """
+        with torch.no_grad():
+            self.bias += by
 
     # Logits
 
@@ -191,17 +213,7 @@ class AdditiveNetwork(CTRModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Switches off the terms that were off when it was saved."""
         super().on_load_checkpoint(checkpoint)
-        self.switch_off(checkpoint["hyper_parameters"].get("switched_off") or ())
-
-    @classmethod
-    def describe(cls, schema: Schema, options: Mapping[str, Any]) -> Description:
-        """Also the terms, and which are switched off."""
-        off = options.get("switched_off") or ()
-        terms = (Term(tuple(fields)) for fields in resolved(options.get("terms"), schema))
-        return replace(
-            super().describe(schema, options),
-            terms=tuple(replace(term, switched_off=term.name in off) for term in terms),
-        )
+        self._leave_out(checkpoint["hyper_parameters"].get("switched_off") or ())
 
 
 def _terms_of(

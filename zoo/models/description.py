@@ -9,7 +9,6 @@ from typing import Any
 
 import zoo
 from zoo.data.errors import ZooError
-from zoo.data.schema import JOINER
 
 FORMULA = "    "  # what the paragraphs of a docstring that are formulas begin with
 
@@ -79,24 +78,6 @@ class FieldPairs:
 
 
 @dataclass(frozen=True)
-class Term:
-    """A term of an additive model.
-
-    Attributes:
-        fields: Names of the fields that it is a function of, in the order of the schema.
-        switched_off: Whether predictions leave it out.
-    """
-
-    fields: tuple[str, ...]
-    switched_off: bool = False
-
-    @property
-    def name(self) -> str:
-        """Such as `age x city`."""
-        return JOINER.join(self.fields)
-
-
-@dataclass(frozen=True)
 class Description:
     """A model in words, and which of its weights belong to which fields.
 
@@ -108,7 +89,6 @@ class Description:
         experts: Experts of a mixture.
         unused: Names of the fields that no expert of a mixture sees.
         pairs: Matrices between two fields each.
-        terms: Terms of an additive model, in the order of its `contributions`.
     """
 
     text: str
@@ -118,7 +98,6 @@ class Description:
     experts: tuple[Expert, ...] = ()
     unused: tuple[str, ...] = ()
     pairs: tuple[FieldPairs, ...] = ()
-    terms: tuple[Term, ...] = ()
 
     @property
     def formula(self) -> str:
@@ -150,7 +129,6 @@ class Description:
                 _names(data["unused"]),
                 # which earlier versions did not write
                 tuple(_field_pairs(pairs) for pairs in data.get("pairs", ())),
-                tuple(_term(term) for term in data.get("terms", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ZooError(f"its description is damaged: {error!r}") from error
@@ -186,10 +164,6 @@ def _field_pairs(data: Mapping[str, Any]) -> FieldPairs:
     return FieldPairs(
         str(data["title"]), str(data["reading"]), str(data["parameter"]), _names(data["fields"])
     )
-
-
-def _term(data: Mapping[str, Any]) -> Term:
-    return Term(_names(data["fields"]), bool(data["switched_off"]))
 
 
 def _names(values: Sequence[Any]) -> tuple[str, ...]:
