@@ -1,6 +1,6 @@
 """The first screen of a report: what is this, is it good, what does it use, can I trust it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from zoo.inspect.shown import Shown
 from zoo.inspect.weights_only.effects import LinearWeight
 from zoo.inspect.with_data.quality import Quality
 from zoo.inspect.with_data.slices import BY_VALUE, far_slices
+from zoo.inspect.with_data.terms import TermOfSample
 
 FIELDS, FEW = 8, 5  # bars of fields, and of what stands below them
 CALIBRATED = 0.02  # mean gap of predicted and observed shares up to which they agree
@@ -93,6 +94,7 @@ class Overview:
             bars = [Bar(i.field, i.logloss, f"{i.logloss:+.4f}", Z_95 * i.error) for i in ranked]
             title = "Fields, by what the logloss rises where they are shuffled"
             yield Bars(bars, "Thin lines are 95 % intervals.", title)
+            yield from _terms(scores.explanation.terms)
         yield from self._interactions()
         if not scores and self.found.effects.linear:
             bars = [*map(_linear_bar, self.found.effects.linear[:FIELDS])]
@@ -169,6 +171,13 @@ def _data_class(found: Inspection) -> str:
 def _linear_bar(weight: LinearWeight) -> Bar:
     value = "each unit" if weight.value is None else weight.value
     return Bar(weight.field, weight.weight, f"{weight.weight:+.3f}", value_of=value)
+
+
+def _terms(terms: Sequence[TermOfSample]) -> Iterator[Bars]:
+    on = [term for term in terms if term.on][:FIELDS]
+    bars = [Bar(term.name, term.spread, f"{term.spread:.3f}") for term in on]
+    title = "Terms, by how much what they add to the logit differs between rows"
+    yield from [Bars(bars, title=title)] * bool(bars)
 
 
 def _gap(part: Quality) -> float:

@@ -14,6 +14,7 @@ from zoo.inspect.page import GREY
 from zoo.inspect.table import escaped
 
 BLUE, ORANGE = "#4c8bf5", "#e8833a"  # legible on white and on black
+EMPTY = "rgba(128,136,148,0.35)"  # of cells that hold nothing
 TICKS = 20  # columns of a heat map that are named on a phone
 BELOW = {"y": -0.25, "yanchor": "top", "traceorder": "normal"}  # a legend of many names
 POINT = {"color": GREY, "size": 10, "symbol": "diamond", "line": {"color": "white", "width": 1}}
@@ -146,6 +147,49 @@ def heat(
     plot.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     plot.update_xaxes(showgrid=False, zeroline=False)
     plot.update_layout(height=max(340, 140 + 14 * len(rows)))
+    return plot
+
+
+def signed_heat(
+    values: Sequence[Sequence[float | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    most: float,
+    text: Sequence[Sequence[str]],
+) -> go.Figure:
+    """A heat map of numbers on both sides of zero; a cell that is None is grey.
+
+    Args:
+        values: Numbers by row and column.
+        rows: Names of the rows.
+        columns: Names of the columns.
+        most: Where the scale ends, to both sides.
+        text: What a cell shows when it is pointed at, as plotly shows it as text.
+    """
+    places = {"x": list(range(len(columns))), "y": list(range(len(rows)))}
+    shared = {**places, "text": text, "hovertemplate": "%{text}<extra></extra>", "xgap": 1}
+    plot = go.Figure()
+    if any(x is None for row in values for x in row):
+        empty = [[1 if x is None else None for x in row] for row in values]
+        scale = [[0, EMPTY], [1, EMPTY]]
+        shown = {"showscale": False, "hoverongaps": False, "ygap": 1}
+        plot.add_heatmap(z=empty, colorscale=scale, **shared, **shown)
+    plot.add_heatmap(
+        z=values,
+        zmin=-most,
+        zmax=most,
+        colorscale=[[0, ORANGE], [0.5, "#f2f2f2"], [1, BLUE]],
+        colorbar={"orientation": "h", "thickness": 10, "y": 1, "yanchor": "bottom"},
+        hoverongaps=False,
+        ygap=1,
+        **shared,
+    )
+    for axis, labels in (("xaxis", columns), ("yaxis", rows)):
+        shown = names(short(label, 16) for label in labels)
+        ticks = {"tickvals": list(range(len(labels))), "ticktext": shown}
+        plot.update_layout({axis: {**ticks, "showgrid": False, "zeroline": False}})
+    plot.update_yaxes(autorange="reversed")
+    plot.update_layout(height=max(340, 170 + 22 * len(rows)))
     return plot
 
 

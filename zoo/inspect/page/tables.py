@@ -63,6 +63,24 @@ class Filtered:
         )
 
 
+@dataclass(frozen=True)
+class Folded:
+    """A table whose title alone is shown until it is opened.
+
+    Attributes:
+        table: The table.
+    """
+
+    table: TextTable
+
+    def html(self) -> str:
+        """The title and, once it is opened, the table."""
+        title = self.table.title
+        return (
+            f"<details><summary>{escaped(title)}</summary>{table_html(self.table, title)}</details>"
+        )
+
+
 def table_html(table: TextTable, section: str) -> str:
     """A table under its title, which is left out where it is that of the section."""
     body, sums = table.rows, []

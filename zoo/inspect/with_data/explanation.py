@@ -8,12 +8,13 @@ from typing import Any
 from zoo.data.batch import SessionBatch
 from zoo.inspect.grid import Grid
 from zoo.inspect.page import Section
-from zoo.inspect.with_data import attention, examples, gates, importance, session
+from zoo.inspect.with_data import attention, examples, gates, importance, session, terms
 from zoo.inspect.with_data.examples import Example
 from zoo.inspect.with_data.gates import GateOfSample
 from zoo.inspect.with_data.importance import Importance
 from zoo.inspect.with_data.sample import sample
 from zoo.inspect.with_data.session import Session
+from zoo.inspect.with_data.terms import TermOfSample
 from zoo.models.base import ZooModule
 
 
@@ -28,6 +29,7 @@ class Explanation:
         gates: Weights that the model gives to fields or parts of itself, anew in each row.
         examples: Rows in which each expert of a mixture is surest, and most heard.
         session: The session whose attribution changes most along its tracks.
+        terms: Terms of a glass box with their shapes, those that vary most first.
     """
 
     rows: int
@@ -36,10 +38,12 @@ class Explanation:
     gates: tuple[GateOfSample, ...]
     examples: tuple[Example, ...]
     session: Session | None
+    terms: tuple[TermOfSample, ...] = ()
 
     def sections(self) -> Iterator[Section]:
         """One of each fact."""
         yield from importance.sections(self.importance, self.rows)
+        yield from terms.sections(self.terms)
         yield from attention.sections(self.attention)
         yield from gates.sections(self.gates)
         yield from session.sections(self.session)
@@ -71,4 +75,5 @@ def explain(
         tuple(gates.gates_of(model, batch)),
         tuple(examples.examples_of(model, batch, encoder)) if mixed else (),
         session.session_of(model, batch) if in_sessions else None,
+        tuple(terms.terms_of(model, batch, encoder)),
     )
