@@ -30,11 +30,11 @@ from datamodules.sessions.records import (
     HALF,
     LABEL,
     MAX_LENGTH,
-    SESSION,
     UNLABELLED,
+    record_type,
 )
 
-MALFORMED, EMPTY_HALF, WRONG_LENGTH, TOO_MANY_ROWS, TOO_FEW_ROWS, UNORDERED = range(1, 7)
+MALFORMED, EMPTY_HALF, WRONG_LENGTH, TOO_MANY_ROWS, TOO_FEW_ROWS, UNORDERED, USERS = range(1, 8)
 REASONS = (
     "",
     "a row of it is malformed",
@@ -43,6 +43,7 @@ REASONS = (
     "it has more rows than its session_length",
     "it has fewer rows than its session_length",
     "its rows are out of order",
+    "its rows are of more than one user",
 )
 ALWAYS, PAST, LABELS = (
     np.array([CELLS.index(column) for column in columns])
@@ -65,6 +66,7 @@ class SessionReader:
     Attributes:
         rejected: The sessions that cannot be used, and the number of all sessions.
         unknown_tracks: Number of rows of the usable sessions whose track is not in the table.
+        unknown_users: Number of the usable sessions whose user is not in the table of users.
     """
 
     def __init__(self, reader: LogReader, files: list[Path], labelled: bool = True) -> None:
@@ -72,10 +74,10 @@ class SessionReader:
         self.files = files
         self.labelled = labelled
         self.rejected = Rejected("sessions", "max_bad_sessions")
-        self.unknown_tracks = 0
+        self.unknown_tracks = self.unknown_users = 0
 
     def __iter__(self) -> Iterator[tuple[list[bytes], np.ndarray]]:
-        """Ids [S] and records [S] of `SESSION` of the usable sessions, in order."""
+        """Ids [S] and records [S], of `record_type`, of the usable sessions, in order."""
         ids, rows = pa.array([], pa.binary()), np.empty(0, ROW)
         for more_ids, more in self.reader.blocks(self.files):
             ids, rows = pa.concat_arrays([ids, more_ids]), np.concatenate((rows, more))
@@ -92,15 +94,17 @@ class SessionReader:
     ) -> tuple[list[bytes], np.ndarray]:
         bad = _bad_cells(rows["cells"], self.labelled)
         self._count_malformed(rows, bad)
-        problem = _problems(rows["cells"], starts, np.asarray(bad.any(1)))
+        problem = _problems(rows, starts, np.asarray(bad.any(1)))
         self._count_unusable(ids, rows, starts, problem)
         good = np.flatnonzero(problem == 0)
-        records = _records(rows, starts[good])
+        records = _records(rows, starts[good], self.reader.users is not None)
         records["row"] = self.rejected.total + good
         self.rejected.total += len(starts)
         for half in ("past", "future"):
             real = np.arange(HALF) < records[half][:, None]
             self.unknown_tracks += int(((records[f"{half}_track"] == 0) & real).sum())
+        if self.reader.users is not None:
+            self.unknown_users += int((records["user"] == 0).sum())
         return pc.take(ids, pa.array(starts[good])).to_pylist(), records
 
     def _count_malformed(self, rows: np.ndarray, bad: np.ndarray) -> None:
@@ -148,8 +152,9 @@ def _bad_cells(cells: np.ndarray, labelled: bool) -> np.ndarray:
     return bad
 
 
-def _problems(cells: np.ndarray, starts: np.ndarray, malformed: np.ndarray) -> np.ndarray:
+def _problems(rows: np.ndarray, starts: np.ndarray, malformed: np.ndarray) -> np.ndarray:
     """[S] numbers of `REASONS`; 0 where nothing is wrong."""
+    cells, user = rows["cells"], rows["user"]
     position, length = (cells[:, CELLS.index(column)] for column in (POSITION, LENGTH))
     count = np.diff(np.append(starts, len(cells)))
     order = np.arange(len(cells)) - np.repeat(starts, count) + 1
@@ -163,14 +168,17 @@ def _problems(cells: np.ndarray, starts: np.ndarray, malformed: np.ndarray) -> n
         # a repeated position is a missing one
         TOO_FEW_ROWS: (count < most) | (positions != (np.int64(2) << np.clip(most, 0, 61)) - 2),
         UNORDERED: np.logical_or.reduceat(position != order, starts),
+        USERS: np.logical_or.reduceat(user != np.repeat(user[starts], count), starts),
     }
     return np.select(list(checks.values()), list(checks), 0)
 
 
-def _records(rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _records(rows: np.ndarray, starts: np.ndarray, with_user: bool) -> np.ndarray:
     """Records of the sessions that begin at these rows, without their numbers."""
     length = rows["cells"][starts, CELLS.index(LENGTH)]
-    records = np.zeros(len(starts), SESSION)
+    records = np.zeros(len(starts), record_type(with_user))
+    if with_user:
+        records["user"] = rows["user"][starts]
     records["past"], records["future"] = length // 2, length - length // 2
     steps = np.arange(HALF)
     for half, first in (("past", starts), ("future", starts + length // 2)):

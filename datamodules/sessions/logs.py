@@ -19,6 +19,7 @@ from datamodules.prepared.arrow import compute as pc
 from datamodules.prepared.rejected import Rejected
 from datamodules.sessions.columns import read_columns
 from datamodules.sessions.records import CODES, COUNTS, FLAGS, VALUES
+from datamodules.sessions.users import USER_ID
 from zoo.data.errors import ZooError
 
 MAX_CODE = 255
@@ -41,6 +42,7 @@ ROW = np.dtype(
         ("file", "<i4"),
         ("line", "<i8"),
         ("track", "<i4"),
+        ("user", "<i4"),  # 0 where there are none
         ("cells", "<i4", len(CELLS)),  # in the order of CELLS; BAD where unreadable
     ]
 )
@@ -74,6 +76,8 @@ class LogReader:
         vocabulary: Values of the columns of `VALUES` in the order of their codes; without it
             values get codes in the order in which they occur, and those beyond the last code
             none.
+        users: Ids of the user table, whose numbers are their places in it, from 1; None where there
+            is no such table.
         option: Option of the datamodule that names the logs, for messages.
 
     Attributes:
@@ -82,15 +86,21 @@ class LogReader:
     """
 
     def __init__(
-        self, tracks: pa.Array, vocabulary: dict[str, list[str]] | None, option: str
+        self,
+        tracks: pa.Array,
+        vocabulary: dict[str, list[str]] | None,
+        users: pa.Array | None,
+        option: str,
     ) -> None:
         self.tracks = tracks
+        self.users = users
         self.option = option
         self.rejected = Rejected()
         self.growing = vocabulary is None
         values = vocabulary or {column: [] for column in VALUES}
         self.codes = {c: {value: i for i, value in enumerate(values[c], 1)} for c in VALUES}
-        self.columns = {SESSION_ID: False, TRACK_ID: False} | dict.fromkeys(CELLS, True)
+        ids = (SESSION_ID, TRACK_ID, *([] if users is None else [USER_ID]))
+        self.columns = dict.fromkeys(ids, False) | dict.fromkeys(CELLS, True)
 
     def blocks(self, files: list[Path]) -> Iterator[tuple[pa.Array, np.ndarray]]:
         """Session ids [R] and rows [R] of `ROW`, file by file."""
@@ -99,8 +109,10 @@ class LogReader:
                 for block, lines in self._read_columns(file):
                     rows = np.empty(len(lines), ROW)
                     rows["file"], rows["line"] = number, lines
-                    found = pc.index_in(block[TRACK_ID], value_set=self.tracks)
-                    rows["track"] = pc.add(pc.fill_null(found, -1), 1).to_numpy()
+                    rows["track"] = _places(block[TRACK_ID], self.tracks)
+                    rows["user"] = 0
+                    if self.users is not None:
+                        rows["user"] = _places(block[USER_ID], self.users)
                     for i, column in enumerate(CELLS):
                         rows["cells"][:, i] = self._read(column, block[column])
                     yield block[SESSION_ID], rows
@@ -119,6 +131,11 @@ class LogReader:
         if self.growing and text and text not in codes and len(codes) < MAX_CODE:
             codes[text] = len(codes) + 1
         return codes.get(text, 0)
+
+
+def _places(ids: pa.Array, table: pa.Array) -> np.ndarray:
+    """[R] the places of ids in a table, from 1; 0 where it does not hold them."""
+    return pc.add(pc.fill_null(pc.index_in(ids, value_set=table), -1), 1).to_numpy()
 
 
 def _flag(column: str, text: str) -> int:

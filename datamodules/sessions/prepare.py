@@ -1,15 +1,16 @@
-"""Session logs and track features -> records, a track table and an encoder on disk.
+"""Session logs, track and user features -> records, tables and an encoder on disk.
 
     <name>-<key>/manifest.json     schema, split sizes, rejected rows, checksums
-                 encoder/          encoder.json track_ids.parquet tracks.npy: scores new sessions
-                 train/ val/ test/ sessions.npy, an array of `SESSION`
+                 encoder/          encoder.json track_ids.parquet tracks.npy: scores new sessions;
+                                   user_ids.parquet users.npy where there are users
+                 train/ val/ test/ sessions.npy, an array of `record_type`
 
 Two passes: the text becomes records, of which the training ones are counted; then the records'
 codes are put in the order of the vocabulary. Memory does not depend on the number of sessions.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -26,17 +27,29 @@ from datamodules.prepared.rejected import MAX_EXAMPLES, Rejected
 from datamodules.prepared.vocabulary import ranked
 from datamodules.sessions.halves import SessionReader
 from datamodules.sessions.logs import SESSION_ID, LogReader
-from datamodules.sessions.records import CODES, COUNTS, HALF, SESSION, VALUES, Fitted, short
-from datamodules.sessions.tracks import TABLE, open_tracks, read_tracks
+from datamodules.sessions.records import (
+    CODES,
+    COUNTS,
+    HALF,
+    VALUES,
+    Assembler,
+    Fitted,
+    record_type,
+    short,
+)
+from datamodules.sessions.tracks import TRACKS, open_tracks, read_tracks
+from datamodules.sessions.users import open_users, read_users
 from zoo.data.checksums import CHECKSUMS, checksums
 from zoo.data.encoder import encoder_description
 from zoo.data.errors import ZooError
+from zoo.data.plain import check_kinds
 
 RECORDS_PER_CHUNK = 100_000  # recoded at once
 UNKNOWN_TRACKS = (
     "rows of sessions have a track that is not in the track table: its features are the means"
 )
-BAD_CELLS = "cells of the track table are no numbers: the means stand for them"
+UNKNOWN_USERS = "sessions have a user that is not in the user table: its features are the means"
+BAD_CELLS = "cells of the {} table are no numbers: the means stand for them"
 
 
 @dataclass(frozen=True)
@@ -52,22 +65,42 @@ class Tolerance:
     sessions: float
 
 
-class TrainingCounts:
-    """How often each code, date and track occurs in training sessions."""
+@dataclass(frozen=True)
+class Files:
+    """What sessions are made of.
 
-    def __init__(self, tracks: int) -> None:
+    Attributes:
+        logs: Files of the logs.
+        tracks: Files of the track table.
+        users: Files of the user table; none where users are not known.
+        user_features: Columns of the user table that are features; None is all but the ids.
+    """
+
+    logs: list[Path]
+    tracks: list[Path]
+    users: list[Path]
+    user_features: Sequence[str] | None = None
+
+
+class TrainingCounts:
+    """How often each code, date, track and user occurs in training sessions."""
+
+    def __init__(self, tracks: int, users: int) -> None:
         self.codes = np.zeros((len(CODES), 256), np.int64)
         self.dates = np.zeros(1 << 15, np.int64)
         self.plays = np.zeros(tracks + 1, np.int64)
+        self.sessions = np.zeros(users + 1, np.int64)
 
     def add(self, records: np.ndarray) -> None:
-        """Counts records: what was logged of first halves, the tracks of both."""
+        """Counts records: what was logged of first halves, the tracks of both, the users."""
         past, future = (np.arange(HALF) < records[half][:, None] for half in ("past", "future"))
         for counts, codes in zip(self.codes, records["codes"][past].T, strict=True):
             counts += np.bincount(codes, minlength=256)
         self.dates += np.bincount(records["date"][past], minlength=len(self.dates))
         for track in (records["past_track"][past], records["future_track"][future]):
             self.plays += np.bincount(track, minlength=len(self.plays))
+        if "user" in (records.dtype.names or ()):
+            self.sessions += np.bincount(records["user"], minlength=len(self.sessions))
 
     def scales(self) -> dict[str, tuple[float, float]]:
         """Mean and standard deviation of seek counts, as ln(1 + x), and of dates."""
@@ -88,8 +121,7 @@ class TrainingCounts:
 
 def prepare_sessions(
     folder: Path,
-    logs: list[Path],
-    tracks: list[Path],
+    files: Files,
     split_seed: int,
     tolerance: Tolerance,
     dataset: str,
@@ -104,24 +136,32 @@ def prepare_sessions(
     work, encoder = folder / "work", folder / "encoder"
     work.mkdir()
     encoder.mkdir()
-    rejected_tracks = Rejected()
-    table = read_tracks(tracks, work, rejected_tracks)
-    rejected_tracks.check(tolerance.rows)
-    reader = LogReader(table.ids, None, "path")
-    sessions = SessionReader(reader, logs)
-    counts = TrainingCounts(len(table.ids))
+    rejected = {"track": Rejected()} | ({"user": Rejected()} if files.users else {})
+    table = read_tracks(files.tracks, work, rejected["track"])
+    users = None
+    if files.users:
+        users = read_users(files.users, files.user_features, work, rejected["user"])
+    features = list(users.form.features) if users else []
+    _ = Fitted({column: [] for column in VALUES}, {}, features).schema  # names that are taken
+    for of_table in rejected.values():
+        of_table.check(tolerance.rows)
+    reader = LogReader(table.ids, None, users and users.ids, "path")
+    sessions = SessionReader(reader, files.logs)
+    counts = TrainingCounts(len(table.ids), len(users.ids) if users else 0)
     for split, records in _deal(sessions, work, split_seed):
         counts.add(records[split == 0])
     _check(reader, sessions, tolerance)
-    vocabulary = counts.vocabulary(reader.codes)
     scales = counts.scales() | table.save(encoder, counts.plays[1:])
-    fitted = Fitted(vocabulary, scales)
+    bad_cells = {"track": table.bad_cells}
+    if users:
+        scales |= users.save(encoder, counts.sessions[1:])
+        bad_cells["user"] = users.bad_cells
+    fitted = Fitted(counts.vocabulary(reader.codes), scales, features)
     save_encoder(encoder, dataset, fitted)
     sizes = _write_splits(folder, reader, fitted)
-    rejected = _rejected_rows(reader.rejected, rejected_tracks)
-    notes = _notes(sizes, sessions, table.bad_cells)
-    schema, files = fitted.schema.to_dict(), checksums(folder)
-    Manifest(source, options, schema, sizes, *rejected, files, notes).save(folder)
+    notes = _notes(sizes, sessions, bad_cells)
+    found = (fitted.schema.to_dict(), sizes, *_rejected_rows(reader.rejected, rejected))
+    Manifest(source, options, *found, checksums(folder), notes).save(folder)
 
 
 def encode_splits(
@@ -134,19 +174,19 @@ def encode_splits(
     source: dict,
     options: dict,
 ) -> None:
-    """As `prepare_sessions`, with the vocabulary, the scales and the tracks of a run's encoder."""
+    """As `prepare_sessions`, with vocabulary, scales, tracks and users of a run's encoder."""
     work = folder / "work"
     work.mkdir()
     shutil.copytree(encoder, folder / "encoder", ignore=shutil.ignore_patterns(CHECKSUMS))
     fitted = load_encoder(encoder, dataset)
-    reader = LogReader(open_tracks(encoder)[0], fitted.vocabulary, "path")
+    reader = log_reader(encoder, fitted, "path")
     sessions = SessionReader(reader, logs)
     for _ in _deal(sessions, work, split_seed):
         pass
     _check(reader, sessions, tolerance)
     sizes = _write_splits(folder, reader, fitted)
-    rejected = _rejected_rows(reader.rejected, Rejected())
-    notes = _notes(sizes, sessions, 0)
+    rejected = _rejected_rows(reader.rejected, {})
+    notes = _notes(sizes, sessions, {})
     schema, files = fitted.schema.to_dict(), checksums(folder)
     Manifest(source, options, schema, sizes, *rejected, files, notes).save(folder)
 
@@ -154,7 +194,11 @@ def encode_splits(
 def _write_splits(folder: Path, reader: LogReader, fitted: Fitted) -> dict[str, dict[str, int]]:
     """Writes the records of all splits, and gives their sizes; `folder`/work is then gone."""
     work, vocabulary = folder / "work", fitted.vocabulary
-    sizes = {split: _recode(work, folder, split, reader.codes, vocabulary) for split in SPLITS}
+    type_ = record_type(reader.users is not None)
+    sizes = {
+        split: _recode(work / split, folder / split, type_, reader.codes, vocabulary)
+        for split in SPLITS
+    }
     shutil.rmtree(work)
     return sizes
 
@@ -178,11 +222,14 @@ def _check(reader: LogReader, sessions: SessionReader, tolerance: Tolerance) -> 
 
 
 def _rejected_rows(
-    rows: Rejected, tracks: Rejected
+    rows: Rejected, tables: Mapping[str, Rejected]
 ) -> tuple[dict[str, int], list[tuple[int, str]]]:
     """Counts and examples of malformed rows, as the manifest has them."""
-    reasons = rows.reasons | {f"track table: {r}": n for r, n in tracks.reasons.items()}
-    examples = (rows.examples + tracks.examples)[:MAX_EXAMPLES]
+    reasons, examples = dict(rows.reasons), list(rows.examples)
+    for what, rejected in tables.items():
+        reasons |= {f"{what} table: {r}": n for r, n in rejected.reasons.items()}
+        examples += rejected.examples
+    examples = examples[:MAX_EXAMPLES]
     return reasons, [(e.line, f"{e.file}: {e.reason}") for e in examples]
 
 
@@ -200,7 +247,7 @@ def encode_sessions(
     """
     check_columns(columns, (SESSION_ID,), "a session")
     fitted = load_encoder(encoder, dataset)
-    reader = LogReader(open_tracks(encoder)[0], fitted.vocabulary, "predict_path")
+    reader = log_reader(encoder, fitted, "predict_path")
     sessions = SessionReader(reader, logs, labelled=False)
     with open(folder / "sessions", "wb") as file, carried_file(folder, columns) as carry:
         for ids, records in sessions:
@@ -208,7 +255,8 @@ def encode_sessions(
             names = [i.decode("utf-8", "backslashreplace") for i in ids]
             carry(records["row"].astype(np.int64), *(names for _ in columns))
     _check(reader, sessions, tolerance)
-    return np.memmap(folder / "sessions", SESSION, "r"), sessions.rejected.total
+    type_ = record_type(reader.users is not None)
+    return np.memmap(folder / "sessions", type_, "r"), sessions.rejected.total
 
 
 def split_of(ids: list[bytes], seed: int) -> np.ndarray:
@@ -221,17 +269,33 @@ def split_of(ids: list[bytes], seed: int) -> np.ndarray:
 
 def save_encoder(folder: Path, dataset: str, fitted: Fitted) -> None:
     """Writes the description of an encoder."""
-    about = {"dataset": dataset, "schema": fitted.schema.to_dict()}
-    write_description(folder / DESCRIPTION, about | asdict(fitted))
+    about = {"dataset": dataset, "schema": fitted.schema.to_dict()} | asdict(fitted)
+    if not fitted.user_features:  # the same bytes as those of earlier versions
+        del about["user_features"]
+    write_description(folder / DESCRIPTION, about)
 
 
 def load_encoder(folder: Path, dataset: str) -> Fitted:
     """Reads what `save_encoder` wrote."""
     kinds = {"dataset": str, **get_type_hints(Fitted)}
-    with encoder_description(folder / DESCRIPTION, kinds, TABLE) as data:
+    of_users = {"user_features": kinds.pop("user_features")}
+    with encoder_description(folder / DESCRIPTION, kinds, TRACKS.table) as data:
         check_dataset(data["dataset"], dataset, folder)
         scales = {name: tuple(scale) for name, scale in data["scales"].items()}
-        return Fitted(data["vocabulary"], scales)
+        found: list[str] = check_kinds({"user_features": []} | data, of_users)["user_features"]
+        return Fitted(data["vocabulary"], scales, found)
+
+
+def log_reader(encoder: Path, fitted: Fitted, option: str) -> LogReader:
+    """Reads logs as an encoder has them; see `LogReader`."""
+    users = open_users(fitted.user_features, encoder)[0] if fitted.user_features else None
+    return LogReader(open_tracks(encoder)[0], fitted.vocabulary, users, option)
+
+
+def assembler_of(encoder: Path, fitted: Fitted) -> Assembler:
+    """Makes batches by the tables of an encoder."""
+    users = open_users(fitted.user_features, encoder)[1] if fitted.user_features else None
+    return Assembler(fitted, open_tracks(encoder)[1], users)
 
 
 def _moments(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
@@ -243,9 +307,9 @@ def _moments(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
 
 
 def _recode(
-    work: Path,
+    raw: Path,
     folder: Path,
-    split: str,
+    record: np.dtype,
     codes: dict[str, dict[str, int]],
     vocabulary: dict[str, list[str]],
 ) -> dict[str, int]:
@@ -254,15 +318,16 @@ def _recode(
     for column, values in vocabulary.items():
         for code, value in enumerate(values, 1):
             final[column][codes[column][value]] = code
-    sessions = (work / split).stat().st_size // SESSION.itemsize
+    sessions = raw.stat().st_size // record.itemsize
     if not sessions:
         raise ZooError(
-            f"the {split} split holds no session: use more sessions, or another data.split_seed"
+            f"the {folder.name} split holds no session: use more sessions, or another "
+            "data.split_seed"
         )
     rows = positives = 0
-    (folder / split).mkdir()
-    with array_file(folder / split / "sessions.npy", (sessions,), SESSION) as file:
-        for records in _chunks(work / split):
+    folder.mkdir()
+    with array_file(folder / "sessions.npy", (sessions,), record) as file:
+        for records in _chunks(raw, record):
             for column, code in final.items():
                 mine = records["codes"][..., CODES.index(column)]
                 mine[:] = code[mine]
@@ -272,16 +337,17 @@ def _recode(
     return {"rows": rows, "positives": positives, "sessions": sessions}
 
 
-def _chunks(path: Path) -> Iterator[np.ndarray]:
+def _chunks(path: Path, record: np.dtype) -> Iterator[np.ndarray]:
     with open(path, "rb") as file:
-        while len(records := np.fromfile(file, SESSION, RECORDS_PER_CHUNK)):
+        while len(records := np.fromfile(file, record, RECORDS_PER_CHUNK)):
             yield records
 
 
 def _notes(
-    sizes: dict[str, dict[str, int]], sessions: SessionReader, bad_cells: int
+    sizes: dict[str, dict[str, int]], sessions: SessionReader, bad_cells: Mapping[str, int]
 ) -> dict[str, int]:
     notes = {f"sessions in the {split} split": size["sessions"] for split, size in sizes.items()}
     notes |= {f"sessions left out: {reason}": n for reason, n in sessions.rejected.reasons.items()}
-    unknown = {UNKNOWN_TRACKS: sessions.unknown_tracks, BAD_CELLS: bad_cells}
+    unknown = {UNKNOWN_TRACKS: sessions.unknown_tracks, UNKNOWN_USERS: sessions.unknown_users}
+    unknown |= {BAD_CELLS.format(what): n for what, n in bad_cells.items()}
     return notes | {note: n for note, n in unknown.items() if n}

@@ -2,12 +2,13 @@
 
 A prepared session is one record of 200 bytes (`SESSION`): of its first half what was logged, in
 small codes, of its second half the labels, and of both the numbers of the tracks, whose
-features are looked up in one table when a batch is made.
+features are looked up in one table when a batch is made. Where users are known, their numbers and
+features are kept alike; the record has four bytes more.
 
 Shapes: B sessions, T = 10 positions of a half, N fields.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -55,6 +56,12 @@ SESSION = np.dtype(
         ("future", "u1"),
     ]
 )
+USER_SESSION = np.dtype([*SESSION.descr, ("user", "<i4")])  # row of the user table; 0 if unknown
+
+
+def record_type(with_user: bool) -> np.dtype:
+    """Type of the records of sessions, whose users are known or not."""
+    return USER_SESSION if with_user else SESSION
 
 
 def short(column: str) -> str:
@@ -70,20 +77,23 @@ class Fitted:
         vocabulary: For each column of `VALUES` its values, most frequent first; value i has the
             code i + 1.
         scales: Mean and standard deviation of each normalised field, by name: the track
-            features, the logarithms ln(1 + x) of the seek counts, and the date gap, in days
-            since 1970-01-01.
+            features, the logarithms ln(1 + x) of the seek counts, the date gap, in days
+            since 1970-01-01, and the features of users.
+        user_features: Columns of the user table; none where there is no such table.
     """
 
     vocabulary: dict[str, list[str]]
     scales: dict[str, tuple[float, float]]
+    user_features: list[str] = field(default_factory=list)
 
     @property
     def schema(self) -> Schema:
-        """All fields, numerical; the groups are those of section 4.3 and figure 7."""
+        """All fields, numerical; the groups are those of section 4.3 and figure 7, and `user`."""
         of_tracks = {
             "position": ["session_position", "session_length"],
             "track_general": list(TRACK_GENERAL),
             "track_music": list(TRACK_MUSIC),
+            "user": self.user_features,
         }
         logged = {
             "context": [
@@ -98,7 +108,7 @@ class Fitted:
         return Schema(
             tuple(
                 Field(name, "numerical", group=group, past_only=group in logged)
-                for group in ("position", *logged, "track_general", "track_music")
+                for group in ("position", *logged, "track_general", "track_music", "user")
                 for name in (of_tracks | logged)[group]
             )
         )
@@ -113,10 +123,12 @@ class Assembler:
     Args:
         fitted: What is fitted on the training sessions.
         tracks: float32 [tracks + 1, 29] normalised features; row 0, of an unknown track, is zero.
+        users: Those of the users, [users + 1, .]; None where they are not known.
     """
 
-    def __init__(self, fitted: Fitted, tracks: np.ndarray) -> None:
+    def __init__(self, fitted: Fitted, tracks: np.ndarray, users: np.ndarray | None = None) -> None:
         self.tracks = tracks
+        self.users = users
         self.schema = fitted.schema
         codes = np.arange(256)
         angle = 2 * np.pi * codes / 24
@@ -140,10 +152,13 @@ class Assembler:
         past_mask = steps < records["past"][:, None]
         future_mask = steps < records["future"][:, None]
         logged = self._logged(records)
+        user = [] if self.users is None else [self.users[records["user"]][:, None]]
         length = records["past"] + records["future"]
-        past = self._half(steps + 1, length, logged, records["past_track"], past_mask)
+        parts = [*logged, self.tracks[records["past_track"]], *user]
+        past = _half(steps + 1, length, parts, past_mask)
         position = records["past"][:, None] + steps + 1
-        future = self._half(position, length, [], records["future_track"], future_mask)
+        parts = [self.tracks[records["future_track"]], *user]
+        future = _half(position, length, parts, future_mask)
         label = records["label"].astype(np.float32)
         label[label == UNLABELLED] = np.nan
         return SessionBatch(
@@ -155,27 +170,6 @@ class Assembler:
             row=torch.from_numpy(np.array(records["row"])) if with_row else None,
         )
 
-    def _half(
-        self,
-        position: np.ndarray,
-        length: np.ndarray,
-        logged: list[np.ndarray],
-        track: np.ndarray,
-        mask: np.ndarray,
-    ) -> np.ndarray:
-        """float32 [B, T, N]: position, what was logged, the track's features; padding is zero."""
-        width = 2 + sum(part.shape[-1] for part in logged) + self.tracks.shape[1]
-        out = np.empty((*mask.shape, width), np.float32)
-        out[..., 0] = position / MAX_LENGTH
-        out[..., 1] = length[:, None] / MAX_LENGTH
-        first = 2
-        for part in logged:
-            out[..., first : first + part.shape[-1]] = part
-            first += part.shape[-1]
-        out[..., first:] = self.tracks[track]
-        out[~mask] = 0
-        return out
-
     def _logged(self, records: np.ndarray) -> list[np.ndarray]:
         """[B, T, .] parts of the first half, in the order of the schema."""
         flags = records["flags"][..., None] >> np.arange(len(FLAGS), dtype=np.uint16) & 1
@@ -186,3 +180,19 @@ class Assembler:
         split = len(CONTEXT_FLAGS)
         context_parts = [flags[..., :split], hour, gap, context]
         return [*context_parts, flags[..., split:], forward, back, start, end]
+
+
+def _half(
+    position: np.ndarray, length: np.ndarray, parts: list[np.ndarray], mask: np.ndarray
+) -> np.ndarray:
+    """float32 [B, T, N]: position, then parts [B, T or 1, .] side by side; padding is zero."""
+    width = 2 + sum(part.shape[-1] for part in parts)
+    out = np.empty((*mask.shape, width), np.float32)
+    out[..., 0] = position / MAX_LENGTH
+    out[..., 1] = length[:, None] / MAX_LENGTH
+    first = 2
+    for part in parts:
+        out[..., first : first + part.shape[-1]] = part
+        first += part.shape[-1]
+    out[~mask] = 0
+    return out

@@ -1,4 +1,4 @@
-"""What scores sessions without this project: how cells are read, what was fitted, the tracks.
+"""What scores sessions without this project: how cells are read, what was fitted, the tables.
 
 The plan is what `zoo/export/readers/sessions.py` goes by:
 
@@ -8,7 +8,7 @@ The plan is what `zoo/export/readers/sessions.py` goes by:
     past, future    which columns of the features each half has
     half, longest   rows of a half and of a session at most
 
-Shapes: K tracks of different ids.
+Shapes: K tracks and users of different ids.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +30,7 @@ from datamodules.sessions.records import (
     Assembler,
     Fitted,
 )
+from datamodules.sessions.users import USER_ID
 from zoo.data.errors import ZooError
 from zoo.data.serving import Column
 
@@ -40,12 +41,13 @@ LOGGED = (
     *CONTEXT_FLAGS, "hour_of_day", "date", VALUES[0],
     *INTERACTION_FLAGS, *COUNTS, *VALUES[1:], TRACK_ID,
 )  # fmt: skip
-ARRAYS = {**dict.fromkeys(FLAGS, "flag"), TRACK_ID: "tracks"}
+ARRAYS = {**dict.fromkeys(FLAGS, "flag"), TRACK_ID: "tracks", USER_ID: "users"}
 MEANINGS = {
     SESSION_ID: ("text", "of the session, whose rows follow each other"),
     POSITION: ("number", "place of the row in its session, from 1"),
     LENGTH: ("number", f"rows of the session, from 2 to {MAX_LENGTH}"),
     TRACK_ID: ("text", "the track; of one that is not known the features are the means"),
+    USER_ID: ("text", "the user, the same in a session; if not known, the features are the means"),
     "date": ("text", "YYYY-MM-DD; of the first half"),
     "hour_of_day": ("number", "from 0 to 23; of the first half"),
 }
@@ -59,11 +61,12 @@ KEYS = (
 def plan_of(fitted: Fitted) -> dict[str, Any]:
     """What a reader goes by."""
     fields = fitted.schema.numerical
-    rules = {column: _rule(column, fitted) for column in (POSITION, LENGTH, *LOGGED)}
+    logged = _logged(fitted)
+    rules = {column: _rule(column, fitted) for column in (POSITION, LENGTH, *logged)}
     return {
         "columns": [SESSION_ID, *rules],
         "rules": rules,
-        "logged": {column: ARRAYS.get(column, column) for column in LOGGED},
+        "logged": {column: ARRAYS.get(column, column) for column in logged},
         "past": [*range(len(fields))],
         "future": [fields.index(field) for field in fitted.schema.future],
         "half": HALF,
@@ -71,40 +74,47 @@ def plan_of(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def columns_of() -> list[Column]:
+def columns_of(fitted: Fitted) -> list[Column]:
     """The raw columns, and what they hold."""
     flags = dict.fromkeys(FLAGS, ("true or false", "of the first half"))
     counts = dict.fromkeys(COUNTS, ("number", "of the first half"))
     values = dict.fromkeys(VALUES, ("text", "of the first half"))
     known = MEANINGS | flags | counts | values
-    return [Column(name, *known[name]) for name in (SESSION_ID, POSITION, LENGTH, *LOGGED)]
+    names = (SESSION_ID, POSITION, LENGTH, *_logged(fitted))
+    return [Column(name, *known[name]) for name in names]
 
 
-def arrays_of(assembler: Assembler, ids: list[bytes]) -> dict[str, np.ndarray]:
+def arrays_of(assembler: Assembler, ids: Mapping[str, list[bytes]]) -> dict[str, np.ndarray]:
     """Tables that codes are looked up in.
 
     Args:
         assembler: Makes batches of records.
-        ids: Ids of the tracks; of equal ones the first is looked up.
+        ids: Ids of the tracks, and of the users, by what they are of; of equal ones the first is
+            looked up.
 
     Raises:
-        ZooError: where two tracks have the same hash.
+        ZooError: where two of them have the same hash.
     """
-    vocabulary, first = _hashed(ids)
+    vocabulary, numbers = _hashed(ids)
+    users = {} if assembler.users is None else {"users": assembler.users}
     return {
         **assembler.tables,
         "flag": np.array([[0], [1]], np.float32),
         "date": assembler.date_gaps(np.arange(LAST_DAY + 1)).astype(np.float32)[:, None],
         "tracks": assembler.tracks,
+        **users,
         "vocabulary": vocabulary,
-        "ids": (first + 1).astype(np.int32),
+        "ids": numbers.astype(np.int32),
     }
 
 
-def examples_of(fitted: Fitted, ids: list[bytes]) -> list[dict[str, Any]]:
+def examples_of(fitted: Fitted, ids: Mapping[str, list[bytes]]) -> list[dict[str, Any]]:
     """Raw rows of three sessions: one as others are, one of the unknown, one malformed."""
     known = {column: next(iter(fitted.vocabulary[column]), "") for column in VALUES}
-    tracks = [i.decode("utf-8", "backslashreplace") for i in ids[:4]]
+    tracks, users = (
+        [i.decode("utf-8", "backslashreplace") for i in ids.get(what, [])[:4]]
+        for what in ("track", "user")
+    )
     day = int(fitted.scales["date_gap"][0])
     logged = {
         **{flag: i % 2 == 0 for i, flag in enumerate(FLAGS)},
@@ -115,12 +125,16 @@ def examples_of(fitted: Fitted, ids: list[bytes]) -> list[dict[str, Any]]:
     }
     strange = {**dict.fromkeys(VALUES, "never seen"), COUNTS[0]: 1000}
     sessions = (4, tracks, {}), (5, ["never seen", *tracks], strange), (3, tracks, {"date": "?"})
-    return [*_rows(sessions, logged)]
+    rows = [*_rows(sessions, logged)]
+    if users:
+        for row in rows:
+            row[USER_ID] = "never seen" if row[SESSION_ID] == "s1" else users[0]
+    return rows
 
 
-def write_examples(path: Path, examples: Sequence[Mapping[str, Any]]) -> None:
+def write_examples(path: Path, fitted: Fitted, examples: Sequence[Mapping[str, Any]]) -> None:
     """Writes raw rows as a log."""
-    columns = (SESSION_ID, POSITION, LENGTH, *LOGGED)
+    columns = (SESSION_ID, POSITION, LENGTH, *_logged(fitted))
     rows = [[str(row.get(column, "")) for column in columns] for row in examples]
     path.write_text("".join(",".join(cells) + "\n" for cells in (columns, *rows)), "utf-8")
 
@@ -135,6 +149,11 @@ def _rows(
             yield known | (logged | other if place < length // 2 else {})
 
 
+def _logged(fitted: Fitted) -> tuple[str, ...]:
+    """The columns whose codes are looked up, in the order of the schema."""
+    return (*LOGGED, *([USER_ID] if fitted.user_features else []))
+
+
 def _rule(column: str, fitted: Fitted) -> dict[str, Any]:
     if column in FLAGS:
         return {"read": "code", "codes": TRUE_OR_FALSE, "other": -1}
@@ -143,16 +162,21 @@ def _rule(column: str, fitted: Fitted) -> dict[str, Any]:
         return {"read": "code", "codes": codes, "other": 0}
     if column == TRACK_ID:
         return {"read": "track"}
+    if column == USER_ID:
+        return {"read": "user"}
     if column == "date":
         return {"read": "date", "most": LAST_DAY}
     cap = MAX_CODE if column in COUNTS else 10 * MAX_CODE
     return {"read": "number", "cap": cap, "most": 23 if column == "hour_of_day" else MAX_CODE}
 
 
-def _hashed(ids: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """uint64 [K] the hashes of the ids, ascending, and [K] where the first of each is."""
-    hashes = b"".join(blake2b(b"track\0" + i, digest_size=8).digest() for i in ids)
+def _hashed(ids: Mapping[str, list[bytes]]) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 [K] the hashes of the ids, ascending, and [K] their places in their tables, from 1."""
+    named = [what.encode() + b"\0" + i for what, mine in ids.items() for i in mine]
+    numbers = np.concatenate([np.arange(1, len(mine) + 1) for mine in ids.values()])
+    hashes = b"".join(blake2b(name, digest_size=8).digest() for name in named)
     found, first = np.unique(np.frombuffer(hashes, "<u8"), return_index=True)
-    if len(found) != len(set(ids)):
-        raise ZooError("two tracks of the track table have the same hash: they cannot be served")
-    return found, first
+    if len(found) != len(set(named)):
+        tables = " or the ".join(f"{what} table" for what in ids)
+        raise ZooError(f"two ids of the {tables} have the same hash: they cannot be served")
+    return found, numbers[first]

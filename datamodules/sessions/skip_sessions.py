@@ -15,13 +15,14 @@ from datamodules.prepared.options import shares
 from datamodules.sessions.loader import SessionLoader
 from datamodules.sessions.logs import find_files
 from datamodules.sessions.prepare import (
+    Files,
     Tolerance,
+    assembler_of,
     encode_sessions,
     encode_splits,
     load_encoder,
     prepare_sessions,
 )
-from datamodules.sessions.records import Assembler
 from datamodules.sessions.serving import (
     KEYS,
     arrays_of,
@@ -31,6 +32,8 @@ from datamodules.sessions.serving import (
     write_examples,
 )
 from datamodules.sessions.tracks import open_tracks
+from datamodules.sessions.users import open_users
+from zoo.data.errors import require
 from zoo.data.files import temporary_folder
 from zoo.data.schema import Schema
 from zoo.data.serving import Serving
@@ -45,15 +48,21 @@ class SkipSessions(PreparedDataModule):
     `skip_2` of each track of the second half, which gets the extra track of an odd session.
     Sessions are dealt 80-10-10 to training, validation and test by a hash of their id. Fields
     are numerical, in groups: position (scaled to at most 1), context and interaction (of the
-    first half only), track_general and track_music. Track features, seek counts (as ln(1 + x))
+    first half only), track_general, track_music, and user where there is a table of users, the same
+    for all tracks of a session. Features of tracks and users, seek counts (as ln(1 + x))
     and the date gap (days from the mean date, 10 deviations at most) are scaled to mean 0 and
-    deviation 1 over the rows of training sessions that models see; a track that is not in the
-    track table has the mean features. Values of context_type, reason_start and reason_end that
-    do not occur in first halves of training sessions are all zeros.
+    deviation 1 over the rows of training sessions that models see (those of users over training
+    sessions); a track or a user that is not in its table has the mean features. Values of
+    context_type, reason_start and reason_end that do not occur in first halves of training sessions
+    are all zeros.
 
     Args:
         path: Session logs, .csv or .csv.gz: a folder of them, one file or a pattern.
         tracks: Files of track features, given in the same way.
+        users: Files of user features, given in the same way; each row of the logs then has the
+            user_id of its session. Null where users are not known.
+        user_features: Columns of the user files that are features, all numbers; null takes every
+            column but user_id.
         batch_size: Number of sessions of a batch on one process.
         max_bad_sessions: Share of sessions, from 0 to 1, that may be left out because rows are
             malformed, missing or out of order, or because session_length is wrong.
@@ -67,12 +76,18 @@ class SkipSessions(PreparedDataModule):
         tracks: str,
         batch_size: int = 256,
         max_bad_sessions: float = 0.02,
+        users: str | None = None,
+        user_features: list[str] | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, **shared)
         shares(max_bad_sessions=max_bad_sessions)
         self.path = path
         self.tracks = tracks
+        self.users = users
+        self.user_features = user_features
+        rule = "user_features are columns of the files of users (data.users), at least one"
+        require(user_features is None or bool(users and user_features), rule, user_features)
         self.tolerance = Tolerance(self.max_bad_rows, max_bad_sessions)
         self._records: dict[str, np.ndarray] = {}
 
@@ -92,12 +107,13 @@ class SkipSessions(PreparedDataModule):
         shutil.copytree(self.encoder_folder, folder, dirs_exist_ok=True, copy_function=_link)
 
     def prepare_into(self, folder: Path) -> None:
-        """Prepares sessions and tracks. The `rows` of a split are the tracks to be predicted, its
-        `positives` those that were skipped."""
+        """Prepares sessions, tracks and users. The `rows` of a split are the tracks to be
+        predicted, its `positives` those that were skipped."""
+        found = {option: find_files(place, option) for option, place in self._places().items()}
+        logs, tracks, users = found["path"], found["tracks"], found.get("users", [])
         prepare_sessions(
             folder,
-            find_files(self.path, "path"),
-            find_files(self.tracks, "tracks"),
+            Files(logs, tracks, users, self.user_features),
             self.split_seed,
             self.tolerance,
             self.dataset,
@@ -106,7 +122,7 @@ class SkipSessions(PreparedDataModule):
         )
 
     def encode_into(self, folder: Path, encoder: Path) -> None:
-        """Prepares sessions by the vocabulary, the scales and the tracks of a run."""
+        """Prepares sessions by the vocabulary, the scales, the tracks and the users of a run."""
         encode_splits(
             folder,
             find_files(self.path, "path"),
@@ -120,15 +136,21 @@ class SkipSessions(PreparedDataModule):
 
     def source(self) -> dict[str, Any]:
         """All files."""
-        places = {"path": self.path, "tracks": self.tracks}
         return {
             option: [source_identity(file) for file in find_files(place, option)]
-            for option, place in places.items()
+            for option, place in self._places().items()
         }
 
+    def _places(self) -> dict[str, str]:
+        """What each option names; users only where they are known."""
+        users = {"users": self.users} if self.users else {}
+        return {"path": self.path, "tracks": self.tracks, **users}
+
     def options(self) -> dict[str, Any]:
-        """Seed and tolerances."""
-        options = {"dataset": self.dataset, "split_seed": self.split_seed}
+        """Seed, tolerances, and the features of users where they are named."""
+        options: dict[str, Any] = {"dataset": self.dataset, "split_seed": self.split_seed}
+        if self.user_features:
+            options["user_features"] = self.user_features
         return options | {
             "max_bad_rows": self.tolerance.rows,
             "max_bad_sessions": self.tolerance.sessions,
@@ -137,13 +159,13 @@ class SkipSessions(PreparedDataModule):
     # Loading
 
     def open_splits(self) -> None:
-        """Opens the sessions and the track table."""
+        """Opens the sessions and the tables."""
         self._records = {split: self.records(split) for split in SPLITS}
         self._use_encoder(self.folder / "encoder")
 
     def _use_encoder(self, folder: Path) -> None:
         fitted = load_encoder(folder, self.dataset)
-        self._assembler = Assembler(fitted, open_tracks(folder)[1])
+        self._assembler = assembler_of(folder, fitted)
 
     def loader(self, split: str, **options: Any) -> SessionLoader:
         """Batches of a split."""
@@ -169,13 +191,15 @@ class SkipSessions(PreparedDataModule):
     # Serving
 
     def serving(self) -> Serving:
-        """How raw rows become sessions without this project; the tracks go along."""
+        """How raw rows become sessions without this project; tracks and users go along."""
         fitted = load_encoder(self.encoder_folder, self.dataset)
-        found, tracks = open_tracks(self.encoder_folder)
-        ids, assembler = found.to_pylist(), Assembler(fitted, tracks)
+        assembler = assembler_of(self.encoder_folder, fitted)
+        ids = {"track": open_tracks(self.encoder_folder)[0].to_pylist()}
+        if fitted.user_features:
+            ids["user"] = open_users(fitted.user_features, self.encoder_folder)[0].to_pylist()
         examples = examples_of(fitted, ids)
         folder = temporary_folder(self)
-        write_examples(folder / "examples.csv", examples)
+        write_examples(folder / "examples.csv", fitted, examples)
         records, _ = encode_sessions(
             folder, [folder / "examples.csv"], self.encoder_folder, self.dataset, ANY, ()
         )
@@ -183,7 +207,7 @@ class SkipSessions(PreparedDataModule):
             "sessions",
             plan_of(fitted),
             arrays_of(assembler, ids),
-            columns_of(),
+            columns_of(fitted),
             examples,
             SessionLoader(records, assembler, len(records), with_row=True),
             KEYS,

@@ -24,6 +24,7 @@ class Catalogue:
     Attributes:
         ids: Ids of the tracks, such as t_0479f24c-27d2-46d6-a00c-7ec928f2b539.
         columns: The track table, in the format's columns.
+        directions: [8, 4] orthogonal directions of taste.
     """
 
     def __init__(self, rng: np.random.Generator, tracks: int) -> None:
@@ -65,8 +66,8 @@ class Catalogue:
 
     def _acoustic(self, rng: np.random.Generator) -> np.ndarray:
         """[tracks, 8]: around zero, or around a pole."""
-        directions, _ = np.linalg.qr(rng.normal(size=(DIMENSIONS, TASTES)))
-        poles = LENGTH * np.concatenate((directions.T, -directions.T))
+        self.directions, _ = np.linalg.qr(rng.normal(size=(DIMENSIONS, TASTES)))
+        poles = LENGTH * np.concatenate((self.directions.T, -self.directions.T))
         centres = np.concatenate((np.zeros((NEAR, DIMENSIONS)), poles))
         return centres[self.kind] + SPREAD * rng.normal(size=(len(self.kind), DIMENSIONS))
 

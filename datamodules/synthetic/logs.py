@@ -36,7 +36,12 @@ COLUMNS = (
 
 
 def log_columns(
-    rng: np.random.Generator, label: np.ndarray, length: np.ndarray, tracks: pa.Array, first: int
+    rng: np.random.Generator,
+    label: np.ndarray,
+    length: np.ndarray,
+    tracks: pa.Array,
+    first: int,
+    users: pa.Array | None = None,
 ) -> dict[str, pa.Array]:
     """The columns of the rows [R].
 
@@ -46,6 +51,7 @@ def log_columns(
         length: [S] lengths of the sessions.
         tracks: [R] ids of the tracks.
         first: Number of the first session.
+        users: [S] ids of the users; None where they are not known.
     """
     real = np.arange(MAX_LENGTH) < length[:, None]
     flags = _skips(rng, label) | _pauses(rng, label.shape)
@@ -74,7 +80,10 @@ def log_columns(
     columns[f"{PREFIX}reason_start"] = _take(pa.array(STARTS), start, real)
     columns[f"{PREFIX}reason_end"] = _take(pa.array(ENDS), end, real)
     columns["track_id_clean"] = tracks
-    return {name: columns[name] for name in COLUMNS}
+    found = {name: columns[name] for name in COLUMNS}
+    if users is not None:
+        found["user_id"] = _take(users, np.arange(len(users))[:, None], real)
+    return found
 
 
 def _skips(rng: np.random.Generator, label: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,9 +17,18 @@ chosen such that the mechanism follows from what a model sees:
                  does not follow from the acoustic vectors alone
     noise        neutral track; skipped with probability 0.517, whatever the fields
 
+Where users are generated too (see `listeners`), a session's liked pole is its user's, and
+
+    habit        all of B, where the user has one: neutral tracks; skipped with probability 0.95 by
+                 those who skip, 0.05 by those who keep; the last two skips of A differ, so that it
+                 is seen that nothing persists
+    favourites   taste, where the table of users knows it: a track of the liked pole, near the
+                 user's liked vector (0.05), or of the opposite one (0.95), whatever was kept in A
+
 So persistence, which rules four tracks of five at j = 1 and fades along B, is decided by
 position and interaction alone, popularity by the track's general features alone, and taste by
-the acoustic vectors together with what was kept: `GROUPS` names the smallest sets of field
+the acoustic vectors together with what was kept, a habit by the user alone, and favourites by user
+and acoustic vectors: `GROUPS` names the smallest sets of field
 groups. As the mechanism follows from the fields, the probabilities are those given all fields.
 
 Shapes: S sessions, P = 20 positions, T = 10 positions of the second half.
@@ -37,18 +46,21 @@ from datamodules.synthetic.catalogue import (
     TASTES,
     Catalogue,
 )
+from datamodules.synthetic.listeners import Listeners
 
 SKIP_RATE = 0.517  # of the mini version's rows
 STAY = 0.6  # correlation of a skip with the next; the state is kept with probability 0.8
 SURE = 0.95  # reliability of popularity and taste
 REPEAT, FADE = 0.97, 0.02  # reliability of persistence at B's first track; its loss at each next
-MECHANISMS = ("noise", "persistence", "taste", "popularity")
-NOISE, PERSISTENCE, TASTE, POPULARITY = range(4)
+MECHANISMS = ("noise", "persistence", "taste", "popularity", "habit", "favourites")
+NOISE, PERSISTENCE, TASTE, POPULARITY, HABIT, FAVOURITES = range(6)
 GROUPS = {
     "noise": [],
     "persistence": ["position", "interaction"],
     "taste": ["position", "interaction", "track_music"],
     "popularity": ["position", "track_general"],
+    "habit": ["position", "user"],
+    "favourites": ["position", "user", "track_music"],
 }
 PAST_SHARES = {NOISE: 0.2, TASTE: 0.6, POPULARITY: 0.2}  # of the tracks of A
 FUTURE_SHARES = {NOISE: 0.15, TASTE: 0.65, POPULARITY: 0.2}  # of B where persistence has ended
@@ -63,12 +75,24 @@ TRUTH = np.dtype(
 
 class DrawnSessions:
     """Sessions drawn at once: length [S], label bool [S, P] and track [S, P], of which the first
-    `length` positions count, and truth [S]."""
+    `length` positions count, and truth [S]; with listeners also their numbers, user [S]."""
 
-    def __init__(self, rng: np.random.Generator, catalogue: Catalogue, sessions: int) -> None:
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        catalogue: Catalogue,
+        sessions: int,
+        listeners: Listeners | None = None,
+    ) -> None:
         self.length = rng.integers(HALF, MAX_LENGTH + 1, sessions)
         self.past = self.length // 2
         self.pole = rng.integers(2 * TASTES, size=sessions)
+        self.user = np.zeros(sessions, np.int64)
+        self.habit, self.known = np.full(sessions, -1), np.zeros(sessions, bool)
+        if listeners:
+            self.user = rng.integers(len(listeners.ids), size=sessions)
+            parts = (listeners.pole, listeners.habit, listeners.known)
+            self.pole, self.habit, self.known = (part[self.user] for part in parts)
         self.label = np.zeros((sessions, MAX_LENGTH), bool)
         self.kind = np.zeros((sessions, MAX_LENGTH), np.int64)
         self._draw_past(rng)
@@ -83,6 +107,8 @@ class DrawnSessions:
         for i in range(1, MAX_LENGTH):
             chance = SKIP_RATE + STAY * (self.label[:, i - 1] - SKIP_RATE)
             self.label[:, i] = uniform[:, i] < chance
+        ruled = np.flatnonzero(self.habit >= 0)
+        self.label[ruled, self.past[ruled] - 2] = ~self.label[ruled, self.past[ruled] - 1]
         mechanism = _choose(rng, PAST_SHARES, self.label.shape)
         # not by the label: the state that persists would follow from general features
         obscure = rng.random(self.label.shape) < 0.5
@@ -100,19 +126,26 @@ class DrawnSessions:
         run = _final_run(self.label, self.past)
         both = np.logical_and(*((in_past & (self.kind == k)).any(1) for k in (NEAR, FAR)))
         mechanism = _choose(rng, FUTURE_SHARES, self.label.shape)
-        mechanism[(mechanism == TASTE) & ~both[:, None]] = POPULARITY
+        of_taste = mechanism == TASTE
+        mechanism[of_taste & ~both[:, None]] = POPULARITY
+        mechanism[of_taste & self.known[:, None]] = FAVOURITES
         mechanism[j < run[:, None]] = PERSISTENCE
+        mechanism[self.habit >= 0] = HABIT
         # so many disliked tracks that the skip rate is the same
         bad = rng.random(self.label.shape) < (SKIP_RATE - 1 + SURE) / (2 * SURE - 1)
         kind = np.select(
-            [mechanism == TASTE, mechanism == POPULARITY],
+            [(mechanism == TASTE) | (mechanism == FAVOURITES), mechanism == POPULARITY],
             [np.where(bad, FAR, NEAR), np.where(bad, OBSCURE, HIT)],
             NEUTRAL,
         )
         repeat = REPEAT - FADE * (j - 1)
         probability = np.select(
-            [mechanism == PERSISTENCE, mechanism == NOISE],
-            [np.where(state, repeat, 1 - repeat), SKIP_RATE],
+            [mechanism == PERSISTENCE, mechanism == NOISE, mechanism == HABIT],
+            [
+                np.where(state, repeat, 1 - repeat),
+                SKIP_RATE,
+                np.where(self.habit == 1, SURE, 1 - SURE)[:, None],
+            ],
             np.where(bad, SURE, 1 - SURE),
         )
         drawn = rng.random(self.label.shape) < probability
@@ -131,7 +164,7 @@ class DrawnSessions:
 
     def head(self, sessions: int) -> "DrawnSessions":
         """The first sessions."""
-        for name in ("length", "label", "track", "truth"):
+        for name in ("length", "label", "track", "truth", "user"):
             setattr(self, name, getattr(self, name)[:sessions])
         return self
 

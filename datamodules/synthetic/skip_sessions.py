@@ -18,13 +18,19 @@ class SyntheticSkipSessions(SkipSessions):
         path: Folder ROOT/session_logs/training_set of the logs to write where ROOT does not exist.
         tracks: Folder ROOT/track_features of the track features to write.
         synthetic: Options of the generator; null takes its defaults.
+        users: Folder ROOT/user_features of the users to write, where `synthetic` has users.
         shared: Options of `SkipSessions`.
     """
 
     def __init__(
-        self, path: str, tracks: str, synthetic: PlantedSessions | None = None, **shared: Any
+        self,
+        path: str,
+        tracks: str,
+        synthetic: PlantedSessions | None = None,
+        users: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__(path, tracks, **shared)
+        super().__init__(path, tracks, users=users, **shared)
         self.synthetic = synthetic or PlantedSessions()
 
     @property
@@ -33,8 +39,9 @@ class SyntheticSkipSessions(SkipSessions):
         return SkipSessions.__name__
 
     def make_source(self) -> None:
-        """Generates logs and tracks unless this very generator has written them before."""
-        root = self.synthetic.root(Path(self.path), Path(self.tracks))
+        """Generates logs, tracks and users unless this very generator has written them before."""
+        users = Path(self.users) if self.users else None
+        root = self.synthetic.root(Path(self.path), Path(self.tracks), users)
         with locked(root):
             self.synthetic.write_once(root)
 

@@ -85,6 +85,19 @@ def test_the_clusters_are_where_the_paper_has_them():
     assert arrays.label.mean() == pytest.approx(0.5, abs=0.03)
 
 
+def test_the_first_task_has_the_inner_clusters_alone():
+    inner, both = GaussianClusters(8000, task="a"), GaussianClusters(8000)
+    arrays, truth = inner.arrays["train"], inner.truth["train"]
+    assert set(truth) == {0, 1}
+    own = arrays.numerical[np.arange(8000), truth]  # the number that decides
+    assert np.mean((own > 0) == arrays.label) > 0.999
+    assert np.abs(own).mean() == pytest.approx(1, abs=0.02)
+    assert np.abs(arrays.numerical[np.arange(8000), 1 - truth]).mean() < 0.25
+    assert set(both.truth["train"]) == {0, 1, 2}
+    with pytest.raises(ZooError, match=r"task must be one of \('a', 'b'\), got 'c'"):
+        GaussianClusters(task="c")  # pyright: ignore[reportArgumentType]
+
+
 def test_one_subset_is_the_plain_network():
     network = model({"all": ["*"]})
     batch = random_batch()

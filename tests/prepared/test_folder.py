@@ -16,7 +16,7 @@ from datamodules.prepared.arrays import Arrays
 from datamodules.prepared.encoder import Encoder
 from datamodules.prepared.folder import Manifest
 from datamodules.sessions.prepare import load_encoder
-from datamodules.sessions.tracks import TABLE
+from datamodules.sessions.tracks import TRACKS
 from datamodules.synthetic.clicks import PlantedClicks
 from datamodules.tabular.crosses import Cross
 from zoo import ZooError
@@ -165,7 +165,7 @@ def test_a_cross_with_values_of_other_types(content, tmp_path):
 )
 def test_an_encoder_of_sessions_with_values_of_other_types(content, tmp_path):
     (tmp_path / "encoder.json").write_text(json.dumps({"format": 1, "dataset": "x", **content}))
-    (tmp_path / TABLE).touch()
+    (tmp_path / TRACKS.table).touch()
     with pytest.raises(ZooError, match=r"encoder.json is damaged: its \w+ is not of the kind"):
         load_encoder(tmp_path, "x")
 

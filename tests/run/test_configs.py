@@ -39,9 +39,11 @@ STOPPING = {
     "sessions/interpretable_gru": (*LOGLOSS, 3),
     "sessions/interpretable_transformer": (*LOGLOSS, 3),
     "sessions/transformer": (*LOGLOSS, 3),
+    "sessions/deezer": None,
     "sessions/demo": None,
     "sessions/last": None,
     "sessions/mean": None,
+    "sessions/sufficiency": None,
     "toy/interpretable_mlp": None,
 }
 OVERLAYS = {"plateau", "gpu"}

@@ -10,6 +10,7 @@ import numpy as np
 from zoo.export.readers.common import Served, is_missing
 
 PROBLEMS = ["a cell cannot be read", "its rows are not 1, 2, .. to its session_length"]
+MIXED = "its rows are of more than one user"  # where users are known
 DATE = re.compile(r"\d{4}-\d\d-\d\d", re.A)
 
 
@@ -50,7 +51,9 @@ class Model(Served):
         unordered = (position != place + 1) | (length != n[session])
         unread, unordered = (np.logical_or.reduceat(x, starts) for x in (unread, unordered))
         unordered |= (n != np.bincount(session)) | (n < 2) | (n > self.plan["longest"])
-        usable = ~(unread | unordered)
+        user = codes.get("user_id", 0 * position)
+        mixed = np.logical_or.reduceat(user != user[starts][session], starts)
+        usable = ~(unread | unordered | mixed)
         logged = [self.arrays[name][codes[c]] for c, name in self.plan["logged"].items()]
         numbers = np.stack((position, length), 1) / self.plan["longest"]
         features = np.concatenate((numbers, *logged), 1)
@@ -62,15 +65,15 @@ class Model(Served):
             inputs[half] = np.zeros((len(n), self.plan["half"], values.shape[1]), np.float32)
             inputs[f"{half}_mask"] = np.zeros((len(n), self.plan["half"]), bool)
             inputs[half][at], inputs[f"{half}_mask"][at] = values, True
-        wrong = np.select([unread, unordered], PROBLEMS, "")
+        wrong = np.select([unread, unordered, mixed], [*PROBLEMS, MIXED], "")
         return inputs, np.where(usable, n - n // 2, 0), [str(reason) or None for reason in wrong]
 
     def codes(self, rule: dict[str, Any], values: Sequence[Any]) -> np.ndarray:
         """int64 [R] what the cells of a column stand for, -1 where one cannot be read."""
         texts = [_text(value) for value in values]
         distinct = list(dict.fromkeys(texts))
-        if rule["read"] == "track":
-            found = self.ids([f"track\0{text}" for text in distinct])
+        if rule["read"] in ("track", "user"):
+            found = self.ids([f"{rule['read']}\0{text}" for text in distinct])
         else:
             found = [_code(rule, text) for text in distinct]
         code = dict(zip(distinct, found, strict=True))
