@@ -97,6 +97,9 @@ def test_the_scores_of_a_split_are_those_computed_row_by_row(mixture_run, capsys
     assert len(found["slices"]["C9"]) == len(set(ids)) == 3
     for quality in found["slices"]["C9"]:
         check(quality, ids == named[quality["name"]])
+    for expert in found["sufficiency"]["judged"][:2]:
+        logged = metrics[f"test/shortfall/{expert['name']}"]
+        assert max(other["saves"] for other in expert["around"]) == pytest.approx(logged, rel=1e-4)
     for i, expert in enumerate(found["experts"]):
         column = attribution[:, i]
         assert expert["mean"] == pytest.approx(metrics[f"test/attribution/{expert['name']}"])
@@ -156,6 +159,8 @@ def test_scores_are_shown_as_tables(mixture_run, capsys):
     assert "quality on the val rows" in text
     assert "by C9, its most frequent values" in text
     assert "mean attribution" in text
+    assert "is it the right expert?" in text
+    assert "would save" in text[text.index("warning") :]
 
 
 def test_sessions_are_scored_by_their_labelled_tracks(checkpoint_of):

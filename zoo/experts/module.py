@@ -39,6 +39,7 @@ from zoo.experts.sufficiency import (
     log_sufficiency,
 )
 from zoo.models.description import Description, Expert
+from zoo.models.expert_losses import ExpertLosses
 from zoo.models.measures import batch_mean
 from zoo.models.metrics import MetricDict
 
@@ -146,6 +147,9 @@ class MixtureModule(AttributedModule):
         self.attributions = MetricDict(
             {split: AttributionMetrics(len(self.lattice)) for split in splits}
         )
+        self.expert_losses = MetricDict(
+            {split: ExpertLosses(len(self.lattice)) for split in splits}
+        )
 
     def _judge(
         self, gate: str, inference_gate: str, silence: float, tolerance: float, held_out: float
@@ -208,10 +212,18 @@ class MixtureModule(AttributedModule):
 
     def explain(self, batch: Any) -> tuple[Tensor, Tensor]:
         """[B] logits, and [B, H] the attribution to each expert, which sums to one."""
+        return self.explain_experts(batch)[:2]
+
+    def explain_experts(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """[B] logits, [B, H] the attribution, and [B, H] the logit of each expert alone."""
         z, log_shortfall = self.judged_outputs(batch)
         z = _unrounded(z)
         log_alpha = self.log_selection(z, log_shortfall)
-        return self._mixed(z, log_alpha), attribution(log_alpha)
+        return self._mixed(z, log_alpha), attribution(log_alpha), self.expert_logits(z)
+
+    def expert_logits(self, z: Tensor) -> Tensor:
+        """[B, H] the logit of each expert alone, of outputs z [B, H]."""
+        return self.recalibrated(2 * (z + self.prior_output))
 
     def selection(self, batch: Any) -> Tensor:
         """[B, H] log alpha of predictions: what each gate says, and those inside it leave."""
@@ -226,7 +238,7 @@ class MixtureModule(AttributedModule):
         return self.recalibrated(mixture_logit(z + self.prior_output, log_alpha))
 
     def losses(self, batch: Any) -> tuple[Tensor, ...]:
-        """The loss of a batch, the logits, and [B, H] the attribution to each expert."""
+        """The loss of a batch, the logits, and [B, H] the attribution to each expert, and z."""
         z, log_shortfall = self.judged_outputs(batch)
         z = _unrounded(z)
         with torch.no_grad():
@@ -238,9 +250,9 @@ class MixtureModule(AttributedModule):
                 log_alpha = torch.zeros_like(log_alpha)
         if log_shortfall is not None:
             loss = self._judged_loss(batch, z, logits, log_shortfall, log_alpha)
-            return loss, logits, attributed
-        (z, log_alpha), label, weight = self.counting(batch, z, log_alpha)
-        return self._loss(z, label, log_alpha, weight), logits, attributed
+            return loss, logits, attributed, z.detach()
+        (counted, log_alpha), label, weight = self.counting(batch, z, log_alpha)
+        return self._loss(counted, label, log_alpha, weight), logits, attributed, z.detach()
 
     def _loss(self, z: Tensor, label: Tensor, log_alpha: Tensor, weight: Tensor | None) -> Tensor:
         """The loss of rows that count, without that of the gate of sufficiency."""

@@ -11,13 +11,14 @@ from zoo.data.module import ZooDataModule
 from zoo.inspect.inspection import ROWS_EXPLAINED, Inspection
 from zoo.inspect.page import Section
 from zoo.inspect.shown import Shown
-from zoo.inspect.with_data import quality, shares, slices
+from zoo.inspect.with_data import quality, shares, slices, sufficient
 from zoo.inspect.with_data.chosen import Chosen, choose
 from zoo.inspect.with_data.dead_units import Layer, dead_unit_warnings, layers_of, watched
 from zoo.inspect.with_data.explanation import Explanation, explain
 from zoo.inspect.with_data.quality import Quality
 from zoo.inspect.with_data.shares import ExpertShare
 from zoo.inspect.with_data.source import batches_of, categorical_fields, encoder_of
+from zoo.inspect.with_data.sufficient import Sufficiency, sufficiency_of
 from zoo.models.base import ZooModule
 from zoo.models.installed import folders_of
 from zoo.models.registry import model_class
@@ -38,6 +39,7 @@ class Scores(Shown):
         explanation: What the model does with a sample of the rows.
         not_finite: Number of predictions that are NaN or infinite.
         chosen: Rows, or tracks of sessions, to be explained one by one, where they were asked for.
+        sufficiency: Whether the experts that speak are the right ones; None without such.
     """
 
     split: str
@@ -50,19 +52,22 @@ class Scores(Shown):
     explanation: Explanation | None = None
     not_finite: int = 0
     chosen: tuple[Chosen, ...] = ()
+    sufficiency: Sufficiency | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings, each one sentence."""
         broken = f"{self.not_finite:,} of {self.overall.rows:,} predictions are NaN or infinite"
         unheard, dead = shares.unheard_warnings(self.experts), dead_unit_warnings(self.layers)
-        return (*([broken] if self.not_finite else []), *unheard, *dead)
+        wrong = sufficient.warnings_of(self.sufficiency, self.split)
+        return (*([broken] if self.not_finite else []), *unheard, *wrong, *dead)
 
     def sections(self) -> Iterator[Section]:
         """One or more of each fact."""
         yield from quality.sections(self.split, self.overall, self.calibration)
         yield from slices.sections(self.by, self.slices)
         yield from shares.sections(self.experts)
+        yield from sufficient.sections(self.sufficiency)
         if self.explanation:
             yield from self.explanation.sections()
 
@@ -115,6 +120,7 @@ def score(
         explain(model, batches, sample, encoder),
         int((~scored.logits.isfinite()).sum()),
         choose(scored, chosen) if chosen else (),
+        sufficiency_of(scored, model),
     )
 
 

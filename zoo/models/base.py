@@ -59,6 +59,7 @@ class ZooModule(WeighedModule):
         numbered_rows: Whether training batches should say which row each row is, where the data
             know.
         recalibrates: Whether `forward` and `explain` return `recalibrated` logits.
+        tolerance: Nats of logloss that an expert may miss and still be said to be sufficient.
         negative_sampling_rate: Share of the negatives that it was trained on; a checkpoint keeps
             it.
         data_check: Refuses data that do not suit the schema, or the weights.
@@ -69,6 +70,7 @@ class ZooModule(WeighedModule):
     metrics: MetricDict
     numbered_rows = False
     recalibrates = False
+    tolerance = 0.02
 
     def __init__(
         self,
@@ -240,6 +242,11 @@ class ZooModule(WeighedModule):
         """Logits, of the shape of the labels, and [.., H] the attribution to each expert."""
         logits = self(batch)
         return logits, logits.new_zeros(*logits.shape, 0)
+
+    def explain_experts(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """What `explain` returns, and [.., H] the logit of each expert alone; [.., 0] is none."""
+        logits, attributed = self.explain(batch)
+        return logits, attributed, logits.new_zeros(*logits.shape, 0)
 
     def selection(self, batch: Any) -> Tensor:
         """[.., H] log alpha of each expert: how confident it is, and those inside it are not."""

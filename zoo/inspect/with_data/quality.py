@@ -17,6 +17,7 @@ from zoo.inspect.page import Figure, Section
 from zoo.inspect.runs.delong import areas
 from zoo.inspect.table import TextTable, text_table
 from zoo.models.base import ZooModule
+from zoo.models.expert_losses import expert_sums
 from zoo.models.measures import click_metrics, cross_entropy, grouped_area, weighted_mean
 
 BINS = 10  # of the calibration, of equal numbers of rows
@@ -75,6 +76,8 @@ class Scored:
         group: [R] number of each row's group; None has no groups.
         place: [R, 1] number of each row in the split, from 0; [R, 2] number of the session, and of
             the track in it.
+        expert_logits: [R, H] logit of each expert alone; None where the model does not say them.
+        expert_sums: What each expert loses in the rows of each other; see `expert_sums`.
     """
 
     logits: Tensor
@@ -85,6 +88,8 @@ class Scored:
     weight: Tensor | None = None
     group: Tensor | None = None
     place: Tensor | None = None
+    expert_logits: Tensor | None = None
+    expert_sums: Tensor | None = None
 
     def overall(self) -> Quality:
         """The quality of all rows, with standard errors, and within groups."""
@@ -94,14 +99,14 @@ class Scored:
         found = replace(
             found,
             auc_error=self._error_of_auc(positive),
-            logloss_error=_known(_error_of_mean(losses, self.weight, self._unit())),
+            logloss_error=_known(error_of_mean(losses, self.weight, self.unit())),
         )
         if self.group is None:
             return found
         gauc = grouped_area(self.logits, positive, self.group, self.weight)
         return replace(found, gauc=_known(gauc))
 
-    def _unit(self) -> Tensor | None:
+    def unit(self) -> Tensor | None:
         """[R] number of the session of each track, from 0; None of rows, which stand alone."""
         if self.place is None or self.place.shape[1] < 2:
             return None
@@ -109,7 +114,7 @@ class Scored:
 
     def _error_of_auc(self, positive: Tensor) -> float | None:
         weight = None if self.weight is None else self.weight.numpy()
-        unit = self._unit()
+        unit = self.unit()
         unit = None if unit is None else unit.numpy()
         logits = self.logits.double().unsqueeze(0).numpy()
         _, covariance = areas(logits, positive.numpy(), weight, unit)
@@ -143,7 +148,7 @@ def _known(value: Tensor) -> float | None:
     return float(value) if value.isfinite() else None
 
 
-def _error_of_mean(values: Tensor, weight: Tensor | None, unit: Tensor | None) -> Tensor:
+def error_of_mean(values: Tensor, weight: Tensor | None, unit: Tensor | None) -> Tensor:
     """Standard error of the weighted mean of values [R], whose units [R] are independent."""
     weight = torch.ones_like(values) if weight is None else weight.to(values.dtype)
     apart = weight * (values - weighted_mean(values, weight))
@@ -166,9 +171,10 @@ def score_rows(model: ZooModule, batches: Iterable[Any], fields: Sequence[str]) 
         ZooError: where no row has a label (and a weight).
     """
     parts: list[tuple[Tensor | None, ...]] = []
+    sums: Tensor | None = None
     start = 0
     for batch in batches:
-        logits, attribution = model.explain(batch)
+        logits, attribution, alone = model.explain_experts(batch)
         scored = counting(batch)
         weight, group = (getattr(batch, part, None) for part in ("weight", "group"))
         label = batch.label[scored]
@@ -180,13 +186,20 @@ def score_rows(model: ZooModule, batches: Iterable[Any], fields: Sequence[str]) 
         place = scored.nonzero()
         place[:, 0] += start
         start += len(batch.label)
-        parts.append((logits[scored].float(), label, attribution[scored], ids, *further, place))
+        of_experts = None
+        if alone.shape == attribution.shape and model.experts:
+            of_experts = alone[scored].float()
+            further_sums = expert_sums(attribution, alone, batch.label, weight, scored)
+            sums = further_sums if sums is None else sums + further_sums
+        of_rows = (logits[scored].float(), label, attribution[scored], ids)
+        parts.append((*of_rows, *further, place, of_experts))
     columns = [[part for part in column if part is not None] for column in zip(*parts, strict=True)]
     if not columns or not sum(map(len, columns[0])):
         raise ZooError("the split holds no labelled rows")
     logits, labels, attribution, ids = map(torch.cat, columns[:4])
-    weight, group, place = (torch.cat(column) if column else None for column in columns[4:])
-    return Scored(logits, labels, attribution, ids, model.experts, weight, group, place)
+    weight, group, place, alone = (torch.cat(part) if part else None for part in columns[4:])
+    found = (logits, labels, attribution, ids, model.experts)
+    return Scored(*found, weight, group, place, alone, sums)
 
 
 def counting(batch: Any) -> Tensor:

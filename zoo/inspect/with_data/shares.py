@@ -24,12 +24,14 @@ class ExpertShare:
     Attributes:
         name: Name of the expert.
         mean: Mean of its attribution over the rows.
+        median: Median of it.
         max: Largest attribution.
         largest: Share of rows in which its attribution is the largest.
     """
 
     name: str
     mean: float
+    median: float
     max: float
     largest: float
 
@@ -41,7 +43,12 @@ def shares_of(scored: Scored) -> tuple[ExpertShare, ...]:
     attribution = scored.attribution.double()  # [R, H]
     rows, experts = attribution.shape
     largest = torch.bincount(attribution.argmax(1), minlength=experts).double() / rows
-    columns = (attribution.sum(0) / rows, attribution.amax(0), largest)
+    columns = (
+        attribution.sum(0) / rows,
+        attribution.median(0).values,
+        attribution.amax(0),
+        largest,
+    )
     return tuple(map(ExpertShare, scored.experts, *(column.tolist() for column in columns)))
 
 
@@ -57,10 +64,10 @@ def sections(experts: Sequence[ExpertShare]) -> Iterator[Section]:
     """The attribution to each expert."""
     if not experts:
         return
-    columns = ("expert", "mean attribution", "max", "largest in")
+    columns = ("expert", "mean attribution", "median", "max", "largest in")
     rows = (
-        (expert.name, f"{expert.mean:.4f}", f"{expert.max:.4f}", f"{expert.largest:.2%}")
-        for expert in experts
+        (e.name, *(f"{value:.4f}" for value in (e.mean, e.median, e.max)), f"{e.largest:.2%}")
+        for e in experts
     )
     table = text_table("what each expert has to say", columns, rows)
     yield Section("attribution", [figure(experts), table], USES)
