@@ -1,6 +1,7 @@
 """Interpretable experts: what they cost, and what they find where the truth is known.
 
     python benchmarks/experts.py toy --seeds 10
+    python benchmarks/experts.py toy --fit data.task=a
     python benchmarks/experts.py movielens --path ml-1m.zip --test_list lists.tsv.gz --seeds 3
     python benchmarks/experts.py planted --seeds 3
     python benchmarks/experts.py sufficiency --seeds 5
@@ -114,7 +115,7 @@ def ranked(model: InterpretableMLP, data: Any) -> dict[str, list[float]]:
 
 
 def run_toy(options: argparse.Namespace, folder: Path) -> None:
-    """Toy task (b)."""
+    """Toy task (b), or another (`--fit data.task=a`)."""
     labels, experts = [], []
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     for seed in track(seeds, "seeds", console=console):
@@ -127,10 +128,12 @@ def run_toy(options: argparse.Namespace, folder: Path) -> None:
         labels.append(((logits > 0) == (label > 0.5)).double().mean().item())
         truth = torch.from_numpy(data.truth["test"])
         experts.append((attributed.argmax(1) == truth).double().mean().item())
+        console.print(f"seed {seed}: label {labels[-1]:.4f}, expert {experts[-1]:.4f}")
     if options.picture:
         x = torch.from_numpy(data.arrays["test"].numerical)
         draw_toy(options.picture, x[:POINTS], logits[:POINTS], attributed[:POINTS])
-    table = make_table(f"toy task (b), {options.seeds} seeds", "accuracy of", "mean", "worst")
+    task = " ".join(["toy task", *options.fit])
+    table = make_table(f"{task}, {options.seeds} seeds", "accuracy of", "mean", "worst")
     for name, values in (("the label", labels), ("the most selected expert", experts)):
         table.add_row(name, mean_and_deviation(values), f"{min(values):.4f}")
     console.print(table)
