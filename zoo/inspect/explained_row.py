@@ -17,12 +17,17 @@ LINES = 20  # of the largest contributions, in the terminal and in the waterfall
 LONGEST = 24  # characters of a value
 DOUBTFUL = 0.9  # R^2 below which a warning is given
 COLUMNS = ("fields", "on", "off", "contribution", "error", "share")
+EXACT_COLUMNS = ("term", "value", "contribution")
 INTERCEPT, OTHERS, REST = "(intercept)", "(others)", "(rest)"
 WEAKER = "(weaker interactions)"
 ON_OFF = (
     "Each contribution is what the fields add to the logit by being on, as they are in this row, "
     "where the other fields are on or off at random: half of what switching a field off would take "
     "away on average, and of two or more what they add beyond their parts."
+)
+EXACT = (
+    "Each contribution is exactly what a term of the model adds to the logit in this row, the "
+    "log-odds: +0.69 doubles the odds of a positive, -0.69 halves them."
 )
 
 
@@ -102,6 +107,7 @@ class ExplainedRow(Shown):
         off: What it is where it is off.
         attribution: Share of each expert of a mixture in the prediction, by name.
         gates: Weights that the model gives to fields or parts of itself in this row.
+        exact: Whether the model is the sum of these contributions, so that there is no rest.
     """
 
     model: str
@@ -120,6 +126,7 @@ class ExplainedRow(Shown):
     off: Mapping[str, float | str]
     attribution: Mapping[str, float]
     gates: tuple[GateOfRow, ...] = ()
+    exact: bool = False
 
     @property
     def probability(self) -> float:
@@ -151,6 +158,8 @@ class ExplainedRow(Shown):
     @property
     def explained(self) -> str:
         """How well it is explained, in words."""
+        if self.exact:
+            return "exactly the sum of the terms below and a constant"
         return (
             f"R^2 on {self.masks[1]:,} fresh copies of the row: fields {self.r2.fields:.3f}, with "
             f"the interactions below {self.r2.with_interactions:.3f}, all that was fitted "
@@ -159,13 +168,17 @@ class ExplainedRow(Shown):
 
     def sections(self) -> Iterator[Section]:
         """The prediction with its waterfall, its interactions, and its experts."""
-        reading = (
-            "Read from above: the mean logit of copies of the row in which fields are on or off at "
-            "random, what each adds to it, and the logit that this comes to. The thin lines are "
-            "95 % intervals."
+        begins = (
+            "the constant of the model"
+            if self.exact
+            else "the mean logit of copies of the row in which fields are on or off at random"
         )
+        reading = f"Read from above: {begins}, what each adds to it, and the logit this comes to."
+        if not self.exact:
+            reading += " The thin lines are 95 % intervals."
         waterfall = Figure(lambda: _waterfall(self), reading)
-        content = [self.predicted + ".", self.explained + ".", ON_OFF, waterfall, self._table()]
+        means = EXACT if self.exact else ON_OFF
+        content = [self.predicted + ".", self.explained + ".", means, waterfall, self._table()]
         yield Section(self.name, content)
         if any(len(c.fields) == 2 for c in self.contributions):
             reading = (
@@ -190,6 +203,10 @@ class ExplainedRow(Shown):
 
     def _table(self) -> TextTable:
         title = "contributions to the logit"
+        if self.exact:
+            total = ("logit", "", f"{self.logit:+.4f}")
+            rows = [*map(self.cells, self.lines()), total]
+            return text_table(title, EXACT_COLUMNS, rows, 2, sums=1)
         total = ("logit", "", "", f"{self.logit:+.4f}", "", "")
         return text_table(title, COLUMNS, [*map(self.cells, self.lines()), total], 3, sums=1)
 
@@ -210,11 +227,16 @@ class ExplainedRow(Shown):
         weaker = Contribution(
             (WEAKER,), self.weaker.contribution, self.weaker.error, self.weaker.share
         )
+        if self.exact:
+            return [self.intercept, *self.contributions]
         rest = Contribution((REST,), self.rest, math.nan, 1 - self.r2.all)
         return [self.intercept, *self.contributions, *([weaker] * bool(self.weaker.count)), rest]
 
     def cells(self, line: Contribution) -> tuple[str, ...]:
-        """A line of a table; see `COLUMNS`."""
+        """A line of a table; see `COLUMNS`, and of an exact row `EXACT_COLUMNS`."""
+        if self.exact:
+            values = [value_text(self.on[name]) for name in line.fields if name in self.on]
+            return line.name or INTERCEPT, JOINER.join(values), f"{line.contribution:+.4f}"
         one = line.fields[0] if len(line.fields) == 1 else ""
         error = "" if math.isnan(line.error) else f"{line.error:.4f}"
         share = "" if line.share is None else f"{line.share:.4f}"
@@ -260,6 +282,7 @@ class ExplainedRow(Shown):
             "r2": asdict(self.r2),
             "masks": list(self.masks),
             **({"attribution": dict(self.attribution)} if self.attribution else {}),
+            **({"exact": True} if self.exact else {}),
             **({"gates": {g.title: dict(g.weights) for g in self.gates}} if self.gates else {}),
         }
 

@@ -26,6 +26,7 @@ class ExplainedRows(Shown):
         model: Name of the model.
         source: Where the rows are from.
         count: Number of predictions.
+        exact: Whether all are exact.
         r2: Sums of the three R^2.
         sums: By fields the count, and sums of |contribution|, contribution and share.
     """
@@ -33,12 +34,14 @@ class ExplainedRows(Shown):
     model: str
     source: str
     count: int = 0
+    exact: bool = True
     r2: np.ndarray = field(default_factory=lambda: np.zeros(3))
     sums: Sums = field(default_factory=lambda: defaultdict(lambda: np.zeros(4)))
 
     def add(self, row: ExplainedRow) -> None:
         """Adds a prediction."""
         self.count += 1
+        self.exact &= row.exact
         self.r2 += [row.r2.all, row.r2.fields, row.r2.with_interactions]
         for c in row.contributions:
             self.sums[c.fields] += [1, abs(c.contribution), c.contribution, c.share or 0.0]
@@ -62,6 +65,9 @@ class ExplainedRows(Shown):
     def heading(self) -> Iterator[Text]:
         """How well they are explained."""
         yield Text(clean(self.title), "bold")
+        if self.exact:
+            yield Text("each exactly the sum of the terms of the model and a constant\n")
+            return
         everything, fields, shown = self.r2 / self.count
         yield Text(
             f"mean R^2 on fresh copies of each row: fields {fields:.3f}, with interactions "

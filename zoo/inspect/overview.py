@@ -111,7 +111,7 @@ class Overview:
                 for item in measured
             ]
             yield Bars(bars, title="Interactions, by their share of the variance around a row")
-        elif self.rows and self.rows.rows:
+        elif self.rows and self.rows.rows and not self.rows.exact:
             means = self.rows.means()
             largest = sorted(means.means(True), key=lambda line: -line[-1])[:FEW]
             bars = [Bar(name, share, f"{share:.1%}") for name, *_, share in largest]
@@ -133,7 +133,9 @@ class Overview:
             yield from _calibration(self.scores)
             yield from _slices(self.scores)
             yield from _other_rows(self.found, self.scores)
-        if self.rows and self.rows.rows:
+        if self.rows and self.rows.exact:
+            yield Check("each prediction is the sum of the terms: explanations are exact", True)
+        elif self.rows and self.rows.rows:
             share = self.rows.explained
             said = f"fields and interactions explain {share:.1%} of what the model does around a"
             count = f"the median of {len(self.rows.rows)} rows"

@@ -24,6 +24,8 @@ READING = (
     "docs/explain.md says. Half of the rows are random; the others are those whose prediction is "
     "furthest from the label, or the highest and the lowest of all."
 )
+CHOSEN = READING[READING.index("Half of") :]
+EXACT = f"Choose a row to see exactly what each term of the model adds to its logit. {CHOSEN}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class PickedRows(Shown):
     def sections(self) -> Iterator[Section]:
         """The rows to choose from; in a terminal a line for each."""
         if self.rows:
-            page = [READING, RowPicker(self.rows)]
+            page = [EXACT if self.exact else READING, RowPicker(self.rows)]
             yield Section(TITLE, [self._table()], ROWS, page=page)
         else:
             yield Section(TITLE, [f"No row is explained: {self.reason}"], ROWS)
@@ -65,6 +67,11 @@ class PickedRows(Shown):
         """As plain data."""
         rows = [{"why": picked.why, **picked.row.to_dict()} for picked in self.rows]
         return {"source": self.source, "left_out": self.left_out, "rows": rows}
+
+    @property
+    def exact(self) -> bool:
+        """Whether the model is the sum of what is shown."""
+        return bool(self.rows) and all(picked.row.exact for picked in self.rows)
 
     @property
     def explained(self) -> float:

@@ -8,7 +8,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from zoo.inspect.explained_row import COLUMNS, Contribution, ExplainedRow, value_text
+from zoo.inspect.explained_row import (
+    COLUMNS,
+    EXACT_COLUMNS,
+    Contribution,
+    ExplainedRow,
+    value_text,
+)
 from zoo.inspect.page.parts import Bar, Bars, Tile, Tiles, cut
 from zoo.inspect.page.tables import table_html
 from zoo.inspect.table import escaped, text_table
@@ -134,11 +140,17 @@ def _tiles(picked: PickedRow) -> Iterator[Tile]:
         p = row.probability if row.label > 0.5 else 1 - row.probability
         loss = [f"loss {-math.log(p):.3f}"] if p > 0 else []
         yield Tile("label", f"{row.label:g}", "", loss)
+    if row.exact:
+        yield Tile("explained", "exactly", "the sum of its terms")
+        return
     notes = [f"{row.r2.fields:.1%} by the fields alone"]
     yield Tile("explained", f"{row.r2.with_interactions:.1%}", "around it", notes)
 
 
 def _reading(row: ExplainedRow) -> str:
+    if row.exact:
+        constant = f"{row.intercept.contribution:+.3f}, the constant of the model"
+        return f"With {constant}, these add up to {row.logit:+.3f}."
     return (
         f"From {row.intercept.contribution:+.3f}, the mean logit of copies of the row in which "
         f"fields are on or off at random, these add up to {row.logit:+.3f}; the thin lines are "
@@ -150,6 +162,11 @@ def _bars(row: ExplainedRow) -> list[Bar]:
     found = row.contributions
     bars = [_bar(row, c) for c in found[:BARS]]
     others = row.logit - row.intercept.contribution - sum(c.contribution for c in found[:BARS])
+    if row.exact and len(found) <= BARS:
+        return bars
+    if row.exact:
+        smaller = f"({len(found) - BARS} smaller ones)"
+        return [*bars, Bar(smaller, others, f"{others:+.3f}", kind="rest")]
     more = f"{len(found) - BARS} smaller ones, and the rest" if len(found) > BARS else "the rest"
     return [*bars, Bar(f"({more})", others, f"{others:+.3f}", kind="rest")]
 
@@ -168,7 +185,8 @@ def _numbers(row: ExplainedRow) -> str:
     cells = [row.cells(line) for line in lines[:LINES]]
     left = len(lines) - len(cells)
     title = "all contributions" if left < 1 else f"the first {LINES} of {len(lines)} contributions"
-    table = text_table(title, COLUMNS, cells, 3)
+    columns = EXACT_COLUMNS if row.exact else COLUMNS
+    table = text_table(title, columns, cells, len(columns) // 2)
     return f"<details><summary>all numbers</summary>{table_html(table, title)}</details>"
 
 

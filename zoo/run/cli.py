@@ -34,6 +34,7 @@ from zoo.run.directory import (
 )
 from zoo.run.early_stopping import add_options as add_early_stopping
 from zoo.run.early_stopping import early_stopping
+from zoo.run.editing import command as edit_command
 from zoo.run.launch import (
     REFUSALS,
     check_launched,
@@ -108,6 +109,7 @@ class ZooCLI(LightningCLI):
         listed.add_subcommand("compare", compare.parser(), help=compare.SUMMARY)
         listed.add_subcommand("describe", describe.parser(), help=describe.SUMMARY)
         listed.add_subcommand("consolidate", consolidate.parser(), help=consolidate.SUMMARY)
+        listed.add_subcommand("edit", edit_command.parser(), help=edit_command.SUMMARY)
         listed.add_subcommand("export", export.parser(), help=export.SUMMARY)
         listed.add_subcommand("sweep", sweep_options.parser(), help=sweep_options.SUMMARY)
 

@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         ZooError: where there are none, or one cannot be scored.
     """
-    given, of_data = _parted(arguments)
+    given, of_data = parted(arguments)
     options = parser().parse_args(given)
     if options.html is not None and not Path(options.html).absolute().parent.is_dir():
         raise ZooError(f"--html: there is no folder {Path(options.html).absolute().parent}")
@@ -83,7 +83,7 @@ def run(arguments: Sequence[str]) -> None:
         wide_console().print(found)
 
 
-def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The options of this command, and those of data with their values."""
     mine, of_data, follows = list[str](), list[str](), False
     for argument in arguments:

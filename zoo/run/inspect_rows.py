@@ -20,6 +20,7 @@ from zoo.inspect.with_data.sample import SEED
 from zoo.inspect.with_data.session import Session, first_session
 from zoo.inspect.with_data.source import batches_of, encoder_of
 from zoo.models.base import ZooModule
+from zoo.run.explaining.exact import AnyExplainer, ExactExplainer
 from zoo.run.explaining.python import training_means
 from zoo.run.explaining.row import explained_row
 from zoo.run.explaining.values import Values
@@ -41,9 +42,12 @@ def explain_chosen(found: Inspection, data: ZooDataModule, scores: Scores) -> Pi
             fields.
     """
     model = model_of(found)
-    means = training_means(data, model.schema)
+    means = None if model.terms else training_means(data, model.schema)
     source = SPLITS.get(scores.split, str(data.predict_path))
-    explainer = Explainer(model, means, WalshConfig(min_gain=MIN_GAIN), SEED)
+    if means is None:
+        explainer: AnyExplainer = ExactExplainer(model)
+    else:
+        explainer = Explainer(model, means, WalshConfig(min_gain=MIN_GAIN), SEED)
     values = Values(model.schema, encoder_of(found.run, data), means, "groups")
     numbers = np.array(sorted({chosen.row for chosen in scores.chosen}))
     batch = rows_at(batches_of(data, scores.split), numbers)
@@ -64,7 +68,7 @@ def explain_chosen(found: Inspection, data: ZooDataModule, scores: Scores) -> Pi
 
 
 def _instances(
-    explainer: Explainer,
+    explainer: AnyExplainer,
     batch: AnyBatch,
     wanted: Sequence[Chosen],
     places: dict[int, int],

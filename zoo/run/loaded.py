@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zoo.export.folder import Format
     from zoo.export.graph import Output
     from zoo.export.quantized import EmbeddingType
+    from zoo.inspect.edited import Edited
 
 
 ATTRIBUTION = "attribution_"  # of the names of columns of predictions
@@ -134,7 +135,8 @@ class LoadedRun:
         that are kept (see `zoo.glider.walsh`); of `(intercept)`, the mean logit of copies of the
         row in which each field is on or off at random; of `(weaker interactions)`, all other pairs
         together; and of `(rest)`, what these do not explain. Off is the training mean of a number,
-        and a zero embedding of a category.
+        and a zero embedding of a category. Of a model that is a sum of terms, a glass box, the
+        lines are `(intercept)`, its constant, and exactly what each term adds.
 
         Args:
             df: The rows, as `predict` takes them.
@@ -155,15 +157,57 @@ class LoadedRun:
         """
         from zoo.glider.explained import Explainer
         from zoo.glider.walsh.search import WalshConfig
+        from zoo.run.explaining.exact import AnyExplainer, ExactExplainer
         from zoo.run.explaining.python import frame_of
 
         found = self._encoded(df)
-        means = torch.tensor(numerical_means(self.path / "encoder", self.model.schema))
+        if self.model.terms:
+            explainer: AnyExplainer = ExactExplainer(self.model)
+        else:
+            means = torch.tensor(numerical_means(self.path / "encoder", self.model.schema))
+            config = WalshConfig(max_order=max_order, min_gain=min_gain)
+            explainer = Explainer(self.model, means, config, seed)
         return frame_of(
-            Explainer(self.model, means, WalshConfig(max_order=max_order, min_gain=min_gain), seed),
+            explainer,
             ((row_numbers(batch).tolist(), batch) for batch in found.batches),
             df.index,
         )
+
+    def edit(
+        self,
+        off: Sequence[str] = (),
+        on: Sequence[str] = (),
+        *,
+        output: str | Path | None = None,
+        keep_mean: bool = False,
+        each: bool = False,
+        split: str | None = "val",
+    ) -> "Edited":
+        """Switches terms of a glass box off or on, and says what that changes; see `edit`.
+
+        Neither this run nor its checkpoint changes.
+
+        Args:
+            off: Names of the terms to switch off, such as `item x hour`; see `model.terms`.
+            on: Names of those to switch on again.
+            output: File (.ckpt) for the edited model, or folder that becomes a run directory;
+                None writes nothing.
+            keep_mean: Whether to move the constant so that the mean probability stays.
+            each: Whether to say what switching off each of the terms that are on would cost.
+            split: Rows to measure the change on, `val` or `test`; None measures nothing.
+
+        Returns:
+            What has changed: `before`, `after`, `changes`, `each`.
+
+        Raises:
+            ZooError: where the model has no terms, or not these, or the file cannot be written.
+        """
+        from zoo.run.editing.edit import Wanted, edit
+
+        place = None if output is None else Path(output)
+        wanted = Wanted(tuple(off), tuple(on), keep_mean, each, place)
+        data = None if split is None else self.data
+        return edit(self.checkpoint, wanted, data, split or "")
 
     def export(
         self,

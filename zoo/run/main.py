@@ -49,6 +49,10 @@ def _run() -> None:
         from zoo.run import consolidate
 
         consolidate.run(sys.argv[2:])
+    elif sys.argv[1:2] == ["edit"]:
+        from zoo.run.editing import command as edit
+
+        edit.run(sys.argv[2:])
     elif sys.argv[1:2] == ["export"]:
         from zoo.run import export
 

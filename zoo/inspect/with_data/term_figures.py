@@ -207,8 +207,8 @@ def _heat(cells: Cells, most: float) -> Any:
     text = [[_said(cells, g, h) for h in range(len(cells.columns))] for g in range(len(cells.rows))]
     plot = plots.signed_heat(cells.means, cells.rows, cells.columns, most, text)
     first, second = (plots.names([plots.short(name, 40)])[0] for name in cells.fields)
-    plot.update_yaxes(title=first)
-    plot.update_xaxes(title=second)
+    plot.update_yaxes(title=first, title_standoff=8)
+    plot.update_xaxes(title=second, ticklabeloverflow="allow")
     return plot
 
 

@@ -25,6 +25,7 @@ from zoo.glider.walsh.search import WalshConfig
 from zoo.inspect.explained_row import ExplainedRow
 from zoo.inspect.explained_rows import ExplainedRows
 from zoo.models.base import ZooModule
+from zoo.run.explaining.exact import AnyExplainer, ExactExplainer
 from zoo.run.explaining.file import check_output, explanation_file
 from zoo.run.explaining.python import training_means
 from zoo.run.explaining.row import explained_row
@@ -77,12 +78,18 @@ class Explanation:
         self, trainer: Trainer, model: ZooModule, data: ZooDataModule, checkpoint: Path
     ) -> None:
         """Explains the rows on the trainer's device, and shows and writes what was found."""
-        means = training_means(data, model.schema)  # before a file takes the place of splits
+        # before a file takes the place of splits
+        means = None if model.terms else training_means(data, model.schema)
         self._check_sessions(means)
         batches = self._batches(data)
         load_weights(model, checkpoint, data)
         model.eval().to(trainer.strategy.root_device)
-        explainer = Explainer(model, means, self.config, self.seed, self.features, self.position)
+        if means is None:
+            explainer: AnyExplainer = ExactExplainer(model)
+        else:
+            explainer = Explainer(
+                model, means, self.config, self.seed, self.features, self.position
+            )
         values = Values(model.schema, data.encoder_folder, means, self.features)
         summary = ExplainedRows(type(model).__name__, self.source)
         shown = self.row is None and trainer.progress_bar_callback is not None
@@ -100,11 +107,11 @@ class Explanation:
                 raise ZooError(self._nothing())
         self._report(first if summary.count == 1 else summary)
 
-    def _check_sessions(self, means: Tensor | SessionMeans) -> None:
+    def _check_sessions(self, means: Tensor | SessionMeans | None) -> None:
         """Refuses options of sessions where these are rows."""
         given = {"position": self.position is not None, "features": self.features != "groups"}
         for option in (name for name, is_given in given.items() if is_given):
-            if isinstance(means, Tensor):
+            if not isinstance(means, SessionMeans):
                 raise ZooError(f"{option} is of sessions, and these are rows: leave it out")
 
     # Rows
@@ -149,7 +156,7 @@ class Explanation:
 
     def _explained(
         self,
-        explainer: Explainer,
+        explainer: AnyExplainer,
         batches: Numbered,
         values: Values,
         advance: Callable[[int], None],

@@ -21,6 +21,7 @@ from zoo.glider.scoring import NotFinite
 from zoo.glider.session_switches import Features, SessionMeans
 from zoo.glider.walsh.search import WalshConfig
 from zoo.models.base import ZooModule
+from zoo.run.explaining.exact import AnyExplainer, ExactExplainer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,8 @@ def explain(
 ) -> "pd.DataFrame":
     """What each field, and each interaction of fields, adds to the logit of each row of a batch.
 
-    The contributions of a row add up to its logit; see `zoo.load(run).explain`, which takes a
+    The contributions of a row add up to its logit, and are exact where the model is a sum of terms,
+    which needs no `means`; see `zoo.load(run).explain`, which takes a
     DataFrame. In sessions, what is explained is the logit of each track to predict, and what is
     switched on and off are fields of the past, or its events, and fields of that track (see
     `zoo.glider.session_switches.SessionOnOff`).
@@ -75,9 +77,12 @@ def explain(
 
     if position is not None and position < 1:
         raise ZooError(f"position must be at least 1, got {position}")
-    off = means_of(model, batch, means)
-    config = WalshConfig(max_order=max_order, min_gain=min_gain)
-    explainer = Explainer(model, off, config, seed, features, position=position)
+    if model.terms:
+        explainer: AnyExplainer = ExactExplainer(model)
+    else:
+        off = means_of(model, batch, means)
+        config = WalshConfig(max_order=max_order, min_gain=min_gain)
+        explainer = Explainer(model, off, config, seed, features, position=position)
     training = model.training
     model.eval()
     try:
@@ -88,7 +93,7 @@ def explain(
 
 
 def frame_of(
-    explainer: Explainer,
+    explainer: AnyExplainer,
     batches: Iterable[tuple[Sequence[int], Batch | SessionBatch]],
     index: "pd.Index",
 ) -> "pd.DataFrame":

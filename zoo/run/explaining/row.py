@@ -9,11 +9,17 @@ from zoo.glider.walsh import Coefficient
 from zoo.inspect.explained_row import Contribution, ExplainedRow, RSquared, Weaker
 from zoo.inspect.with_data.gates import gates_of_row
 from zoo.models.base import ZooModule
+from zoo.run.explaining.exact import ExactInstance
 from zoo.run.explaining.values import Words
 
 
 def explained_row(
-    model: ZooModule, found: Explained, source: str, number: int, on: Words, off: Words
+    model: ZooModule,
+    found: Explained | ExactInstance,
+    source: str,
+    number: int,
+    on: Words,
+    off: Words,
 ) -> ExplainedRow:
     """An explained prediction as it is shown.
 
@@ -25,6 +31,8 @@ def explained_row(
         on: What each feature is in the row.
         off: What it is where it is off.
     """
+    if isinstance(found, ExactInstance):
+        return _exact_row(model, found, source, number, on)
     walsh, weaker = found.found, found.weaker
     return ExplainedRow(
         model=type(model).__name__,
@@ -43,6 +51,30 @@ def explained_row(
         off=off,
         attribution=_attribution(model, found.instance),
         gates=gates_of_row(model, found.instance.batch),
+    )
+
+
+def _exact_row(
+    model: ZooModule, found: ExactInstance, source: str, number: int, on: Words
+) -> ExplainedRow:
+    return ExplainedRow(
+        model=type(model).__name__,
+        source=source,
+        row=number,
+        position=None,
+        label=_label(found),
+        logit=found.logit,
+        intercept=Contribution((), found.intercept, 0.0, None),
+        contributions=tuple(Contribution(f, x, 0.0, None) for f, x in found.contributions),
+        weaker=Weaker(0, 0.0, 0.0, 0.0),
+        rest=0.0,
+        r2=RSquared(1.0, 1.0, 1.0),
+        masks=(0, 0),
+        on=on,
+        off={},
+        attribution=_attribution(model, found),
+        gates=gates_of_row(model, found.batch),
+        exact=True,
     )
 
 

@@ -13,6 +13,7 @@ from zoo.data.schema import SKIP, Schema
 from zoo.glider.explained import Explained
 from zoo.glider.session_switches import Features, SessionMeans, SessionOnOff
 from zoo.inspect.with_data.values import ids_of, shown
+from zoo.run.explaining.exact import ExactInstance
 
 THERE, SKIPPED, NOT_SKIPPED = "there", "skipped", "not skipped"
 ABSENT, EMPTY, MEANS, ZERO = "absent", "empty list", "their means", "zero embedding"
@@ -27,13 +28,13 @@ class Values:
     Attributes:
         schema: Fields of the rows.
         encoder: Folder of the encoder that names the values; None without one.
-        means: What numbers are where they are off.
+        means: What numbers are where they are off; None where nothing is switched off.
         features: What is switched on and off in sessions.
     """
 
     schema: Schema
     encoder: Path | None
-    means: Tensor | SessionMeans
+    means: Tensor | SessionMeans | None
     features: Features
 
     def names(self, batch: Any) -> dict[str, dict[int, str]]:
@@ -44,7 +45,9 @@ class Values:
         ids = {name: found for name, column in inputs.items() if (found := ids_of(column))}
         return value_names(self.encoder, ids)
 
-    def words(self, found: Explained, names: dict[str, dict[int, str]]) -> tuple[Words, Words]:
+    def words(
+        self, found: Explained | ExactInstance, names: dict[str, dict[int, str]]
+    ) -> tuple[Words, Words]:
         """What each feature is in the row, and what it is where it is off.
 
         Args:
@@ -56,9 +59,12 @@ class Values:
             inputs = one.inputs(self.schema)
             on = {name: shown(inputs[name][0], names.get(name, {})) for name in found.names}
             return on, self._off()
+        assert not isinstance(found, ExactInstance)  # which are of rows
         return self._of_session(found, one)
 
     def _off(self) -> Words:
+        if self.means is None:
+            return {}
         assert isinstance(self.means, Tensor)
         numbers = {f.name: float(m) for f, m in zip(self.schema.numerical, self.means, strict=True)}
         ids = {field.name: ZERO for field in self.schema.categorical}

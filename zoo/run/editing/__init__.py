@@ -1,0 +1,1 @@
+"""Which terms of a glass box are added to its logit: the command `edit`, and the same in Python."""
