@@ -190,7 +190,7 @@ def test_a_file_is_never_half_written(box, tmp_path, name):
         file.write(b"half")
         raise OSError(28, "No space left on device", file.name)
 
-    with mock.patch("torch.save", fail), pytest.raises((OSError, ZooError), match="No space|space"):
+    with mock.patch("torch.save", fail), pytest.raises((OSError, ZooError), match="space"):
         edit(path, Wanted(off=(AGE,), output=output), None, "")
     assert {p.name for p in tmp_path.iterdir()} <= {"given", "edited.ckpt"}
     assert not output.exists() or output.read_bytes() == b"before"
