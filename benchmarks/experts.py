@@ -10,9 +10,9 @@
 - toy: test rows of toy task (b) of Afchar & Hennequin (RecSys 2020): accuracy of the label, and of
   the most selected expert, which should be the one over the smallest subset that decides the label.
 - movielens: Table 1 there, the experts' shares of the test items (Figure 6), and how each expert
-  ranks alone and all of them by the power of the inference gate. Without `--test_list` each
-  user's last movie is ranked among 99 that are drawn. `--models` takes some; `--precision
-  bf16-mixed` is 1.5 to 2.5 times as fast where the processor multiplies bfloat16.
+  ranks alone and all of them by the tolerance (or the power of another inference gate). Without
+  `--test_list` each user's last movie is ranked among 99 that are drawn. `--models` takes some;
+  `--precision bf16-mixed` is 1.5 to 2.5 times as fast where the processor multiplies bfloat16.
 - planted: clicks in Criteo's format with one strong planted cross. An expert sees its two fields,
   another two fields that do not interact, the third all. Test AUC beside DeepFM's, and shares.
 - sufficiency: tasks whose smallest sufficient subset is known for every row. By each setting of
@@ -55,6 +55,7 @@ from zoo.models.metrics import RankingMetrics
 CONFIGS = PROJECT / "configs"
 POINTS = 4000  # of the picture
 POWERS = (4, 8, 16, 32, 64)  # of the inference gate
+TOLERANCES = (0.005, 0.01, 0.02, 0.03, 0.05)  # of the gate of sufficiency, nats
 CONTENT = (
     "--model.init_args.subsets={content: [user_profile, item_profile]}",
     "--model.init_args.embedding_dim=16",
@@ -87,9 +88,11 @@ def explained(model: InterpretableMLP, data: Any) -> tuple[Tensor, Tensor, Tenso
 
 
 def ranked(model: InterpretableMLP, data: Any) -> dict[str, list[float]]:
-    """HR@10 and NDCG@10 of each expert alone, and of all by the power of the inference gate.
+    """HR@10 and NDCG@10 of each expert alone, and of all by what can be chosen after training.
 
-    Beside the latter the share of all test rows in which each expert's attribution is largest.
+    That is the tolerance of the gate of sufficiency, or the power of another inference gate. Beside
+    it the share of all test rows, and of the positives, in which each expert's attribution is
+    largest.
     """
     data.setup("test")
     with torch.no_grad():
@@ -104,13 +107,18 @@ def ranked(model: InterpretableMLP, data: Any) -> dict[str, list[float]]:
         metric.update(logits, label, query)
         return [value.item() for value in metric.compute().values()]
 
+    def largest(log_alpha: Tensor) -> list[float]:
+        return (torch.bincount(log_alpha.argmax(1), minlength=z.shape[1]) / len(log_alpha)).tolist()
+
     found = {f"{name} alone": measure(z[:, i]) for i, name in enumerate(model.lattice.names)}
-    for power in POWERS:
-        model.inference_power = power
+    sufficiency = model.inference_gate == "sufficiency"
+    option = "tolerance" if sufficiency else "inference_power"
+    for value in TOLERANCES if sufficiency else POWERS:
+        setattr(model, option, value)
         log_alpha = model.log_selection(z, missed)
-        most = torch.bincount(log_alpha.argmax(1), minlength=z.shape[1]) / len(z)
         logits = mixture_logit(z + model.prior_output, log_alpha)
-        found[f"inference power {power}"] = measure(logits) + most.tolist()
+        shares = largest(log_alpha) + largest(log_alpha[label > 0.5])
+        found[f"{option.replace('_', ' ')} {value}"] = measure(logits) + shares
     return found
 
 
@@ -170,9 +178,9 @@ def run_movielens(options: argparse.Namespace, folder: Path) -> None:
         found = []
         for seed in track(range(options.seeds), name, console=console):
             here = folder / name.replace(" ", "_")
-            result, resolved = fit_ours(
-                CONFIGS / f"movielens/{config}.yaml", options.path, seed, here, *same, *more
-            )
+            fitted = [f"--{option}" for option in options.fit] if name == "experts" else []
+            file = CONFIGS / f"movielens/{config}.yaml"
+            result, resolved = fit_ours(file, options.path, seed, here, *same, *more, *fitted)
             found.append(result)
             model = trained(here, f"{config}_{seed}")
             if name == "experts":
@@ -197,8 +205,8 @@ def run_movielens(options: argparse.Namespace, folder: Path) -> None:
     for name, values in stacked.items():
         figure.add_row(name, *(mean_and_deviation(column) for column in values.T.tolist()))
     console.print(figure)
-    columns = ("hr@10", "ndcg@10", *(f"largest: {name}" for name in names))
-    table = make_table("the same models; of all test rows", "ranked by", *columns)
+    columns = ("hr@10", "ndcg@10", *names, *(f"{name}, positives" for name in names))
+    table = make_table("the same models; largest in", "ranked by", *columns)
     for name in rankings[0]:
         values = zip(*(ranking[name] for ranking in rankings), strict=True)
         table.add_row(name, *(f"{statistics.mean(value):.3f}" for value in values))
@@ -261,7 +269,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first_seed", type=int, default=0, help="of the toy")
     parser.add_argument(
-        "--fit", nargs="+", default=[], help="further options of the toy, as model.silence=0"
+        "--fit", nargs="+", default=[], help="of the toy and MovieLens' experts: model.silence=0"
     )
     parser.add_argument(
         "--picture", type=Path, help="HTML file: the toy's last seed, or MovieLens' shares"

@@ -269,9 +269,11 @@ class MixtureModule(AttributedModule):
     def _judged_loss(self, batch: Any, *values: Tensor) -> Tensor:
         """The loss where sufficiency is learned: GEM, auxiliary, and from held-out rows the gate's.
 
-            L = mean_b (1 - h_b) / (1 - s) sum_i (w_i + auxiliary / H) BCE_i + h_b / s L_d,b
+            L = mean_b (1 - h_b) / (1 - s) sum_i (w_i + auxiliary / H) BCE_i + h_b L_d,b
 
-        with h_b whether a row is held out, s the share of such rows, and L_d of `Shortfall.loss`.
+        with h_b whether a row is held out, s the share of such rows, and L_d of `Shortfall.loss`. A
+        held-out row weighs as any other in the layers that d shares with the experts: what it
+        misses is so much noisier than its BCE that h_b / s would drown what they learn.
 
         Args:
             batch: The batch.
@@ -283,7 +285,7 @@ class MixtureModule(AttributedModule):
         counted, label, weight = self.counting(batch, *values, held)
         z, mixed, log_shortfall, log_alpha, held = counted
         learned = (1 - held) / (1 - share)
-        judged = held / share if share else torch.ones_like(held)
+        judged = held if share else torch.ones_like(held)
         of_rows = learned if weight is None else learned * weight
         weights = gem_weights(log_alpha, self.normalization, of_rows)
         losses = expert_losses(z + self.prior_output, label)
