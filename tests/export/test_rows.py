@@ -156,12 +156,17 @@ def models_of_rows(schema):
     found = {
         name: cls(schema, embedding_std=0.3, pooling={"history": "attention"})
         for name, cls in classes.items()
-        if issubclass(cls, RowModule) and cls is not zoo.InterpretableMLP
+        if issubclass(cls, RowModule) and name not in ("AdditiveNetwork", "InterpretableMLP")
     }
+    terms = [["user"], ["price"], ["history"], ["user", "price"], ["hour", "genres", "price"]]
+    additive = {"terms": terms, "monotone": {"price": -1}, "pooling": {"history": "sum"}}
+    additive |= {"numerical_bins": 20, "embedding_std": 0.3}
     subsets = {"some": ["user", "history", "price"], "time": ["hour", "genres"], "all": ["*"]}
     experts = {"subsets": subsets, "fallback": True, "embedding_std": 0.3}
     sizes = {"user": 3, "genres": 5}
     return found | {
+        "additive": zoo.AdditiveNetwork(schema, **additive),
+        "without terms": zoo.AdditiveNetwork(schema, **additive, switched_off=["price"]),
         "experts": zoo.InterpretableMLP(schema, **experts),
         "judged experts": zoo.InterpretableMLP(schema, **experts, gate="sufficiency"),
         "sizes": zoo.DCN(schema, embedding_dims=sizes, numerical_encoding="piecewise_linear"),

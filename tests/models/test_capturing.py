@@ -17,6 +17,7 @@ from zoo.nn.captured import PLAIN_STEPS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 MODELS = (
+    "AdditiveNetwork",
     "AutoInt",
     "DCN",
     "DeepFM",

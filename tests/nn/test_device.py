@@ -22,6 +22,7 @@ from zoo.nn.row_sums import sum_by_row, sum_in_place
 NUMBERS = tuple(Field(f"n{i}", "numerical") for i in range(3))
 SCHEMA = Schema((*NUMBERS, *(Field(f"c{i}", "categorical", 50) for i in range(4))))
 MODELS = (
+    "AdditiveNetwork",
     "AutoInt",
     "DCN",
     "DeepFM",
@@ -119,6 +120,7 @@ def test_logits_are_those_of_cpus(name):
 @pytest.mark.parametrize(
     ("name", "most"),
     [
+        ("AdditiveNetwork", 100),
         ("WideDeep", 100),
         ("DeepFM", 100),
         ("DCN", 100),

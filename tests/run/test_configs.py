@@ -28,7 +28,16 @@ STOPPING = {
             ("demo", LOGLOSS, 1),
             ("movielens", NDCG, 3),
         ]
-        for model in ("autoint", "dcn", "deepfm", "fibinet", "interhat", "wide_deep", "xdeepfm")
+        for model in (
+            "additive_network",
+            "autoint",
+            "dcn",
+            "deepfm",
+            "fibinet",
+            "interhat",
+            "wide_deep",
+            "xdeepfm",
+        )
     },
     "demo/interpretable_mlp": (*LOGLOSS, 1),
     "movielens/interpretable_mlp": (*NDCG, 3),

@@ -22,6 +22,7 @@ MODELS = {
         name: {"hidden_units": [8]}
         for name in ("WideDeep", "DeepFM", "DCN", "AutoInt", "FiBiNET", "InterHAt")
     },
+    "AdditiveNetwork": {"terms": [["price"], ["user"], ["tags"], ["item", "price"]]},
     "xDeepFM": {"hidden_units": [8], "cin_layers": [4]},
     "InterpretableMLP": {},
 }

@@ -60,7 +60,16 @@ def test_every_shipped_config_is_accepted(config):
 
 
 def test_every_model_has_a_config_for_every_dataset():
-    models = {"wide_deep", "deepfm", "dcn", "xdeepfm", "autoint", "fibinet", "interhat"}
+    models = {
+        "wide_deep",
+        "deepfm",
+        "dcn",
+        "xdeepfm",
+        "autoint",
+        "fibinet",
+        "interhat",
+        "additive_network",
+    }
     for dataset in ("criteo", "avazu", "demo", "movielens"):
         assert {path.stem for path in ROOT.glob(f"configs/{dataset}/*.yaml")} >= models
 

@@ -30,6 +30,7 @@ FIELDS = [
 SMALL = {"embedding_dim": 3, "learning_rate": 0.05}
 ONE_STEP = {"epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0}
 MODELS = [
+    "AdditiveNetwork",
     "AutoInt",
     "DCN",
     "DeepFM",

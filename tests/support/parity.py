@@ -47,6 +47,10 @@ SMALL = {"embedding_dim": 3, "learning_rate": 0.1}
 RATES = {name: {"learning_rate": 0.01} for name in ("adam", "lazy_adam")}
 DEEP = {"hidden_units": [5]}
 MODELS = {
+    "AdditiveNetwork": {
+        "terms": [["n"], ["m"], ["a"], ["b"], ["a", "b"], ["n", "a"], ["n", "m", "b"]],
+        "numerical_encoding": "none",
+    },
     "DeepFM": DEEP,
     "WideDeep": DEEP,
     "DCN": DEEP | {"embedding_dims": {"a": 2}},

@@ -55,8 +55,8 @@ def small(name, schema=None, **options):
     defaults = {"width": 8} if sessions else {"embedding_dim": 4, "hidden_units": [8, 6]}
     if issubclass(model_class, MixtureModule):
         defaults["subsets"] = SESSION_SUBSETS if sessions else SUBSETS
-    if name == "AdditiveNetwork":
-        del defaults["hidden_units"]
+    if name == "AdditiveNetwork":  # which is no deep network, and has no bins without data
+        defaults = {"embedding_dim": 4, "numerical_encoding": "none"}
     if name == "FiBiNET":  # which joins pairs
         defaults["embed_numerical"] = len(schema.categorical) < 2
     if name == "InterpretableTransformer":

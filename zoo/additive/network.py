@@ -4,23 +4,29 @@ Shapes: B batch, F fields, N numbers, D embedding, Q terms, T bins.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from zoo.additive.grouped import grouped
 from zoo.additive.kept import KeptRows
-from zoo.additive.monotone import MonotoneProducts, directions_of
-from zoo.additive.products import Products, Singles
-from zoo.additive.purified import Inputs, PurifiedSum
+from zoo.additive.monotone import directions_of
+from zoo.additive.purified import Inputs
+from zoo.additive.teacher import Teacher
 from zoo.additive.terms import Terms, resolved
 from zoo.ctr.base import CTRModule
 from zoo.data.batch import Batch
 from zoo.data.errors import ZooError, require
 from zoo.data.schema import JOINER, Schema
+from zoo.models.checkpoint import checksums_of
+from zoo.models.measures import mean_loss
 from zoo.models.terms import Term
 from zoo.nn.embedding import FusedEmbedding
 from zoo.nn.numbers import NumericalEncoding
+
+TINY = 1e-12  # variance below which the gradient of a deviation fades
 
 
 class AdditiveNetwork(CTRModule):
@@ -47,6 +53,13 @@ class AdditiveNetwork(CTRModule):
         monotone: Numbers in which the logit may only rise (1) or only fall (-1), such as
             `{price: -1}`.
         switched_off: Names of terms that predictions leave out, such as `age x city`.
+        teacher: Checkpoint of a model of the same fields, such as a DeepFM, whose probabilities
+            are learned beside the labels; the checkpoint of this model needs it no more.
+        teacher_share: Share of its probabilities in what is learned; the labels have the rest.
+        sparsity: What the standard deviation of each term costs, in nats for each unit of the
+            logit, so that those that help less vanish.
+        smallest_effect: Standard deviation, in units of the logit, below which `sparsity` switches
+            a term off: where it was below it and did not grow between two validations.
         embedding_std: Standard deviation of the initial embeddings.
         numerical_encoding: What a function of a number is linear in: `piecewise_linear`, its
             place in each of its quantile bins; `learned_bins`, the weights of soft bins whose
@@ -66,6 +79,10 @@ class AdditiveNetwork(CTRModule):
         rank: int = 8,
         monotone: dict[str, int] | None = None,
         switched_off: Sequence[str] = (),
+        teacher: str | None = None,
+        teacher_share: float = 0.5,
+        sparsity: float = 0.0,
+        smallest_effect: float = 0.03,
         embedding_std: float = 0.01,
         numerical_encoding: NumericalEncoding = "piecewise_linear",
         numerical_bins: int = 32,
@@ -83,6 +100,11 @@ class AdditiveNetwork(CTRModule):
         for name in ("embed_numerical", "first_order"):
             self.hparams.pop(name)  # no options here, so none to reload with
         require(rank >= 1, "rank must be at least 1", rank)
+        require(0 <= teacher_share <= 1, "teacher_share must be from 0 to 1", teacher_share)
+        require(sparsity >= 0, "sparsity must be at least 0", sparsity)
+        require(smallest_effect >= 0, "smallest_effect must be at least 0", smallest_effect)
+        self.teacher_path, self.teacher_share = teacher, teacher_share
+        self.sparsity, self.smallest_effect = sparsity, smallest_effect
         assert isinstance(self.embedding, FusedEmbedding)  # of one size
         if self.embedding.pooling.candidates:
             raise ZooError(
@@ -95,8 +117,9 @@ class AdditiveNetwork(CTRModule):
         self.number_vectors = nn.Parameter(torch.empty(len(self.schema.numerical), bins, dim))
         nn.init.normal_(self.number_vectors, std=embedding_std)
         directions = directions_of(monotone, self.schema, numerical_encoding)
-        self.additive = _terms_of(self.schema, found, rank, dim, bins, directions)
+        self.additive = grouped(self.schema, found, rank, dim, bins, directions)
         self.kept_rows = KeptRows()
+        self._teacher: Teacher | None = None
         self.fields = {JOINER.join(term): tuple(term) for term in found}
         self._leave_out(switched_off)
 
@@ -176,6 +199,28 @@ class AdditiveNetwork(CTRModule):
 
     # Training
 
+    def setup(self, stage: str) -> None:
+        """Loads the teacher."""
+        super().setup(stage)
+        if stage == "fit" and self.teacher_path is not None:
+            checksums = checksums_of(self.trainer)
+            self._teacher = Teacher(Path(self.teacher_path), self.schema, checksums)
+
+    def losses(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The loss of a batch, in training with what the teacher says and terms cost; logits."""
+        if not self.training or not (self._teacher or self.sparsity):
+            return super().losses(batch)
+        added = self.additive.contributions(*self._inputs(batch))
+        logits = self.bias + self.additive.constant() + added.sum(0)
+        target = batch
+        if self._teacher:
+            taught = self._teacher.probability(batch, self.negative_sampling_rate)
+            target = batch._replace(label=batch.label.lerp(taught, self.teacher_share))
+        (counted,), label, weight = self.counting(target, logits)
+        deviations = (added.var(1, correction=0) + TINY).sqrt()
+        loss = mean_loss(counted, label, weight) + self.sparsity * deviations.sum()
+        return loss, logits
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Keeps the first rows, by which terms are told apart."""
         super().on_train_batch_start(batch, batch_idx)
@@ -184,7 +229,18 @@ class AdditiveNetwork(CTRModule):
     def on_validation_start(self) -> None:
         """Tells the terms apart, so that the checkpoint of these weights can."""
         if not self.trainer.sanity_checking:
+            before = self.additive.spread.clone()
             self.purify()
+            if self.sparsity:
+                self._drop(before)
+
+    def _drop(self, before: Tensor) -> None:
+        """Switches off the terms that are small and did not grow; once off, they stay off."""
+        now = self.additive.spread
+        small = (now < self.smallest_effect) & (before < self.smallest_effect) & (now <= before)
+        self.switch(
+            [name for name, off in zip(self.fields, small.tolist(), strict=True) if off], False
+        )
 
     def on_train_epoch_end(self) -> None:
         """The same, where nothing is validated."""
@@ -192,11 +248,11 @@ class AdditiveNetwork(CTRModule):
         self.purify()
 
     def purify(self) -> None:
-        """Tells the terms apart by the rows that training has kept; no logit changes.
+        """Tells the terms apart by the rows that training has kept.
 
-        Nothing is done while terms are switched off, as logits would change.
+        No logit changes, unless terms are switched off that have parts of larger ones.
         """
-        if self.kept_rows.rows and self.additive.all_on:
+        if self.kept_rows.rows:
             training = self.training
             self.eval()
             self.additive.fit(self._kept_inputs)
@@ -214,35 +270,3 @@ class AdditiveNetwork(CTRModule):
         """Switches off the terms that were off when it was saved."""
         super().on_load_checkpoint(checkpoint)
         self._leave_out(checkpoint["hyper_parameters"].get("switched_off") or ())
-
-
-def _terms_of(
-    schema: Schema,
-    terms: Sequence[Sequence[str]],
-    rank: int,
-    dim: int,
-    bins: int,
-    directions: Mapping[int, int],
-) -> PurifiedSum:
-    """The terms by size, those with a monotone number apart from the others."""
-    fields = [field.name for field in schema.embedded(True)]
-    numbers = [tuple(sorted(fields.index(name) for name in term)) for term in terms]
-    kinds = [(len(term), any(i in directions for i in term)) for term in numbers]
-    groups = [[i for i, k in enumerate(kinds) if k == kind] for kind in sorted({*kinds})]
-    products: list[Products] = []
-    for group in groups:
-        mine, (size, bounded) = [numbers[i] for i in group], kinds[group[0]]
-        if bounded:
-            products.append(MonotoneProducts(mine, dim, rank if size > 1 else 1, bins, directions))
-        elif size == 1:
-            products.append(Singles(mine, dim, _columns(schema, [term[0] for term in mine])))
-        else:
-            products.append(Products(mine, dim, rank))
-    return PurifiedSum(numbers, groups, products)
-
-
-def _columns(schema: Schema, numbers: Sequence[int]) -> list[int]:
-    """For each field, how many fields of the same vocabulary stand before it."""
-    fields = schema.embedded(True)
-    owners = [fields[number].vocabulary or fields[number].name for number in numbers]
-    return [owners[:place].count(owner) for place, owner in enumerate(owners)]
