@@ -23,7 +23,7 @@ from zoo.run.record import RunRecord
 SCRIPT = "<script>document.title = 'run'</script>"
 SCHEMA = Schema((Field("n0", "numerical"), Field(SCRIPT, "categorical", 7, "<i>g</i>")))
 SUBSETS = {"<b>few</b>": ["n0"], "all": ["*"]}
-PLOTS = 7  # lattice, parts, calibration, slices, attribution, importance, examples
+PLOTS = 8  # lattice, parts, calibration, slices, attribution, right expert, importance, examples
 
 pytestmark = lightning_warnings
 
@@ -115,7 +115,7 @@ def test_a_browser_draws_every_plot_without_network_or_error(width, scored, tmp_
         ("DeepFM", {}, 4 + 1),
         ("FiBiNET", {}, 4 + 4),
         ("InterHAt", {"orders": 2}, 4 + 4),
-        ("InterpretableGRU", {}, 3 + 4),
+        ("InterpretableGRU", {}, 3 + 5),
     ],
 )
 def test_a_browser_draws_what_a_model_does(name, options, plots, tmp_path):
