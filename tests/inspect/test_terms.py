@@ -198,6 +198,31 @@ def test_values_have_the_names_of_the_encoder(tmp_path):
     assert [level.name for level in second.shape.levels.levels] == ["<i>two</i>", "(unknown)"]
 
 
+def test_numbers_are_those_of_the_table_and_bins_stand_in_their_order(box, found, tmp_path):
+    said = {
+        "format": 1,
+        "options": {"fields": [{"name": AGE, "transform": "log"}]},
+        "edges": {HOUR: [1.0]},
+        "schema": {"fields": []},
+    }
+    (tmp_path / "encoder.json").write_text(json.dumps(said))
+    model, batch = box
+    model = GlassBox(BOX, [[AGE], [HOUR], [AGE, HOUR]]).eval()
+    named = {term.name: term for term in terms_of(model, batch, tmp_path)}
+    curve = named[AGE].shape.curve
+    assert curve.values == found[AGE].shape.curve.values
+    assert curve.raw == pytest.approx([math.copysign(math.expm1(abs(x)), x) for x in curve.values])
+    assert found[AGE].shape.curve.raw == ()
+    plot = figures_of(AGE, named[AGE].shape)[0].draw()
+    assert plot.layout.xaxis.title.text == AGE
+    assert {"-10", "0", "10"} <= {*plot.layout.xaxis.ticktext}
+    assert plot.data[0].x == curve.values
+    levels = [level.name for level in named[HOUR].shape.levels.levels]
+    assert levels == [*(f"id {i}" for i in range(2, 26)), "(unknown)", "(missing)"]
+    (cells,) = named[f"{AGE} x {HOUR}"].shape.cells
+    assert len(cells.columns) == 26
+
+
 @pytest.mark.parametrize("value", [0.0, 3.0, math.nan])
 def test_a_number_of_one_value_is_one_bar(value):
     schema = Schema((Field("n", "numerical"), Field("c", "categorical", 3)))

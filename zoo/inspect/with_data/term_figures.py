@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from zoo.inspect.page import Figure
 from zoo.inspect.with_data.term_shapes import Cells, Curve, Level, Levels, Shape
+from zoo.inspect.with_data.term_ticks import ticks
 
 NAMED = 20  # terms in the figure of all
 ODDS = "+0.69 doubles the odds of a positive, -0.69 halves them"
@@ -68,10 +69,13 @@ def figures_of(name: str, shape: Shape) -> list[Figure]:
 
 
 def _of_curve(curve: Curve) -> Figure:
+    taken = "" if curve.raw else ", as the model takes it"
     reading = (
-        f"The line is what {curve.field} adds to the log-odds at each number, as the model takes "
-        f"it: {ODDS}; the grey bars beneath say how many rows are there."
+        f"The line is what {curve.field} adds to the log-odds at each number{taken}: {ODDS}; the "
+        "grey bars beneath say how many rows are there."
     )
+    if curve.raw != curve.values and curve.raw:
+        reading += " The axis is that of the model, with the numbers of the table."
     if curve.missing:
         reading += " The dotted line is what it adds where the number is missing."
     return Figure(lambda: _curve(curve), reading)
@@ -124,7 +128,8 @@ def _curve(curve: Curve) -> Any:
         y=curve.contributions,
         mode="lines+markers" if len(curve.values) < 30 else "lines",
         line={"color": plots.BLUE, "width": 2},
-        hovertemplate="%{x:.5g}<br>%{y:+.4f}<extra></extra>",
+        customdata=curve.shown,
+        hovertemplate="%{customdata:.5g}<br>%{y:+.4f}<extra></extra>",
         showlegend=False,
     )
     if curve.missing and curve.edges:
@@ -138,13 +143,14 @@ def _curve(curve: Curve) -> Any:
             width=widths,
             yaxis="y2",
             marker_color=plots.GREY,
-            hovertemplate="about %{x:.4g}: %{y:,} rows<extra></extra>",
+            hovertemplate="%{y:,} rows<extra></extra>",
             showlegend=False,
         )
     field = plots.names([plots.short(curve.field, 48)])[0]
+    title = field if curve.raw else f"{field}, as the model takes it"
     drawn = [curve.edges[0], curve.edges[-1]] if curve.counts else None
     plot.update_layout(
-        xaxis={"title": f"{field}, as the model takes it", "range": drawn, "anchor": "y2"},
+        xaxis={"title": title, "range": drawn, "anchor": "y2", **ticks(curve)},
         yaxis={"title": "adds to the log-odds", "domain": [0.28, 1], "zeroline": True},
         yaxis2={"title": "rows", "domain": [0, 0.2], "rangemode": "tozero", "nticks": 3},
         height=360,

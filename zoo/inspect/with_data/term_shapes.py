@@ -54,7 +54,9 @@ class Curve:
 
     Attributes:
         field: Name of the field.
-        values: Numbers that rows have, rising: all, or some at quantiles of the rows.
+        values: Numbers that rows have, rising: all, or some at quantiles of the rows; as the model
+            takes them.
+        raw: The same as the table has them; empty where that is not known.
         contributions: What the term adds there.
         edges: Edges of bins of equal width, in which rows are counted.
         counts: Number of rows in each bin.
@@ -67,6 +69,12 @@ class Curve:
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     missing: Level | None = None
+    raw: tuple[float, ...] = ()
+
+    @property
+    def shown(self) -> tuple[float, ...]:
+        """The numbers as they are shown."""
+        return self.raw or self.values
 
 
 @dataclass(frozen=True)
@@ -167,13 +175,15 @@ def _curve(added: Tensor, values: FieldValues) -> Curve:
     missing = None
     if values.missing.any():
         missing = _level(MISSING_NUMBER, added[values.missing], "special")
+    chosen_numbers = numbers[first].tolist()
     return Curve(
         values.field.name,
-        tuple(numbers[first].tolist()),
+        tuple(chosen_numbers),
         tuple(heights[first].tolist()),
         tuple(edges.tolist()),
         tuple(counts.tolist()),
         missing,
+        tuple(map(values.scale.raw, chosen_numbers)) if values.scale else (),
     )
 
 
@@ -198,7 +208,7 @@ def _levels(added: Tensor, values: FieldValues) -> Levels:
     means = torch.zeros(len(ids), dtype=torch.float64).index_add_(0, places, of_pair) / counts
     apart = (of_pair - means[places]) ** 2
     spreads = torch.zeros_like(means).index_add_(0, places, apart).div(counts).sqrt()
-    kinds = _kinds(ids.tolist(), means.tolist(), counts.tolist(), values.numbers is not None)
+    kinds = _kinds(ids.tolist(), means.tolist(), counts.tolist(), values)
     levels = [
         Level(values.name(int(ids[i])), int(counts[i]), float(means[i]), float(spreads[i]), kind)
         for i, kind in kinds.items()
@@ -207,12 +217,13 @@ def _levels(added: Tensor, values: FieldValues) -> Levels:
 
 
 def _kinds(
-    ids: Sequence[int], means: Sequence[float], counts: Sequence[int], ordered: bool
+    ids: Sequence[int], means: Sequence[float], counts: Sequence[int], values: FieldValues
 ) -> dict[int, str]:
     """Places of the values to show, in their order, with why each is shown."""
-    special = [i for i, value in enumerate(ids) if value in SPECIAL[: 1 if ordered else None]]
+    apart = SPECIAL if values.numbers is None else SPECIAL[:1]
+    special = [i for i, value in enumerate(ids) if value in apart]
     plain = [i for i in range(len(ids)) if i not in special]
-    if ordered:
+    if values.ordered:
         return dict.fromkeys(plain, "frequent") | dict.fromkeys(special, "special")
     by_count = sorted(plain, key=lambda i: -counts[i])
     frequent = by_count if len(plain) <= EVERY else by_count[:FREQUENT]

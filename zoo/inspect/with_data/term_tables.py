@@ -27,7 +27,7 @@ def tables_of(name: str, shape: Shape) -> list[TextTable]:
 def _of_curve(name: str, curve: Curve) -> TextTable:
     last = len(curve.values) - 1
     places = sorted({round(i * last / (PLACES - 1)) for i in range(PLACES)})
-    rows = [(f"{curve.values[i]:.5g}", f"{curve.contributions[i]:+.4f}") for i in places]
+    rows = [(f"{curve.shown[i]:.5g}", f"{curve.contributions[i]:+.4f}") for i in places]
     if curve.missing:
         rows.append((curve.missing.name, f"{curve.missing.mean:+.4f}"))
     return text_table(f"{name}: what it adds at some numbers", (curve.field, "adds"), rows, 1)

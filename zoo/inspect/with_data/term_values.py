@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.encoder import interval
+from zoo.data.scales import Scale, Scales
 from zoo.data.schema import MISSING, UNKNOWN, Field, Schema
 from zoo.inspect.with_data.values import EMPTY
 
@@ -32,6 +33,8 @@ class FieldValues:
         missing: bool [R] where a number is missing.
         names: Names of the ids, or the different numbers of a field that has few.
         is_curve: Whether it has so many different numbers that a line is drawn over them.
+        ordered: Whether the ids stand in an order of their own, as numbers and bins of them do.
+        scale: What becomes of a number before the model takes it; None where that is not known.
     """
 
     field: Field
@@ -41,6 +44,12 @@ class FieldValues:
     missing: Tensor
     names: Mapping[int, str]
     is_curve: bool = False
+    ordered: bool = False
+    scale: Scale | None = None
+
+    def raw(self, number: float) -> float:
+        """A number as the table has it, as far as that is known."""
+        return self.scale.raw(number) if self.scale else number
 
     def name(self, i: int) -> str:
         """A value in words."""
@@ -62,7 +71,11 @@ class Axis:
 
 
 def values_of_field(
-    field: Field, inputs: Mapping[str, Tensor], schema: Schema, names: Mapping[int, str]
+    field: Field,
+    inputs: Mapping[str, Tensor],
+    schema: Schema,
+    names: Mapping[int, str],
+    scales: Scales,
 ) -> FieldValues:
     """The values of a field.
 
@@ -71,6 +84,7 @@ def values_of_field(
         inputs: [R] the values of each field by name, as `Batch.inputs` gives them.
         schema: All fields, one of which may say where the number of this one is missing.
         names: Names of the ids of the field.
+        scales: What is known of the scales of numbers.
     """
     column = inputs[field.name]
     every = torch.arange(len(column))
@@ -82,10 +96,13 @@ def values_of_field(
         places = torch.full_like(every, NO_VALUE)
         places[~missing] = ids
         many = len(different) > FEW
-        named = {} if many else {i: f"{x:.5g}" for i, x in enumerate(different.tolist())}
-        return FieldValues(field, every, places, numbers, missing, named, many)
+        scale = scales.of.get(field.name)
+        raw = [scale.raw(x) if scale else x for x in different.tolist()]
+        named = {} if many else {i: f"{x:.5g}" for i, x in enumerate(raw)}
+        return FieldValues(field, every, places, numbers, missing, named, many, True, scale)
     if column.ndim == 1:
-        return FieldValues(field, every, column.long(), None, missing, names)
+        ordered = field.name in scales.binned
+        return FieldValues(field, every, column.long(), None, missing, names, ordered=ordered)
     there = column >= 0
     empty = (~there.any(1)).nonzero().flatten()
     rows = torch.cat((there.nonzero()[:, 0], empty))
@@ -116,8 +133,8 @@ def axis_of(values: FieldValues, most: int, bins: int = BINS) -> Axis:
     ids, counts = values.ids.unique(return_counts=True)
     order = counts.argsort(descending=True, stable=True)
     kept = ids[order[:most]] if len(ids) > most + 1 else ids
-    if values.numbers is not None:
-        kept = ids  # few, in their order
+    if values.ordered:
+        kept = ids
     kept = kept.sort().values
     labels = [values.name(i) for i in kept.tolist()]
     place = torch.searchsorted(kept, values.ids).clamp(max=len(kept) - 1)
@@ -135,7 +152,7 @@ def _binned(values: FieldValues, bins: int) -> Axis:
     edges = there.quantile(shares, interpolation="lower").unique()
     edges = edges[edges < there.max()]
     place = torch.bucketize(values.numbers, edges)
-    named = [f"{edge:.4g}" for edge in edges.tolist()]
+    named = [f"{values.raw(edge):.4g}" for edge in edges.tolist()]
     labels = [interval(named, code) for code in range(len(edges) + 1)]
     if values.missing.any():
         place = torch.where(values.missing, len(labels), place)

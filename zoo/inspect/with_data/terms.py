@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.data.batch import AnyBatch, Batch, chunks
 from zoo.data.encoder import value_names
+from zoo.data.scales import scales_of
 from zoo.inspect.chapters import TERMS, USES
 from zoo.inspect.page import Section
 from zoo.inspect.page.tables import Folded
@@ -98,9 +99,9 @@ def _values(
 ) -> dict[str, FieldValues]:
     inputs, schema = batch.inputs(model.schema), model.schema
     ids = {name: ids_of([inputs[name]]) for name in wanted if _has_ids(model, name)}
-    names = value_names(encoder, ids)
+    names, scales = value_names(encoder, ids), scales_of(encoder)
     return {
-        field.name: values_of_field(field, inputs, schema, names.get(field.name, {}))
+        field.name: values_of_field(field, inputs, schema, names.get(field.name, {}), scales)
         for field in schema.fields
         if field.name in wanted
     }
