@@ -135,6 +135,7 @@ class Bench:
         if not (run / "seconds.json").exists():
             rows, seed = self.options.rows, self.options.seed
             data = f"--data.synthetic.rows={rows}", f"--data.synthetic.seed={seed}"
+            data = *data, f"--data.min_count={max(10, rows // 4000)}"
             path = PROJECT / "configs" / "demo" / f"{config}.yaml"
             start = children()
             fit_ours(

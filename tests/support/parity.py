@@ -108,6 +108,7 @@ def several(model, optimizer, processes, of="", strategy="ddp"):
 
 CASES = [
     several("DeepFM", "adagrad", 4),
+    several("AdditiveNetwork", "adagrad", 3),
     several("DCN", "adam", 4),
     several("DCN", "lazy_adam", 3),
     several("WideDeep", "sgd", 3),
@@ -124,6 +125,7 @@ CASES = [
     several("DeepFM", "adagrad", 3, "decays"),
     several("DeepFM", "adam", 2, "averaged"),
     several("DeepFM", "adagrad", 3, strategy=sharded.NAME),
+    several("AdditiveNetwork", "adam", 2, strategy=sharded.NAME),
     several("DCN", "adam", 4, strategy=sharded.NAME),
     several("WideDeep", "sgd", 2, strategy=sharded.NAME),
     several("xDeepFM", "lazy_adam", 4, strategy=sharded.NAME),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from zoo.data.batch import Batch
 
-MOST_ROWS = 100_000  # of a process
+MOST_ROWS = 50_000  # of a process
 
 
 class KeptRows:

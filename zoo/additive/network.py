@@ -120,6 +120,7 @@ class AdditiveNetwork(CTRModule):
         self.additive = grouped(self.schema, found, rank, dim, bins, directions)
         self.kept_rows = KeptRows()
         self._teacher: Teacher | None = None
+        self._purified_at = -1
         self.fields = {JOINER.join(term): tuple(term) for term in found}
         self._leave_out(switched_off)
 
@@ -231,6 +232,7 @@ class AdditiveNetwork(CTRModule):
         if not self.trainer.sanity_checking:
             before = self.additive.spread.clone()
             self.purify()
+            self._purified_at = self.global_step
             if self.sparsity:
                 self._drop(before)
 
@@ -245,7 +247,8 @@ class AdditiveNetwork(CTRModule):
     def on_train_epoch_end(self) -> None:
         """The same, where nothing is validated."""
         super().on_train_epoch_end()
-        self.purify()
+        if self._purified_at != self.global_step:
+            self.purify()
 
     def purify(self) -> None:
         """Tells the terms apart by the rows that training has kept.

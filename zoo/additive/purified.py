@@ -118,10 +118,14 @@ class PurifiedSum(nn.Module):
         """
         for group, mean in zip(self.products, _means(rows, self._all_factors), strict=True):
             group.means.copy_(mean)
-        (first,) = _means(rows, lambda *x: [self._purified(*x)])
-        self.offsets.copy_(first)
-        (square,) = _means(rows, lambda *x: [(self._purified(*x) - self.offsets[:, None]).square()])
-        self.spread.copy_(square.sqrt())
+        mean, square = _means(rows, self._moments)
+        self.offsets.copy_(mean)
+        self.spread.copy_((square - mean.square()).clamp_min(0).sqrt())
+
+    def _moments(self, vectors: Tensor, bins: Tensor) -> list[Tensor]:
+        """[Q, B] the terms before their means are taken from them, and their squares."""
+        found = self._purified(vectors, bins).double()
+        return [found, found.square()]
 
     def _all_factors(self, vectors: Tensor, bins: Tensor) -> list[Tensor]:
         """[P, o, K, B] of each group."""
