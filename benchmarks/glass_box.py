@@ -1,7 +1,7 @@
 """The glass box beside the truth, InterpretML's EBM and the black box that it was found in.
 
     python benchmarks/glass_box.py --folder glass_box
-    python benchmarks/glass_box.py --quick
+    python benchmarks/glass_box.py --planted --quick
 
 Clicks in Criteo's format are drawn with 39 main effects and 7 planted interactions, six of two
 fields and one of three. A DeepFM learns them, `train.py detect` explains rows of it, and an
@@ -38,7 +38,7 @@ from common import PROJECT, console, fit_ours, make_table, open_data, print_mach
 import zoo
 from datamodules.prepared.arrays import Arrays
 from datamodules.synthetic.click_truth import ClickTruth
-from datamodules.synthetic.clicks import PlantedClicks
+from datamodules.synthetic.clicks import CROSSES, PlantedClicks
 from datamodules.tabular.criteo import CATEGORICAL, NUMERICAL
 from zoo.data.batch import Batch
 from zoo.data.schema import JOINER
@@ -131,16 +131,16 @@ class Bench:
 
     def fit(self, name: str, config: str, *more: str) -> Path:
         """The run directory of a config of the demo."""
-        run = self.folder / "runs" / name / "version_0"
+        folder = self.folder / name
+        run = folder / "runs" / f"{config}_{self.options.seed}" / "version_0"
         if not (run / "seconds.json").exists():
             rows, seed = self.options.rows, self.options.seed
             data = f"--data.synthetic.rows={rows}", f"--data.synthetic.seed={seed}"
             data = *data, f"--data.min_count={max(10, rows // 4000)}"
             path = PROJECT / "configs" / "demo" / f"{config}.yaml"
+            data = *data, "--data.prepared", str(self.folder / "prepared")
             start = children()
-            fit_ours(
-                path, self.folder / "train.txt", seed, self.folder, "--name", name, *data, *more
-            )
+            fit_ours(path, self.folder / "train.txt", self.options.seed, folder, *data, *more)
             (run / "seconds.json").write_text(json.dumps(children() - start))
         return run
 
@@ -165,22 +165,26 @@ class Bench:
             np.savez(file, **ebm(clicks, self.options))
         return np.load(file) if self.options.bags else None
 
-    def runs(self, black: Path) -> dict[str, Path]:
-        """The DeepFM, and the glass boxes."""
-        self.detect(black)
+    def boxes(self, black: Path | None) -> dict[str, Path]:
+        """The glass boxes: of what is planted, or of what was detected in the DeepFM."""
+        if black is None:
+            found = [{"fields": [*cross]} for cross in CROSSES]
+            self.file.write_text(json.dumps({"format": 1, "interactions": found}))
+        else:
+            self.detect(black)
         file = {"from": str(self.file), "pairs": self.options.pairs, "triples": 2}
         terms = f"--model.terms={json.dumps(file)}"
+        runs = {"glass box": self.fit("glass", "additive_network", terms)}
+        if black is None:
+            return runs
+        runs["single fields"] = self.fit("singles", "additive_network", "--model.terms=null")
         teacher = f"--model.teacher={black / 'checkpoints' / 'best.ckpt'}"
-        found = {
-            "DeepFM": black,
-            "single fields": self.fit("singles", "additive_network", "--model.terms=null"),
-            "glass box": self.fit("glass", "additive_network", terms),
-        }
         for share in self.options.shares:
-            name = f"distilled_{share}"
             more = terms, teacher, f"--model.teacher_share={share}"
-            found[f"distilled, share {share}"] = self.fit(name, "additive_network", *more)
-        return found
+            runs[f"distilled, share {share}"] = self.fit(
+                f"distilled_{share}", "additive_network", *more
+            )
+        return runs
 
 
 def children() -> float:
@@ -244,27 +248,29 @@ def ebm(clicks: Clicks, options: argparse.Namespace) -> dict[str, Any]:
 
 
 class Tables:
-    """The tables of models and of fidelity.
+    """The table of models, with their fidelity to the DeepFM.
 
     Args:
         clicks: The rows.
-        black: [R] logits of the DeepFM.
+        black: [R] logits of the DeepFM; None where there is none.
     """
 
-    def __init__(self, clicks: Clicks, black: np.ndarray) -> None:
+    def __init__(self, clicks: Clicks, black: np.ndarray | None) -> None:
         self.label = torch.from_numpy(clicks.label[clicks.rows].astype(np.float64))
         self.black = black
         columns = ("auc", "logloss", "seconds of CPU", "correlation", "KL")
-        self.table = make_table("models on test rows, fidelity to the DeepFM", "", *columns)
+        self.table = make_table("test rows, and fidelity to the DeepFM", "", *columns)
 
     def add(self, name: str, logits: np.ndarray, seconds: float | None) -> None:
         """Adds a model."""
         found = click_metrics(torch.from_numpy(np.asarray(logits, np.float64)), self.label)
-        p, q = (1 / (1 + np.exp(-x)) for x in (self.black, logits))
-        divergence = (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).mean()
         cells = [f"{float(found['auc']):.4f}", f"{float(found['logloss']):.4f}"]
         cells += ["" if seconds is None else f"{seconds:,.0f}"]
-        cells += [f"{np.corrcoef(self.black, logits)[0, 1]:.4f}", f"{divergence:.4f}"]
+        if self.black is not None:
+            p, q = (1 / (1 + np.exp(-x)) for x in (self.black, logits))
+            divergence = (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).mean()
+            correlation = np.corrcoef(self.black, logits)[0, 1]
+            cells += [f"{correlation:.4f}", f"{divergence:.4f}"]
         self.table.add_row(name, *cells)
 
 
@@ -279,6 +285,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=10, help="of the glass box and of EBM")
     parser.add_argument("--bags", type=int, default=14, help="of EBM; 0 leaves EBM out")
     parser.add_argument("--shares", nargs="*", default=["0.5", "1.0"], help="of the teacher")
+    parser.add_argument(
+        "--planted", action="store_true", help="terms are what was planted: no DeepFM, no detection"
+    )
     parser.add_argument("--quick", action="store_true", help="a few rows, in some minutes")
     parser.add_argument("--folder", type=Path, default=Path("glass_box"), help="of rows and runs")
     found = parser.parse_args()
@@ -292,12 +301,14 @@ def main() -> None:
     given = options()
     print_machine("torch", "pytorch-lightning", "interpret-core")
     bench = Bench(given)
-    black = bench.fit("deepfm", "deepfm")
-    clicks = Clicks(given.rows, given.seed, yaml.safe_load((black / "config.yaml").read_text()))
+    black = None if given.planted else bench.fit("deepfm", "deepfm")
+    runs = bench.boxes(black)
+    config = yaml.safe_load((runs["glass box"] / "config.yaml").read_text())
+    clicks = Clicks(given.rows, given.seed, config)
     trees = bench.ebm(clicks)
-    runs = bench.runs(black)
+    runs = ({} if black is None else {"DeepFM": black}) | runs
     models = {name: zoo.load(run).model for name, run in runs.items()}
-    tables = Tables(clicks, scored(models["DeepFM"], clicks))
+    tables = Tables(clicks, scored(models["DeepFM"], clicks) if black else None)
     tables.add("true logits", clicks.logit[clicks.rows], None)
     for name, run in runs.items():
         seconds = json.loads((run / "seconds.json").read_text())
