@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.utilities import dim_zero_sum
 
@@ -61,6 +61,7 @@ def by_hand(kind, i, j, attributed, logits, label, weight, scored):
     return rows / total, logloss, saved, error, weights**2 / squares
 
 
+@settings(deadline=None, max_examples=40)
 @given(scored_rows())
 def test_the_losses_are_those_by_hand(rows):
     found = measured_losses(expert_sums(*rows))
@@ -74,6 +75,7 @@ def test_the_losses_are_those_by_hand(rows):
                 assert [*map(float, values)] == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
+@settings(deadline=None, max_examples=60)
 @given(scored_rows(), st.integers(0, 7))
 def test_they_are_exact_in_any_batches_and_over_ranks(rows, cut):
     whole, first, second = (ExpertLosses(rows[0].shape[-1]) for _ in range(3))
