@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from pathlib import Path
 from unittest import mock
 
@@ -27,11 +28,22 @@ from datamodules.synthetic.ratings import PlantedRatings
 from datamodules.synthetic.sessions import PlantedSessions
 from datamodules.tabular.cross_folders import prepare_cross
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
 AVAZU_COLUMNS = (
     "id,click,hour,C1,banner_pos,site_id,site_domain,site_category,app_id,app_domain,"
     "app_category,device_id,device_ip,device_model,device_type,device_conn_type,"
     "C14,C15,C16,C17,C18,C19,C20,C21"
+)
+# files that take long for their number of tests: they begin first, so that none is left to one
+# process at the end, while the others wait
+FIRST = (
+    "tests/run/test_demo.py",
+    "tests/docs/test_notebooks.py",
+    "tests/docs/test_site.py",
+    "tests/export/test_rows.py",
+    "tests/models/test_exchange.py",
+    "tests/house/test_packaging.py",
 )
 # Tuesday to Sunday, in time order, for shares of 30, 30, 20, 10 and 10 % of the rows
 HOURS = {"14102100": 3, "14102113": 3, "14102207": 2, "14102512": 1, "14102623": 1}
@@ -46,11 +58,15 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests on the real samples exist only where these lie beside the repository."""
+    """Tests on the real samples exist only where these lie beside the repository. Files are in the
+    order of `FIRST`, then of their number of tests, in which xdist gives them to its processes."""
     if not SHARED.is_dir():
         absent = [item for item in items if "shared_data" in item.fixturenames]
         items[:] = [item for item in items if item not in absent]
         config.hook.pytest_deselected(items=absent)
+    counts = Counter(item.path for item in items)
+    first = {ROOT / file: i for i, file in enumerate(FIRST)}
+    items.sort(key=lambda item: (first.get(item.path, len(first)), -counts[item.path]))
 
 
 @pytest.fixture(scope="session")
