@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from support.browsing import browse, needs_browser
 from support.explained_rows import encoder as encoder_in
 from support.glass_boxes import AGE, BOX, CITY, HOUR, TAGS, TERMS, GlassBox, glass_box, rows_of_box
 from support.inspection import Given, lightning_warnings, shown
@@ -185,6 +186,19 @@ def test_terminal_json_and_page_say_the_same(box, tmp_path):
     assert "&lt;b&gt;city&lt;/b&gt; x [red]hour[/red]" in page
     assert "<b>city" not in page
     assert "Terms, by how much what they add" in page
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_draws_all_on_a_phone_and_a_desk(box, tmp_path, width):
+    path = saved(GlassBox(BOX, TERMS), tmp_path / "box.ckpt")
+    checkpoint = load(path)
+    scores = score(checkpoint, Given(BOX, [box[1]]), sample=1500)
+    seen = browse(report(checkpoint, scores), width, tmp_path)
+    assert seen["right"] <= width
+    assert seen["requests"] == seen["marked"] == 0
+    assert len(seen["plots"]) >= len(TERMS) + 4  # one of a triple for each slice
+    assert all(seen["plots"])
 
 
 def test_values_have_the_names_of_the_encoder(tmp_path):
