@@ -3,7 +3,7 @@
     python benchmarks/sessions_quality.py --seeds 1
     python benchmarks/sessions_quality.py --sessions 100000 --seeds 3 --folder sessions_quality
     python benchmarks/sessions_quality.py --sessions 100000 --config sufficiency
-    python benchmarks/sessions_quality.py --sessions 100000 --config deezer --models last GRU
+    python benchmarks/sessions_quality.py --config deezer --models last "interpretable GRU"
 
 Generated sessions with planted mechanisms (`datamodules/synthetic/mechanisms.py`), the settings of
 a config of configs/sessions; a seed decides sessions, split and weights. Accuracy, accuracy on the
@@ -32,12 +32,17 @@ from zoo import InterpretableGRU, InterpretableTransformer
 from zoo.experts.sessions import SessionMixture
 
 CONFIGS = PROJECT / "configs/sessions"
+TRANSFORMER = (  # of configs/sessions/demo.yaml
+    "--model=zoo.InterpretableTransformer",
+    "--model.init_args.blocks=1",
+    "--model.init_args.feed_forward=128",
+)
 MODELS: dict[str, tuple[str, ...]] = {
     "last": (),
     "mean": (),
-    "Transformer": ("--model.init_args.subsets=null",),
+    "Transformer": (*TRANSFORMER, "--model.init_args.subsets=null"),
     "GRU": ("--model=zoo.InterpretableGRU", "--model.init_args.subsets=null"),
-    "interpretable Transformer": (),
+    "interpretable Transformer": TRANSFORMER,
     "interpretable GRU": ("--model=zoo.InterpretableGRU",),
 }
 MIXTURES: dict[str, type[SessionMixture]] = {
