@@ -16,6 +16,8 @@ from zoo.data.errors import ZooError
 from zoo.data.schema import Schema
 
 EVERYTHING = "*"
+ALL = "all"  # name of the subset of all fields, where nobody has named it
+FIELD = "field:"  # before the name of a field, where a group has the same
 
 
 class Lattice:
@@ -24,8 +26,8 @@ class Lattice:
     Args:
         schema: Fields of the batches and their cardinalities; see `Schema`.
         subsets: Fields of each subset by its name; a field is given by its own name, by that of
-            its group, or by `*` for all; a name that is both means the group. None is the single
-            subset `all` of all fields.
+            its group, or by `*` for all; a name that is both means the group, and `field:NAME` the
+            field. None is the single subset `all` of all fields.
 
     Attributes:
         names: Names of the subsets.
@@ -39,7 +41,7 @@ class Lattice:
 
     def __init__(self, schema: Schema, subsets: Mapping[str, Sequence[str]] | None = None) -> None:
         if subsets is None:
-            subsets = {"all": [EVERYTHING]}
+            subsets = {ALL: [EVERYTHING]}
         if not subsets:
             raise ZooError("model.subsets must name at least one subset")
         self.names = tuple(subsets)
@@ -106,7 +108,8 @@ def _members(schema: Schema, name: str, given: tuple[str, ...]) -> frozenset[str
     for field in schema.fields:
         if field.group:
             groups.setdefault(field.group, []).append(field.name)
-    known = {field.name: [field.name] for field in schema.fields} | groups
+    fields = {field.name: [field.name] for field in schema.fields}
+    known = {FIELD + name: own for name, own in fields.items()} | fields | groups
     unknown = [entry for entry in given if entry not in known]
     if unknown:
         raise ZooError(

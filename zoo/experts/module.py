@@ -32,6 +32,7 @@ from zoo.experts.mixture import (
     mixture_logit,
     silence_loss,
 )
+from zoo.experts.proposed import Proposed, resolved
 from zoo.experts.sufficiency import (
     UNITS,
     Shortfall,
@@ -61,7 +62,9 @@ class MixtureModule(AttributedModule):
     Args:
         schema: Fields of the batches and their cardinalities; see `Schema`.
         subsets: Fields of each expert by its name; fields are given by name, by group, or by `*`
-            for all. Null is one expert that sees all.
+            for all. Null is one expert that sees all. Or `{from: interactions.json, size: 6}`: at
+            most `size` subsets are proposed from the interactions that `detect` found, of groups of
+            fields, or, with `of: fields`, of single fields.
         gate: Gate of the loss, how confident an expert counts by its output F: `abs` |F|, `square`
             F^2 or `smooth` 2 |F|^p / (1 + |F|^(p - 1)); or `sufficiency`, by which an expert is
             selected where it predicts as well as the expert of all (see `zoo.experts.sufficiency`).
@@ -97,7 +100,7 @@ class MixtureModule(AttributedModule):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        subsets: dict[str, list[str]] | None = None,
+        subsets: dict[str, list[str]] | Proposed | None = None,
         gate: AnyGate = "abs",
         inference_gate: AnyGate | None = None,
         power: float = 3.0,
@@ -127,7 +130,10 @@ class MixtureModule(AttributedModule):
         for name, value in (("auxiliary", auxiliary), ("silence", silence)):
             require(value >= 0, f"{name} must not be negative", value)
         require(0 < prior < 1, "prior must be between 0 and 1", prior)
-        self.lattice = Lattice(self.schema, subsets)
+        named = resolved(subsets, self.schema)
+        if named is not subsets:  # a checkpoint and the config of a run need no file
+            self.settle(subsets=named)
+        self.lattice = Lattice(self.schema, named)
         if self.lattice.unused:
             rank_zero_warn(f"fields in no subset: {', '.join(self.lattice.unused)}")
         self.fallback = self.lattice.greatest if fallback else None

@@ -65,6 +65,7 @@ class ZooModule(WeighedModule):
         data_check: Refuses data that do not suit the schema, or the weights.
         warm_started: Whether its first weights are those of another fit.
         rate_before: The `negative_sampling_rate` of that fit.
+        settled: Options that the constructor has made of what it was given, by name.
     """
 
     metrics: MetricDict
@@ -87,6 +88,15 @@ class ZooModule(WeighedModule):
         self.warm_started = False
         self.rate_before = 1.0
         self.negative_sampling_rate = 1.0
+        self.settled: dict[str, Any] = {}
+
+    def settle(self, **options: Any) -> None:
+        """Options as checkpoints and the config of a run are to hold them, in place of those given.
+
+        They are plain data, and need nothing that lies elsewhere, such as a file.
+        """
+        self.settled |= options
+        self.save_hyperparameters(options, logger=False)
 
     def recalibrated(self, logits: Tensor) -> Tensor:
         """Logits of all rows, from those of rows of which the negatives were sampled.

@@ -62,7 +62,8 @@ from zoo.run.warm_start import WarmStart
 from zoo.run.watch import Watch
 
 # commands whose processes score copies of different rows, each with a model of its own
-WHOLE = ("detect", "explain", "gains")
+WHOLE = ("detect", "explain", "gains", "subsets")
+WITHOUT_CHECKPOINT = ("prepare", "subsets")
 
 
 class CLIParser(ZooParser, LightningArgumentParser):
@@ -98,7 +99,7 @@ class ZooCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The subcommands, and those of their arguments that are not options."""
         names = ("fit", "validate", "test", "predict", "prepare", "detect", "explain", "gains")
-        return {name: {"model", "datamodule"} for name in names}
+        return {name: {"model", "datamodule"} for name in (*names, "subsets")}
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
@@ -172,7 +173,7 @@ class ZooCLI(LightningCLI):
                     f"trainer.{name} is {str(unsaved[name]).lower()}: fit keeps best.ckpt, which "
                     "it measures at its end; leave the option out"
                 )
-        if self.subcommand == "prepare":
+        if self.subcommand in WITHOUT_CHECKPOINT:
             return
         if self.subcommand == "fit":
             loggers.complete(trainer.logger, self.options.name)

@@ -31,7 +31,12 @@ class RunConfig(SaveConfigCallback):
         """Writes it; rank 0 alone."""
         callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
         (record,) = (c for c in callbacks if isinstance(c, RunRecord))
-        write_text(record.run / "config.yaml", config_text(self.parser, self.config))
+        config = self.config
+        if settled := getattr(pl_module, "settled", {}):
+            config = config.clone()
+            for name, value in settled.items():
+                config.model.init_args[name] = value
+        write_text(record.run / "config.yaml", config_text(self.parser, config))
 
 
 def config_text(parser: ArgumentParser, config: Namespace) -> str:

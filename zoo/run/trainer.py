@@ -298,6 +298,50 @@ class ZooTrainer(Trainer):
             Path(str(ckpt_path)),  # which the command line insists on
         )
 
+    def subsets(
+        self,
+        model: ZooModule,
+        datamodule: ZooDataModule,
+        ckpt_path: str | None = None,
+        size: int = 6,
+        of: Literal["groups", "fields"] | None = None,
+        tolerance: float = 0.02,
+        least: float = 0.03,
+        rows: int = 40_000,
+        epochs: int = 20,
+        embedding_dim: int = 8,
+        seed: int = 0,
+        output: str = "subsets.yaml",
+    ) -> None:
+        """Learn which subsets of the fields a mixture of experts should have.
+
+        One network learns to predict from any of the parts of the input. Subsets of growing size
+        are then tried on validation rows, and those are taken by which a prediction uses the fewest
+        fields, where it may miss no more than the tolerance. The file is a config for `fit`, behind
+        that of the data.
+
+        Args:
+            ckpt_path: Not used; a run's config.yaml names it.
+            size: Largest number of subsets, that of all fields included.
+            of: What subsets are made of: groups of fields, or single fields; null takes groups
+                where the data have at least two.
+            tolerance: Nats of logloss that a subset may miss in a row and still be sufficient.
+            least: Share of all fields that a subset must save in the mean prediction.
+            rows: Largest number of validation rows that are used: half of them stop the training
+                and teach what subsets miss, half choose the subsets.
+            epochs: Largest number of passes over the training rows.
+            embedding_dim: Size of the embedding vectors of the network.
+            seed: Seed of the network and of the choice of rows.
+            output: File to write.
+        """
+        from zoo.experts.learned import LearnConfig
+        from zoo.experts.masked import NetworkConfig
+        from zoo.run.subsets import SubsetStep
+
+        network = NetworkConfig(embedding_dim=embedding_dim, epochs=epochs)
+        config = LearnConfig(size, of, tolerance, least, seed=seed, network=network)
+        SubsetStep(config, rows, Path(output)).run(self, model, datamodule)
+
 
 def _print_summary(datamodule: ZooDataModule) -> None:
     summary = datamodule.summary()

@@ -1,0 +1,267 @@
+"""One network that predicts from any parts of the input: which subsets are sufficient?
+
+In training, each row shows a random subset S of its parts; the others are zeros, and a flag for
+each part says which. So one network stands for those of all subsets (as in Covert, Lundberg & Lee,
+*Understanding global feature contributions with additive importance measures*, NeurIPS 2020,
+section 3.2, and Jethani et al., *FastSHAP*, ICLR 2022, section 3). A second network over its
+features, on rows that the first has not learned from, says what a subset misses:
+
+    d(x_S) = E[BCE(y, p(x_S)) - BCE(y, p(x)) | x_S]     nats that all parts save
+
+as the gate of sufficiency learns it (`zoo.experts.sufficiency`).
+
+Shapes: B batch, A parts, F fields, W columns of the embedded fields, U hidden units of all layers.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zoo.data.batch import Batch, chunks, take
+from zoo.data.schema import Schema
+from zoo.experts.parts import Parts
+from zoo.models.measures import batch_mean
+from zoo.nn.numbers import encoding_of
+from zoo.nn.sized import embedding_of
+
+WHOLE = 0.25  # share of the training rows that show all parts
+LEAST, MOST = 1e-4, 20.0  # nats, bounds of d
+PROGRESS = 5e-4  # nats that a pass must gain to count as progress
+CHUNK = 4096  # rows that are scored at once
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The networks and their training.
+
+    Attributes:
+        embedding_dim: Size of the embedding vectors.
+        hidden_units: Widths of the layers.
+        dropout: Share of the activations that training drops.
+        learning_rate: Learning rate of Adam.
+        weight_decay: Weight decay of AdamW.
+        epochs: Largest number of passes over the training rows.
+        patience: Number of passes without progress after which training stops.
+        steps: Number of steps of the second network.
+        bins: Number of quantile bins of a number.
+    """
+
+    embedding_dim: int = 8
+    hidden_units: Sequence[int] = (128, 64)
+    dropout: float = 0.1
+    learning_rate: float = 0.005
+    weight_decay: float = 0.01
+    epochs: int = 20
+    patience: int = 3
+    steps: int = 1500
+    bins: int = 20
+
+
+class MaskedNetwork(nn.Module):
+    """A perceptron over the parts of the input that a mask shows, and what they miss.
+
+    Args:
+        schema: Fields of the batches.
+        parts: The fields of each part; a cross field is shown with all that it crosses.
+        config: Its sizes.
+        rate: Share of the negatives that are among the training rows.
+    """
+
+    needed: Tensor
+    field: Tensor
+
+    def __init__(self, schema: Schema, parts: Parts, config: NetworkConfig, rate: float) -> None:
+        super().__init__()
+        encoding = encoding_of("piecewise_linear", len(schema.numerical), config.bins)
+        options = {"first_order": False, "embed_numerical": False, "init_std": 0.3}
+        dim = config.embedding_dim
+        self.embedding = embedding_of(schema, dim, None, encoding=encoding, **options)
+        owners = {field: a for a, fields in enumerate(parts.values()) for field in fields}
+        needed = torch.zeros(len(schema.fields), len(parts))
+        field_of = torch.zeros(self.embedding.flat_dim, dtype=torch.long)
+        for f, field in enumerate(schema.fields):
+            for name in schema.crossed(field) or (field.name,):
+                needed[f, owners[name]] = 1
+            field_of[self.embedding.columns(schema, [field.name])] = f
+        self.register_buffer("needed", needed, persistent=False)
+        self.register_buffer("field", field_of, persistent=False)
+        widths = (self.embedding.flat_dim + len(parts), *config.hidden_units)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.head = nn.Linear(widths[-1], 1)
+        self.dropout = nn.Dropout(config.dropout)
+        units = sum(config.hidden_units)
+        self.missing = nn.Sequential(nn.Linear(units, 32), nn.ReLU(), nn.Linear(32, 1))
+        self.shift = math.log(rate)
+
+    def features(self, flat: Tensor, mask: Tensor) -> Tensor:
+        """[B, U] hidden units of all layers, of embedded fields [B, W] and masks [B, A]."""
+        shown = (mask @ self.needed.T >= self.needed.sum(1) - 0.5).to(flat.dtype)
+        x = torch.cat((flat * shown[:, self.field], mask), 1)
+        found = []
+        for layer in self.layers:
+            x = self.dropout(functional.relu(layer(x)))
+            found.append(x)
+        return torch.cat(found, 1)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """[B] logits of the training rows, of `features`."""
+        return self.head(features[:, -self.head.in_features :]).squeeze(1)
+
+    def forward(self, batch: Batch, mask: Tensor) -> Tensor:
+        """[B] logits of the training rows, with some parts of each row."""
+        return self.logits(self.features(self.embedding(batch).flat, mask))
+
+    @torch.no_grad()
+    def scored(self, flat: Tensor, label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B] BCE of the labels, [B, U] the features, [B] logits, in evaluation."""
+        features = self.features(flat, mask)
+        logits = self.logits(features) + self.shift
+        losses = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
+        return losses, features, logits
+
+
+def random_masks(rows: int, parts: int, generator: torch.Generator) -> Tensor:
+    """[rows, A] which parts are shown: all in a quarter of the rows, else k of them at random.
+
+    k is drawn with P(k) ~ log((k + 1) / k), k = 1 .. A, so that small subsets are shown often
+    enough to be learned.
+    """
+    size = ((parts + 1.0) ** torch.rand(rows, 1, generator=generator)).long()
+    size[torch.rand(rows, 1, generator=generator) < WHOLE] = parts
+    place = torch.rand(rows, parts, generator=generator).argsort(1).argsort(1)
+    return (place < size).float()
+
+
+def train(
+    network: MaskedNetwork,
+    batches: Callable[[], Iterable[Batch]],
+    judged: Batch,
+    config: NetworkConfig,
+    seed: int,
+    shown: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> None:
+    """Trains a network, keeps its best pass over the rows, then trains what says what is missing.
+
+    Args:
+        network: The network.
+        batches: Gives the training rows of a pass, on the device of the network.
+        judged: Other rows, by which the best pass is chosen, and what is missing is learned.
+        config: How.
+        seed: Seed of the masks.
+        shown: Takes the number of a pass and its loss.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = network.needed.shape[1]
+    device = network.needed.device
+    learned = [*network.embedding.parameters(), *network.layers.parameters()]
+    optimizer = torch.optim.AdamW(
+        [*learned, *network.head.parameters()],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+    masks = random_masks(len(judged.label), parts, generator).to(device)
+    best, kept, worse = math.inf, deepcopy(network.state_dict()), 0
+    for epoch in range(1, config.epochs + 1):
+        network.train()
+        for batch in batches():
+            mask = random_masks(len(batch.label), parts, generator).to(device)
+            known = batch.labelled
+            losses = functional.binary_cross_entropy_with_logits(
+                network(batch, mask), batch.label.nan_to_num(), reduction="none"
+            )
+            weight = known.to(losses.dtype) if batch.weight is None else known * batch.weight
+            optimizer.zero_grad()
+            batch_mean(losses, weight).backward()
+            optimizer.step()
+        loss = _mean_loss(network.eval(), judged, masks)
+        shown(epoch, loss)
+        worse = 0 if loss < best - PROGRESS else worse + 1
+        if loss < best:
+            best, kept = loss, deepcopy(network.state_dict())
+        if worse >= config.patience:
+            break
+    network.load_state_dict(kept)
+    _learn_missing(network.eval(), judged, config, generator)
+
+
+@torch.no_grad()
+def _mean_loss(network: MaskedNetwork, rows: Batch, masks: Tensor) -> float:
+    parts = zip(chunks(rows, CHUNK), masks.split(CHUNK), strict=True)
+    losses = [
+        network.scored(network.embedding(part).flat, part.label, mask)[0] for part, mask in parts
+    ]
+    return batch_mean(torch.cat(losses), rows.weight).item()
+
+
+def _learn_missing(
+    network: MaskedNetwork, rows: Batch, config: NetworkConfig, generator: torch.Generator
+) -> None:
+    """Fits d by Poisson regression, d - t log d, whose minimum is at E[t | x_S]."""
+    optimizer = torch.optim.Adam(network.missing.parameters(), lr=0.003)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, config.steps)
+    device, parts = network.needed.device, network.needed.shape[1]
+    for _ in range(config.steps):
+        chosen = torch.randint(len(rows.label), (1024,), generator=generator).to(device)
+        batch = take(rows, chosen)
+        with torch.no_grad():
+            flat = network.embedding(batch).flat
+        mask = random_masks(len(chosen), parts, generator).to(device)
+        losses, features, _ = network.scored(flat, batch.label, mask)
+        whole, _, _ = network.scored(flat, batch.label, torch.ones_like(mask))
+        log_d = network.missing(features).squeeze(1)
+        bounded = log_d.clamp(math.log(LEAST), math.log(MOST))
+        cost = bounded.exp() - (losses - whole) * log_d + (log_d - bounded).square() / 2
+        optimizer.zero_grad()
+        batch_mean(cost, batch.weight).backward()
+        optimizer.step()
+        schedule.step()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a network says of rows that show some of their parts.
+
+    Attributes:
+        logloss: [B] BCE of each row.
+        missing: [B] nats that the other parts would save, d.
+    """
+
+    logloss: Tensor
+    missing: Tensor
+
+
+class Judge:
+    """Says of any subset how well it predicts rows, and what it misses.
+
+    Args:
+        network: A trained network, in evaluation.
+        rows: The rows.
+    """
+
+    def __init__(self, network: MaskedNetwork, rows: Batch) -> None:
+        self.network, self.label, self.weight = network, rows.label, rows.weight
+        with torch.no_grad():
+            parts = [network.embedding(part).flat for part in chunks(rows, CHUNK)]
+        self.flat = torch.cat(parts)
+        self.known: dict[frozenset[int], Judged] = {}
+
+    def __call__(self, subset: frozenset[int]) -> Judged:
+        """Of a subset of the parts, by their numbers; it is scored once."""
+        if subset not in self.known:
+            mask = self.network.needed.new_zeros(len(self.label), self.network.needed.shape[1])
+            mask[:, sorted(subset)] = 1
+            with torch.no_grad():
+                losses, features, _ = self.network.scored(self.flat, self.label, mask)
+                missing = self.network.missing(features).squeeze(1).exp()
+            self.known[subset] = Judged(losses, missing)
+        return self.known[subset]
+
+    def mean(self, values: Tensor) -> float:
+        """Mean over the rows, by their weights."""
+        return batch_mean(values, self.weight).item()
