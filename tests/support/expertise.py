@@ -1,12 +1,17 @@
 """What tests of experts share."""
 
+import json
 from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import reject
 from hypothesis import strategies as st
 
-from zoo import Batch, Field, InterpretableMLP, Schema
+from zoo import Batch, Field, InterpretableMLP, Schema, ZooError
+from zoo.experts.proposed import resolved
 
 FIELDS = (
     Field("n0", "numerical", group="user"),
@@ -18,9 +23,35 @@ FIELDS = (
 SCHEMA = Schema(FIELDS)
 NAMES = [field.name for field in FIELDS]
 DIAMOND = {"user": ["user"], "item": ["item"], "both": ["user", "item"], "all": ["*"]}
-subsets = st.lists(
+named = st.lists(
     st.sets(st.sampled_from(NAMES), min_size=1).map(sorted), min_size=1, max_size=5, unique_by=tuple
 ).map(lambda sets: {f"s{i}": fields for i, fields in enumerate(sets)})
+
+
+@st.composite
+def proposals(draw):
+    """Subsets that are proposed from a random file of interactions: at most five."""
+    pairs = st.sets(st.sampled_from(NAMES), min_size=2, max_size=3).map(sorted)
+    shares, q = st.floats(0.001, 1), st.none() | st.floats(0, 0.1)
+    found = st.fixed_dictionaries({"fields": pairs, "share": shares, "q": q})
+    mains = st.fixed_dictionaries({"field": st.sampled_from(NAMES), "share": shares})
+    content = {
+        "format": 1,
+        "interactions": draw(st.lists(found, min_size=1, max_size=6)),
+        "mains": draw(st.lists(mains, max_size=3)),
+    }
+    options = {"size": draw(st.integers(2, 5)), "of": draw(st.sampled_from(["groups", "fields"]))}
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "interactions.json"
+        file.write_text(json.dumps(content))
+        try:
+            return resolved({"from": str(file), **options}, SCHEMA)
+        except ZooError:  # nothing significant
+            return reject()
+
+
+proposed = proposals()
+subsets = named | proposed
 
 
 def random_batch(rows=6, seed=0):

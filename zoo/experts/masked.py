@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.data.batch import Batch, chunks, take
+from zoo.data.batch import Batch, chunks
 from zoo.data.schema import Schema
 from zoo.experts.parts import Parts
 from zoo.models.measures import batch_mean
@@ -33,6 +33,8 @@ from zoo.nn.sized import embedding_of
 WHOLE = 0.25  # share of the training rows that show all parts
 LEAST, MOST = 1e-4, 20.0  # nats, bounds of d
 PROGRESS = 5e-4  # nats that a pass must gain to count as progress
+MASKS = 4  # subsets of each training row in a step
+STEP = 1024  # rows of a step of the second network
 CHUNK = 4096  # rows that are scored at once
 
 
@@ -95,15 +97,21 @@ class MaskedNetwork(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.head = nn.Linear(widths[-1], 1)
         self.dropout = nn.Dropout(config.dropout)
-        units = sum(config.hidden_units)
+        units = sum(config.hidden_units) + len(parts)
         self.missing = nn.Sequential(nn.Linear(units, 32), nn.ReLU(), nn.Linear(32, 1))
+        nn.init.constant_(self.missing[2].bias, math.log(LEAST) / 2)
         self.shift = math.log(rate)
 
     def features(self, flat: Tensor, mask: Tensor) -> Tensor:
-        """[B, U] hidden units of all layers, of embedded fields [B, W] and masks [B, A]."""
+        """[B, A + U] the masks and the hidden units of all layers.
+
+        Args:
+            flat: [B, W] embedded fields.
+            mask: [B, A] 1 where a part is shown, else 0.
+        """
         shown = (mask @ self.needed.T >= self.needed.sum(1) - 0.5).to(flat.dtype)
         x = torch.cat((flat * shown[:, self.field], mask), 1)
-        found = []
+        found = [mask]
         for layer in self.layers:
             x = self.dropout(functional.relu(layer(x)))
             found.append(x)
@@ -119,7 +127,7 @@ class MaskedNetwork(nn.Module):
 
     @torch.no_grad()
     def scored(self, flat: Tensor, label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B] BCE of the labels, [B, U] the features, [B] logits, in evaluation."""
+        """[B] BCE of the labels, `features`, and [B] logits of all rows, in evaluation."""
         features = self.features(flat, mask)
         logits = self.logits(features) + self.shift
         losses = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
@@ -167,18 +175,23 @@ def train(
     )
     masks = random_masks(len(judged.label), parts, generator).to(device)
     best, kept, worse = math.inf, deepcopy(network.state_dict()), 0
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, config.epochs - 1 or 1)
     for epoch in range(1, config.epochs + 1):
         network.train()
         for batch in batches():
-            mask = random_masks(len(batch.label), parts, generator).to(device)
+            # each row with several subsets: those of few parts are learned from few of them
+            mask = random_masks(MASKS * len(batch.label), parts, generator).to(device)
             known = batch.labelled
+            flat = network.embedding(batch).flat.repeat(MASKS, 1)
+            logits = network.logits(network.features(flat, mask))
             losses = functional.binary_cross_entropy_with_logits(
-                network(batch, mask), batch.label.nan_to_num(), reduction="none"
+                logits, batch.label.nan_to_num().repeat(MASKS), reduction="none"
             )
             weight = known.to(losses.dtype) if batch.weight is None else known * batch.weight
             optimizer.zero_grad()
-            batch_mean(losses, weight).backward()
+            batch_mean(losses, weight.repeat(MASKS)).backward()
             optimizer.step()
+        schedule.step()
         loss = _mean_loss(network.eval(), judged, masks)
         shown(epoch, loss)
         worse = 0 if loss < best - PROGRESS else worse + 1
@@ -190,12 +203,9 @@ def train(
     _learn_missing(network.eval(), judged, config, generator)
 
 
-@torch.no_grad()
 def _mean_loss(network: MaskedNetwork, rows: Batch, masks: Tensor) -> float:
     parts = zip(chunks(rows, CHUNK), masks.split(CHUNK), strict=True)
-    losses = [
-        network.scored(network.embedding(part).flat, part.label, mask)[0] for part, mask in parts
-    ]
+    losses = [network.scored(embedded(network, p), p.label, mask)[0] for p, mask in parts]
     return batch_mean(torch.cat(losses), rows.weight).item()
 
 
@@ -203,24 +213,34 @@ def _learn_missing(
     network: MaskedNetwork, rows: Batch, config: NetworkConfig, generator: torch.Generator
 ) -> None:
     """Fits d by Poisson regression, d - t log d, whose minimum is at E[t | x_S]."""
-    optimizer = torch.optim.Adam(network.missing.parameters(), lr=0.003)
+    optimizer = torch.optim.Adam(network.missing.parameters(), lr=0.005)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, config.steps)
     device, parts = network.needed.device, network.needed.shape[1]
+    flat = embedded(network, rows)
+    whole = torch.cat(
+        [
+            network.scored(x, label, x.new_ones(len(x), parts))[0]
+            for x, label in zip(flat.split(CHUNK), rows.label.split(CHUNK), strict=True)
+        ]
+    )
     for _ in range(config.steps):
-        chosen = torch.randint(len(rows.label), (1024,), generator=generator).to(device)
-        batch = take(rows, chosen)
-        with torch.no_grad():
-            flat = network.embedding(batch).flat
+        chosen = torch.randint(len(flat), (STEP,), generator=generator).to(device)
         mask = random_masks(len(chosen), parts, generator).to(device)
-        losses, features, _ = network.scored(flat, batch.label, mask)
-        whole, _, _ = network.scored(flat, batch.label, torch.ones_like(mask))
+        losses, features, _ = network.scored(flat[chosen], rows.label[chosen], mask)
         log_d = network.missing(features).squeeze(1)
         bounded = log_d.clamp(math.log(LEAST), math.log(MOST))
-        cost = bounded.exp() - (losses - whole) * log_d + (log_d - bounded).square() / 2
+        missed = losses - whole[chosen]
+        cost = bounded.exp() - missed * log_d + (log_d - bounded).square() / 2
         optimizer.zero_grad()
-        batch_mean(cost, batch.weight).backward()
+        batch_mean(cost, None if rows.weight is None else rows.weight[chosen]).backward()
         optimizer.step()
         schedule.step()
+
+
+@torch.no_grad()
+def embedded(network: MaskedNetwork, rows: Batch) -> Tensor:
+    """[B, W] embedded fields of rows."""
+    return torch.cat([network.embedding(part).flat for part in chunks(rows, CHUNK)])
 
 
 @dataclass(frozen=True)
@@ -246,9 +266,7 @@ class Judge:
 
     def __init__(self, network: MaskedNetwork, rows: Batch) -> None:
         self.network, self.label, self.weight = network, rows.label, rows.weight
-        with torch.no_grad():
-            parts = [network.embedding(part).flat for part in chunks(rows, CHUNK)]
-        self.flat = torch.cat(parts)
+        self.flat = embedded(network, rows)
         self.known: dict[frozenset[int], Judged] = {}
 
     def __call__(self, subset: frozenset[int]) -> Judged:

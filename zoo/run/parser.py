@@ -21,6 +21,8 @@ NOT_NEGATIVE = re.compile(r"Not of type NonNegativeInt: .*restriction v>=0")
 CHOICES = re.compile(r"typing\.Literal\[([^\]]*)\]")
 OTHERS = {"int": "a whole number", "bool": "true or false"}  # types beside words that are given
 GIVEN = re.compile(r"(?:Given|Got) value: (\S+)$", re.MULTILINE)
+OF_MAPPING = re.compile(r"(Unexpected|Missing required) keys: \{([^}]*)\}")
+GIVEN_MAPPING = re.compile(r"Given value: (\{.*\})$", re.MULTILINE)
 NOT_ACCEPTED = re.compile(r"Option '([\w.]+)' is not accepted")
 NOT_OF_SUBCOMMAND = re.compile(r"Subcommand '(\w+)' does not accept option '([\w.]+)'")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: --([\w.]+)")
@@ -91,6 +93,11 @@ class ZooParser(ArgumentParser):
             return _no_choice(
                 ".".join(KEY.findall(message)), given[1], names, [OTHERS[kind] for kind in tried]
             )
+        keys = OF_MAPPING.search(message)  # of an option that is a mapping of some keys
+        if key and keys:
+            names, given = keys[2].replace("'", ""), GIVEN_MAPPING.search(message)
+            said = f"unknown key {names}" if keys[1] == "Unexpected" else f"it has no {names}"
+            return f"{'.'.join(KEY.findall(message))}: {said}{f', got {given[1]}' if given else ''}"
         lines = [line.strip(" -") for line in message.splitlines()]
         return " ".join(line for line in lines if not NOISE.match(line))
 
