@@ -222,7 +222,7 @@ def runs_of(table: str, seed: int, options: Any, folder: Path) -> Iterator[tuple
                 made[kind] = resolved(given, data.schema)  # pyright: ignore[reportArgumentType]
             else:
                 of = "fields" if kind.endswith("fields") else None
-                made[kind] = learned_of(data, seed, 1 if quick else 20, of)
+                made[kind] = learned_of(data, seed, 1 if quick else 10, of)
             made[f"{kind} seconds"] = round(time.perf_counter() - start, 1)
         return made[kind]
 
@@ -329,10 +329,10 @@ def main() -> None:
     known = (*OF_TABLES, *OF_PATHS)
     parser.add_argument("--tables", nargs="+", choices=known, default=OF_TABLES)
     parser.add_argument("--runs", nargs="+", help="names of runs; without it, all")
-    parser.add_argument("--gates", nargs="+", default=["sufficiency", "abs"], help="gates to try")
+    parser.add_argument("--gates", nargs="+", default=["sufficiency"], help="gates to try")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
-    parser.add_argument("--rows", type=int, default=40_000, help="rows of flights and promotions")
-    parser.add_argument("--instances", type=int, default=200, help="rows that detect explains")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of flights and promotions")
+    parser.add_argument("--instances", type=int, default=100, help="rows that detect explains")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the tables")
     parser.add_argument("--path", type=Path, help="file of criteo or avazu")
     parser.add_argument("--prepared", type=Path, default=Path("prepared"))

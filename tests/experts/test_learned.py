@@ -15,7 +15,7 @@ from zoo.experts.parts import parts_of
 
 VALUES = 4
 NAMES = ("a", "b", "c", "d")
-SMALL = NetworkConfig(hidden_units=(64, 32), learning_rate=0.01, epochs=40, steps=600)
+SMALL = NetworkConfig(hidden_units=(64, 32), learning_rate=0.01, epochs=30, patience=5, steps=600)
 
 
 def planted(rows, seed):

@@ -57,10 +57,10 @@ class NetworkConfig:
     embedding_dim: int = 8
     hidden_units: Sequence[int] = (128, 64)
     dropout: float = 0.1
-    learning_rate: float = 0.005
+    learning_rate: float = 0.003
     weight_decay: float = 0.01
-    epochs: int = 20
-    patience: int = 3
+    epochs: int = 10
+    patience: int = 2
     steps: int = 1500
     bins: int = 20
 
@@ -81,7 +81,7 @@ class MaskedNetwork(nn.Module):
     def __init__(self, schema: Schema, parts: Parts, config: NetworkConfig, rate: float) -> None:
         super().__init__()
         encoding = encoding_of("piecewise_linear", len(schema.numerical), config.bins)
-        options = {"first_order": False, "embed_numerical": False, "init_std": 0.3}
+        options = {"first_order": False, "embed_numerical": False, "init_std": 0.1}
         dim = config.embedding_dim
         self.embedding = embedding_of(schema, dim, None, encoding=encoding, **options)
         owners = {field: a for a, fields in enumerate(parts.values()) for field in fields}
@@ -98,8 +98,9 @@ class MaskedNetwork(nn.Module):
         self.head = nn.Linear(widths[-1], 1)
         self.dropout = nn.Dropout(config.dropout)
         units = sum(config.hidden_units) + len(parts)
-        self.missing = nn.Sequential(nn.Linear(units, 32), nn.ReLU(), nn.Linear(32, 1))
-        nn.init.constant_(self.missing[2].bias, math.log(LEAST) / 2)
+        last = nn.Linear(32, 1)
+        nn.init.constant_(last.bias, math.log(LEAST) / 2)
+        self.missing = nn.Sequential(nn.Linear(units, 32), nn.ReLU(), last)
         self.shift = math.log(rate)
 
     def features(self, flat: Tensor, mask: Tensor) -> Tensor:

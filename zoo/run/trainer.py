@@ -308,7 +308,7 @@ class ZooTrainer(Trainer):
         tolerance: float = 0.02,
         least: float = 0.03,
         rows: int = 40_000,
-        epochs: int = 20,
+        epochs: int = 10,
         embedding_dim: int = 8,
         seed: int = 0,
         output: str = "subsets.yaml",
