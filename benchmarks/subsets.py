@@ -57,7 +57,7 @@ from zoo.models.measures import click_metrics
 
 OF_TABLES = ("flights", "promotions")
 OF_PATHS = {"criteo": "Criteo", "avazu": "Avazu"}
-BATCH = 512
+BATCH = 256
 WIDE, NARROW = [128, 64], [64, 32]  # of the expert of all, and of the others
 SIZE = 6
 BOX = "AdditiveNetwork"
@@ -331,7 +331,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", help="names of runs; without it, all")
     parser.add_argument("--gates", nargs="+", default=["sufficiency"], help="gates to try")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
-    parser.add_argument("--rows", type=int, default=20_000, help="rows of flights and promotions")
+    parser.add_argument("--rows", type=int, default=12_000, help="rows of flights and promotions")
     parser.add_argument("--instances", type=int, default=100, help="rows that detect explains")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the tables")
     parser.add_argument("--path", type=Path, help="file of criteo or avazu")
