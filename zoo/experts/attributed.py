@@ -104,14 +104,13 @@ class AttributedModule(ZooModule):
             return
         found = self.attributions[split].compute()
         self.attributions[split].reset()
-        logged = {f"{split}entropy": found["entropy"]}
+        logged: dict[str, Tensor | float] = {f"{split}entropy": found["entropy"]}
         for i, name in enumerate(self.lattice.names):
             logged[f"{split}attribution/{name}"] = found["mean"][i]
             logged[f"{split}largest/{name}"] = found["largest"][i]
         judged = self._judged(split)
-        for expert in judged:
-            if expert.name in self._surrounded:
-                logged[f"{split}shortfall/{expert.name}"] = torch.tensor(expert.shortfall)
+        missed = {expert.name: expert.shortfall for expert in judged}
+        logged |= {f"{split}shortfall/{name}": missed[name] for name in self._surrounded}
         self.log_dict(logged, sync_dist=True)
         share, i = found["largest"].max(0)
         if share >= COLLAPSED and not self.trainer.sanity_checking:
