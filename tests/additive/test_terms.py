@@ -42,6 +42,7 @@ def test_the_strongest_interactions_of_a_file(file):
 
 def test_a_checkpoint_needs_no_file(file, tmp_path):
     model = AdditiveNetwork(SCHEMA, terms={"from": str(file), "pairs": 1, "triples": 1})
+    assert model.settled == {"terms": model.hparams["terms"]}
     path = saved(model, tmp_path / "m.ckpt")
     file.unlink()
     loaded = AdditiveNetwork.load_from_checkpoint(path, weights_only=True)

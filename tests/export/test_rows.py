@@ -164,13 +164,16 @@ def models_of_rows(schema):
     subsets = {"some": ["user", "history", "price"], "time": ["hour", "genres"], "all": ["*"]}
     experts = {"subsets": subsets, "fallback": True, "embedding_std": 0.3}
     sizes = {"user": 3, "genres": 5}
-    return found | {
-        "additive": zoo.AdditiveNetwork(schema, **additive),
-        "without terms": zoo.AdditiveNetwork(schema, **additive, switched_off=["price"]),
+    others = {
         "experts": zoo.InterpretableMLP(schema, **experts),
         "judged experts": zoo.InterpretableMLP(schema, **experts, gate="sufficiency"),
         "sizes": zoo.DCN(schema, embedding_dims=sizes, numerical_encoding="piecewise_linear"),
     }
+    glass_boxes = {
+        "additive": zoo.AdditiveNetwork(schema, **additive),
+        "without terms": zoo.AdditiveNetwork(schema, **additive, switched_off=["price"]),
+    }
+    return found | glass_boxes | others
 
 
 def test_all_models_of_rows(fitted, tmp_path):

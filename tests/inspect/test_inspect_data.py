@@ -219,8 +219,8 @@ def test_every_model_is_inspected_on_its_data(name, kind, configs, tmp_path, cap
     assert overall["logloss"] == pytest.approx(log_loss(y, logits.sigmoid()), abs=1e-6)
     assert list(found["scores"]["slices"]) == [field.name for field in data.schema.categorical]
     layers = found["scores"]["layers"]
-    recurrent = name == "InterpretableGRU"
-    assert bool(layers) != (recurrent or issubclass(MODELS[name], SkipBaseline))
+    without_units = name in ("AdditiveNetwork", "InterpretableGRU")
+    assert bool(layers) != (without_units or issubclass(MODELS[name], SkipBaseline))
 
     text = page.read_text()
     assert ">quality</h2>" in text

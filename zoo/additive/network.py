@@ -113,6 +113,8 @@ class AdditiveNetwork(CTRModule):
             )
         found = resolved(terms, self.schema)
         self.save_hyperparameters({"terms": found}, logger=False)
+        if isinstance(terms, Mapping):  # the config of a run needs the file no more, either
+            self.settle(terms=found)
         dim, bins = self.embedding.embedding_dim, max(self.embedding.bins, 1)
         self.number_vectors = nn.Parameter(torch.empty(len(self.schema.numerical), bins, dim))
         nn.init.normal_(self.number_vectors, std=embedding_std)
