@@ -226,7 +226,7 @@ def test_a_module_beside_the_checkpoint_is_not_imported(tmp_path, monkeypatch):
         ("no_such_package.Mine", "whose module is not installed"),
         ("zoo.models.base.nothing", "not a subclass of zoo.ZooModule"),
         ("torch.nn.Linear", "not a subclass of zoo.ZooModule"),
-        ("Nothing", "which this version of interpretable-zoo does not know; it knows AdditiveNetwork, AutoInt"),
+        ("Nothing", "which this version of interpretable-zoo does not know; it knows Additive"),
     ],
 )
 def test_what_is_no_model_is_refused(name, message):
