@@ -10,7 +10,7 @@ from zoo import Batch, Field, Schema, ZooError
 from zoo.data.batch import chunks
 from zoo.experts.growth import choose, grow, kept
 from zoo.experts.learned import LearnConfig, learn
-from zoo.experts.masked import Judge, Judged, MaskedNetwork, NetworkConfig, random_masks
+from zoo.experts.masked import Judge, MaskedNetwork, NetworkConfig, SubsetScores, random_masks
 from zoo.experts.parts import parts_of
 
 VALUES = 4
@@ -108,7 +108,7 @@ class Table:
 
     def __call__(self, subset):
         missing = self.missing.get(subset, torch.full((2,), float(subset < self.whole)))
-        self.known[subset] = Judged(missing + 0.1, missing)
+        self.known[subset] = SubsetScores(missing + 0.1, missing)
         return self.known[subset]
 
     whole = frozenset(range(4))

@@ -112,9 +112,10 @@ class AdditiveNetwork(CTRModule):
                 "choose mean or sum"
             )
         found = resolved(terms, self.schema)
-        self.save_hyperparameters({"terms": found}, logger=False)
-        if isinstance(terms, Mapping):  # the config of a run needs the file no more, either
+        if isinstance(terms, Mapping):  # a checkpoint and the config of a run need no file
             self.settle(terms=found)
+        else:
+            self.save_hyperparameters({"terms": found}, logger=False)
         dim, bins = self.embedding.embedding_dim, max(self.embedding.bins, 1)
         self.number_vectors = nn.Parameter(torch.empty(len(self.schema.numerical), bins, dim))
         nn.init.normal_(self.number_vectors, std=embedding_std)

@@ -10,7 +10,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from zoo.experts.masked import Judge, Judged
+from zoo.experts.masked import Judge, SubsetScores
 
 Subset = frozenset[int]  # numbers of parts
 BEAM = 4  # subsets of a size that are grown further
@@ -162,7 +162,7 @@ def kept(found: Sequence[Choice]) -> list[Subset]:
     return sorted(subsets, key=lambda s: (len(s), sorted(s)))
 
 
-def _used(judged: Judged, subset: Subset, sizes: Sequence[int], tolerance: float) -> Tensor:
+def _used(judged: SubsetScores, subset: Subset, sizes: Sequence[int], tolerance: float) -> Tensor:
     """[n] the number of fields where the subset is sufficient, elsewhere that of all."""
     mine, every = (float(sum(sizes[part] for part in s)) for s in (subset, range(len(sizes))))
     enough = judged.missing <= tolerance
@@ -180,7 +180,7 @@ def _choice(
     judge: Judge,
     subset: Subset,
     chosen: Sequence[Subset],
-    whole: Judged,
+    whole: SubsetScores,
     sizes: Sequence[int],
     tolerance: float,
     kept: bool = True,

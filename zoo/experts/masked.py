@@ -26,6 +26,7 @@ from torch.nn import functional
 from zoo.data.batch import Batch, chunks
 from zoo.data.schema import Schema
 from zoo.experts.parts import Parts
+from zoo.experts.sufficiency import poisson_cost
 from zoo.models.measures import batch_mean
 from zoo.nn.numbers import encoding_of
 from zoo.nn.sized import embedding_of
@@ -213,7 +214,7 @@ def _mean_loss(network: MaskedNetwork, rows: Batch, masks: Tensor) -> float:
 def _learn_missing(
     network: MaskedNetwork, rows: Batch, config: NetworkConfig, generator: torch.Generator
 ) -> None:
-    """Fits d by Poisson regression, d - t log d, whose minimum is at E[t | x_S]."""
+    """Fits d by Poisson regression; see `poisson_cost`."""
     optimizer = torch.optim.Adam(network.missing.parameters(), lr=0.005)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, config.steps)
     device, parts = network.needed.device, network.needed.shape[1]
@@ -229,9 +230,7 @@ def _learn_missing(
         mask = random_masks(len(chosen), parts, generator).to(device)
         losses, features, _ = network.scored(flat[chosen], rows.label[chosen], mask)
         log_d = network.missing(features).squeeze(1)
-        bounded = log_d.clamp(math.log(LEAST), math.log(MOST))
-        missed = losses - whole[chosen]
-        cost = bounded.exp() - missed * log_d + (log_d - bounded).square() / 2
+        cost = poisson_cost(losses - whole[chosen], log_d, LEAST, MOST)
         optimizer.zero_grad()
         batch_mean(cost, None if rows.weight is None else rows.weight[chosen]).backward()
         optimizer.step()
@@ -245,7 +244,7 @@ def embedded(network: MaskedNetwork, rows: Batch) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Judged:
+class SubsetScores:
     """What a network says of rows that show some of their parts.
 
     Attributes:
@@ -268,9 +267,9 @@ class Judge:
     def __init__(self, network: MaskedNetwork, rows: Batch) -> None:
         self.network, self.label, self.weight = network, rows.label, rows.weight
         self.flat = embedded(network, rows)
-        self.known: dict[frozenset[int], Judged] = {}
+        self.known: dict[frozenset[int], SubsetScores] = {}
 
-    def __call__(self, subset: frozenset[int]) -> Judged:
+    def __call__(self, subset: frozenset[int]) -> SubsetScores:
         """Of a subset of the parts, by their numbers; it is scored once."""
         if subset not in self.known:
             mask = self.network.needed.new_zeros(len(self.label), self.network.needed.shape[1])
@@ -278,7 +277,7 @@ class Judge:
             with torch.no_grad():
                 losses, features, _ = self.network.scored(self.flat, self.label, mask)
                 missing = self.network.missing(features).squeeze(1).exp()
-            self.known[subset] = Judged(losses, missing)
+            self.known[subset] = SubsetScores(losses, missing)
         return self.known[subset]
 
     def mean(self, values: Tensor) -> float:

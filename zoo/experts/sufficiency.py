@@ -59,10 +59,8 @@ class Shortfall(nn.Module):
 
             L = mean_i sum_k (d_ik - t_ik log d_ik),   t_ik = BCE(y, f_i) - BCE(y, p_k)
 
-        with t held constant. Its minimum is at d = E[t | x_Si] (as in Poisson regression), with an
-        error that is small beside d. A row's t may be negative, and so may its mean, where p_k is
-        worse than f_i: beyond a twentieth of the tolerance, and MOST, L is (log d - bound)^2 / 2
-        in place of d.
+        with t held constant; see `poisson_cost`, whose bounds are a twentieth of the tolerance, and
+        MOST.
 
         Args:
             losses: [R, H] BCE of the experts.
@@ -73,10 +71,25 @@ class Shortfall(nn.Module):
         losses = losses.detach()
         widest = losses[:, self.widest : self.widest + 1]
         missed = losses.unsqueeze(2) - torch.stack((widest, of_mixture), 2)
-        bounded = log_shortfall.clamp(math.log(LEAST * tolerance), math.log(MOST))
-        beyond = (log_shortfall - bounded).square() / 2
-        cost = bounded.exp() - missed * log_shortfall + beyond
+        cost = poisson_cost(missed, log_shortfall, LEAST * tolerance, MOST)
         return (cost * self.counted).sum((1, 2))
+
+
+def poisson_cost(missed: Tensor, log_d: Tensor, least: float, most: float) -> Tensor:
+    """What teaches d, which a row misses in the mean: d - t log d, of any shape.
+
+    Its minimum is at d = E[t] (as in Poisson regression), with an error that is small beside d. A
+    row's t may be negative, and so may its mean, where what it is compared with is worse: beyond
+    the bounds (log d - bound)^2 / 2 stands in place of d.
+
+    Args:
+        missed: Nats that each row misses, t.
+        log_d: log d.
+        least: Lower bound of d, nats.
+        most: Upper bound.
+    """
+    bounded = log_d.clamp(math.log(least), math.log(most))
+    return bounded.exp() - missed * log_d + (log_d - bounded).square() / 2
 
 
 def log_sufficiency(log_shortfall: Tensor, tolerance: float, power: float) -> tuple[Tensor, Tensor]:
